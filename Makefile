@@ -1,0 +1,79 @@
+# `make help` lists what there is. Needs make, and a Python >= 3.11 with venv and pip: make book PYTHON=python3.12
+SHELL := /bin/bash
+.SHELLFLAGS := -eo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+NB ?= $(NOTEBOOKS)
+
+BIN := $(abspath $(VENV))/bin
+NOTEBOOKS := $(sort $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*'))
+CODE := kpl_lib tests book
+PYTEST := $(BIN)/python -m pytest -p no:benchmark -q
+export JUPYTER_PREFER_ENV_PATH := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+# The stamp carries a checksum of what is installed: pip runs when pyproject.toml or constraints.txt change, never otherwise.
+STAMP ?= $(VENV)/.installed-$(firstword $(shell cat pyproject.toml constraints.txt | cksum))
+NO_PYTHON = $(PYTHON) is not a Python 3.11 or newer with venv and pip: install one, or name it, as in make book PYTHON=python3.12
+
+.PHONY: help install book site test test-slow bench check format notebooks lab linkcheck set-repository clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv and install everything into it (only when something changed)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo '$(NO_PYTHON)' >&2; exit 2; }
+	@echo 'Installing into $(VENV): a few minutes, and about 6 GB on Linux.'
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[book,dev]"
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+book: $(STAMP) ## execute the chapters and build the site; prints the path of index.html
+	@$(BIN)/python book/tools/build_book.py
+
+site: $(STAMP) ## check the built site: links, alt texts, nothing from the network
+	$(PYTEST) -m site tests/test_site.py
+
+test: $(STAMP) ## unit tests, doctests and the structure of the book; then every notebook
+	$(PYTEST) -n $(JOBS) tests kpl_lib
+	$(MAKE) --no-print-directory notebooks
+
+test-slow: $(STAMP) ## the tests that take minutes
+	$(PYTEST) -m slow tests || [ $$? -eq 5 ]
+
+bench: $(STAMP) ## timings, with pytest-benchmark
+	$(BIN)/python -m pytest -q -m 'not slow' tests/benchmarks
+
+notebooks: $(STAMP) ## execute the notebooks, or one: make notebooks NB=book/chapters/01_name.ipynb
+	$(if $(NB),OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m '' --nbmake --nbmake-timeout=600 $(NB),@echo 'There are no notebooks yet.')
+
+check: $(STAMP) ## style of code and notebooks, no outputs in notebooks, spelling
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(if $(NOTEBOOKS),$(BIN)/nbstripout --verify $(NOTEBOOKS))
+	$(BIN)/codespell
+
+format: $(STAMP) ## bring code and notebooks into that style
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+	$(if $(NOTEBOOKS),$(BIN)/nbstripout $(NOTEBOOKS))
+
+lab: $(STAMP) ## open the book in JupyterLab
+	$(BIN)/jupyter lab book
+
+linkcheck: $(STAMP) ## follow every external link of the book (needs the network)
+	PYTHONPATH=. $(BIN)/jupyter-book build book --builder linkcheck
+
+set-repository: $(STAMP) ## change the repository's address everywhere: make set-repository URL=...
+	@$(BIN)/python book/tools/set_repository.py '$(URL)'
+
+clean: ## remove what was built; .venv stays
+	rm -rf _build build dist .pytest_cache .ruff_cache .hypothesis
+	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,89 @@
+"""Build the book: `make book` runs this file. Prints the path of index.html as its last line.
+
+Two digests decide what runs. The library digest (kpl_lib, data, pins, Python) labels the cache of executed
+chapters: when it changes, every chapter runs again. The book digest (book, _config.yml) covers the rest: when
+neither changed since the last good build, nothing is built at all.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ("kpl_lib", "data", "constraints.txt", "pyproject.toml")
+BOOK = ("book", "_config.yml")
+IGNORED = {"__pycache__", ".ipynb_checkpoints", ".ruff_cache", ".DS_Store"}
+COMMAND = "from jupyter_book.cli.main import main; main()"
+
+
+def digest(root: Path, names: tuple[str, ...], salt: str = "") -> str:
+    """Hash the names and contents of every file under `names`, in a fixed order."""
+    state = hashlib.sha256(salt.encode())
+    for name in names:
+        path = root / name
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and not IGNORED & set(file.parts):
+                state.update(f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode())
+                state.update(file.read_bytes())
+    return state.hexdigest()
+
+
+def read(path: Path) -> str:
+    """The text of `path`, or nothing if the file is not there."""
+    return path.read_text() if path.is_file() else ""
+
+
+def clear(build: Path, library: str) -> None:
+    """Remove what must not outlive a change: old pages always, executed chapters with their library.
+
+    Old doctrees would hide a warning or a failure that the last build reported, so they never stay.
+    """
+    for name in (".doctrees", "html", "jupyter_execute", ".book.key"):
+        path = build / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    label = build / ".jupyter_cache.key"
+    if read(label) != library:
+        shutil.rmtree(build / ".jupyter_cache", ignore_errors=True)
+        build.mkdir(exist_ok=True)
+        label.write_text(library)
+
+
+def run_jupyter_book(root: Path) -> int:
+    """Run Jupyter Book with warnings as errors, on this Python and this checkout; give its exit code."""
+    paths = [str(root), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    arguments = ["build", "book", "-W", "-n", "--keep-going"]
+    return subprocess.run([sys.executable, "-c", COMMAND, *arguments], cwd=root, env=environment).returncode
+
+
+def build(root: Path = ROOT) -> int:
+    """Bring _build/html up to date; give the exit code."""
+    folder, index = root / "_build", root / "_build" / "html" / "index.html"
+    library = digest(root, LIBRARY, salt=sys.version)
+    key = json.dumps({"library": library, "book": digest(root, BOOK)})
+    if read(folder / ".book.key") == key and index.is_file():
+        print("Nothing changed since the last build.", index, sep="\n")
+        return 0
+    started = time.monotonic()
+    clear(folder, library)
+    code = run_jupyter_book(root)
+    if code or not index.is_file():
+        reason = f"Jupyter Book ended with code {code}" if code else f"there is no {index}"
+        print(f"The book was not built: {reason}. The first error above says why.", file=sys.stderr)
+        return code or 1
+    (folder / ".book.key").write_text(key)
+    print(f"Built in {time.monotonic() - started:.0f} s.", index, sep="\n", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(build())

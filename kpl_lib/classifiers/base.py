@@ -1,0 +1,221 @@
+"""What every classifier shares: parameters, fit, predict, save, load, and the registry of names."""
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import ClassVar, Self
+
+from torch import Tensor
+
+from kpl_lib.errors import InputError
+from kpl_lib.features import Features, TextBank
+from kpl_lib.store import read_tensors, write_tensors
+from kpl_lib.validation import check_count, check_positive
+
+STARTS = ("names", "all", "top-k")
+_REGISTRY: dict[str, type["Classifier"]] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a classifier says about N images.
+
+    Args:
+        probabilities: `[N, C]`; each row sums to 1.
+        scores: `[N, C]`, larger is likelier; the unit is the method's own.
+        labels: class numbers `[N]`, the largest score of each row.
+        class_names: the C classes; may be empty.
+    """
+
+    probabilities: Tensor
+    scores: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(eq=False)
+class Classifier(ABC):
+    """A method from image features and descriptions to classes. Fields are its parameters; `fit` sets the rest.
+
+    After `fit`: `class_names`, `model` (what predicts), `chosen` (for each class the numbers of the descriptions that
+    were used, best first; empty where only the class name was).
+
+    Args:
+        text: where the text proxies come from: `names`, `all` descriptions, or the `top-k` nearest to the images.
+        k: descriptions kept per class with `top-k`.
+    """
+
+    text: str = "names"
+    k: int = 8
+    name: ClassVar[str] = ""
+    model_type: ClassVar[type] = object
+    class_names: tuple[str, ...] = field(default=(), init=False, repr=False)
+    chosen: tuple[tuple[int, ...], ...] = field(default=(), init=False, repr=False)
+    model: object | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.text not in STARTS:
+            raise InputError(f"text {self.text!r} is unknown: choose one of {', '.join(STARTS)}")
+        for known in fields(self):
+            if type(known.default) is int:
+                check_count(getattr(self, known.name), known.name)
+            elif type(known.default) is float:
+                check_positive(getattr(self, known.name), known.name)
+
+    @property
+    def parameters(self) -> dict:
+        """The parameters by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+
+    @abstractmethod
+    def _fit(
+        self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None
+    ) -> tuple[object, tuple]:
+        """Return the model (`scores` and `probabilities` of images), and the descriptions chosen for each class."""
+
+    def fit(
+        self, images: Tensor | Features, bank: TextBank, prior: Tensor | Sequence[float] | None = None
+    ) -> Self:
+        """Fit to unlabelled images.
+
+        Args:
+            images: unit rows `[N, D]`.
+            bank: text features of C classes.
+            prior: class shares `[C]` that sum to 1; None is uniform.
+
+        Returns:
+            This classifier.
+
+        Raises:
+            InputError: for input that does not fit together.
+        """
+        model, chosen = self._fit(_matrix(images), bank, prior)
+        self.model, self.class_names = model, bank.class_names
+        self.chosen = tuple(tuple(int(i) for i in found) for found in chosen)
+        return self
+
+    def predict(self, images: Tensor | Features) -> Prediction:
+        """Classify images, the fitted ones or new ones, one or many.
+
+        Args:
+            images: unit rows `[N, D]`.
+
+        Returns:
+            Probabilities, scores and labels.
+
+        Raises:
+            InputError: before `fit`, or for images of another encoder.
+        """
+        if self.model is None:
+            raise InputError(
+                f"classifier {self.name!r} is not fitted: call fit(images, bank) first, or load one"
+            )
+        x = _matrix(images)
+        scores = self.model.scores(x)
+        return Prediction(self.model.probabilities(x), scores, scores.argmax(dim=1), self.class_names)
+
+    def fit_predict(
+        self,
+        images: Tensor | Features,
+        bank: TextBank,
+        prior: Tensor | Sequence[float] | None = None,
+        patches: Tensor | None = None,
+    ) -> Prediction:
+        """Fit to images and classify the same images. `patches` is for methods that read patch tokens; others ignore it."""
+        return self.fit(images, bank, prior).predict(images)
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted classifier as safetensors, whole or not at all."""
+        if self.model is None:
+            raise InputError(f"classifier {self.name!r} is not fitted: there is nothing to save")
+        values = {f.name: getattr(self.model, f.name) for f in fields(self.model)}
+        tensors = {key: value for key, value in values.items() if isinstance(value, Tensor)}
+        header = {
+            "name": self.name,
+            "parameters": self.parameters,
+            "class_names": self.class_names,
+            "chosen": self.chosen,
+            "model": {key: value for key, value in values.items() if key not in tensors},
+        }
+        write_tensors(path, "Classifier", tensors, header)
+
+    @staticmethod
+    def load(path: str | Path) -> "Classifier":
+        """Read what `save` wrote; its predictions are the same.
+
+        Raises:
+            InputError: if the file is missing, broken, or of a method that this library does not know.
+        """
+        tensors, header = read_tensors(path, "Classifier")
+        made = create(header["name"], **header["parameters"])
+        made.class_names = tuple(header["class_names"])
+        made.chosen = tuple(map(tuple, header["chosen"]))
+        made.model = made.model_type(**tensors, **header["model"])
+        return made
+
+
+def register(name: str) -> Callable[[type[Classifier]], type[Classifier]]:
+    """Class decorator that makes a classifier known to `create` under this name."""
+
+    def add(kind: type[Classifier]) -> type[Classifier]:
+        if _REGISTRY.get(name, kind).__qualname__ != kind.__qualname__:
+            raise InputError(f"classifier {name!r} is taken: choose another name")
+        kind.name = name
+        _REGISTRY[name] = kind
+        return kind
+
+    return add
+
+
+def available() -> tuple[str, ...]:
+    """Names that `create` knows.
+
+    Example:
+        >>> "kpl" in available()
+        True
+    """
+    return tuple(_REGISTRY)
+
+
+def create(name: str, **parameters) -> Classifier:
+    """Make a classifier by name.
+
+    Args:
+        name: a name of `available()`.
+        parameters: what the method takes; the rest keeps its defaults.
+
+    Returns:
+        The classifier, not fitted yet.
+
+    Raises:
+        InputError: for an unknown name or parameter (the nearest is said), or a value out of range.
+
+    Example:
+        >>> create("kpl", k=5).parameters["k"]
+        5
+        >>> create("klp")
+        Traceback (most recent call last):
+        kpl_lib.errors.InputError: unknown classifier 'klp': did you mean 'kpl'? known: ...
+    """
+    if name not in _REGISTRY:
+        raise InputError(f"unknown classifier {name!r}: {_nearest(name, available())}")
+    kind = _REGISTRY[name]
+    known = tuple(f.name for f in fields(kind) if f.init)
+    for key in parameters:
+        if key not in known:
+            raise InputError(f"classifier {name!r} takes no {key!r}: {_nearest(key, known)}")
+    return kind(**parameters)
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(word), known, 1, 0.5)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}"
+
+
+def _matrix(images: Tensor | Features) -> Tensor:
+    return images.images if isinstance(images, Features) else images

@@ -1,0 +1,67 @@
+"""Zero-shot CLIP: one text proxy a class, the nearest one wins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from kpl_lib.classifiers.base import Classifier, register
+from kpl_lib.classifiers.start import start
+from kpl_lib.features import TextBank
+from kpl_lib.validation import check_prior, check_same_width, check_unit_rows
+
+
+@dataclass(frozen=True, eq=False)
+class TextClassifier:
+    """Fixed text proxies.
+
+    Args:
+        weights: unit text proxies `[C, D]`.
+        log_prior: logarithm of the class shares `[C]`.
+        temperature: τ, in units of cosines.
+    """
+
+    weights: Tensor
+    log_prior: Tensor
+    temperature: float
+
+    def scores(self, images: Tensor) -> Tensor:
+        """`X Tᵀ + τ log q`, `[N, C]`."""
+        check_unit_rows(images, "images")
+        check_same_width(self.weights, images, "weights")
+        return images @ self.weights.T + self.temperature * self.log_prior
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """`softmax(scores / τ)`, `[N, C]`."""
+        return (self.scores(images) / self.temperature).softmax(dim=1)
+
+
+@register("clip")
+@dataclass(eq=False)
+class Clip(Classifier):
+    """Zero-shot CLIP with one prompt for each class name.
+
+    `P = softmax(X Tᵀ / τ + log q)`. Each image is classified alone, so order and number do not matter.
+
+    Args:
+        text, k: where the text proxies come from; the default is the class names.
+        temperature: τ; 0.01 is what CLIP was trained with.
+
+    Example:
+        >>> import torch
+        >>> bank = TextBank(("cat", "dog"), [torch.eye(2)] * 2, torch.eye(2))
+        >>> Clip().fit_predict(torch.eye(2), bank).labels.tolist()
+        [0, 1]
+
+    Source: Radford et al. 2021, arXiv 2103.00020. Cost: one product `[N, D] x [D, C]`.
+    Derived in chapter "Zero-shot classification, and why medicine breaks it".
+    """
+
+    temperature: float = 0.01
+    model_type: ClassVar[type] = TextClassifier
+
+    def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
+        weights, chosen = start(bank, images, self.text, self.k)
+        log_prior = check_prior(prior, len(bank)).log().to(weights)
+        return TextClassifier(weights, log_prior, self.temperature), chosen

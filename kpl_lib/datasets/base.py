@@ -1,0 +1,82 @@
+"""The one shape of every dataset: images by number, with names, labels and groups where they are known."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from kpl_lib.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Images that are read one at a time.
+
+    Args:
+        name: what the dataset is called in results.
+        read: gives image `i` as RGB; called each time, so it may decode a file or render a phantom.
+        paths: where each image comes from (a file, or a name that identifies it), one an image.
+        class_names: the classes, in label order; empty where nothing is labelled.
+        labels: class numbers, one an image, or None.
+        groups: patient identifiers, one an image, or None.
+
+    Raises:
+        InputError: if the lengths differ, or a label is no class number.
+
+    Example:
+        >>> grey = Image.new("RGB", (8, 8), "grey")
+        >>> dataset = ImageDataset("demo", lambda i: grey, ["a.png"], ("cat", "dog"), [1])
+        >>> len(dataset), dataset[0][1]
+        (1, 1)
+    """
+
+    name: str
+    read: Callable[[int], Image.Image]
+    paths: Sequence[str]
+    class_names: tuple[str, ...] = ()
+    labels: list[int] | None = None
+    groups: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "paths", tuple(str(path) for path in self.paths))
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        for what in ("labels", "groups"):
+            values = getattr(self, what)
+            if values is None:
+                continue
+            if len(values) != len(self.paths):
+                raise InputError(
+                    f"{self.name}: {len(values)} {what} for {len(self.paths)} images; give one each"
+                )
+            object.__setattr__(self, what, [int(v) if what == "labels" else str(v) for v in values])
+        wrong = [label for label in self.labels or () if not 0 <= label < len(self.class_names)]
+        if wrong:
+            raise InputError(f"{self.name}: label {wrong[0]} is not in 0..{len(self.class_names) - 1}")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int | None]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{self.name}: image {index} of {len(self)}")
+        index = range(len(self))[index]
+        return self.read(index), None if self.labels is None else self.labels[index]
+
+    def __iter__(self) -> Iterator[tuple[Image.Image, int | None]]:
+        return (self[index] for index in range(len(self)))
+
+    def subset(self, indices: Sequence[int], name: str | None = None) -> "ImageDataset":
+        """Return the images with these numbers, in this order."""
+        rows = [range(len(self))[int(i)] for i in indices]
+
+        def pick(values):
+            return None if values is None else [values[row] for row in rows]
+
+        return ImageDataset(
+            name or self.name,
+            lambda i: self.read(rows[i]),
+            pick(self.paths),
+            self.class_names,
+            pick(self.labels),
+            pick(self.groups),
+        )

@@ -1,0 +1,306 @@
+"""Encoders: open_clip models by name, images and texts to unit vectors."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import TextTransformer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from kpl_lib.checkpoints import local_names, open_checkpoint
+from kpl_lib.datasets.base import ImageDataset
+from kpl_lib.errors import InputError
+from kpl_lib.features import Features, TextBank
+from kpl_lib.validation import check_count
+
+if TYPE_CHECKING:
+    from kpl_lib.knowledge import KnowledgeBase
+
+PRECISIONS = ("fp32", "fp16", "bf16")
+PROGRESS_DELAY = 2.0  # seconds before a bar appears: short work shows none
+
+
+def available() -> tuple[str, ...]:
+    """Names of the encoders that ship with the library and need no download."""
+    return local_names()
+
+
+def load_encoder(
+    name: str = "phantom", device: str | torch.device | None = None, precision: str | None = None
+) -> "Encoder":
+    """Load an image-text encoder by name, through open_clip.
+
+    Args:
+        name: `phantom` (embedded), `path:DIR`, `ARCH/TAG` (open_clip), or `hf-hub:ORG/NAME`.
+        device: where to run; None takes a GPU if there is one, else the CPU.
+        precision: `fp32` (default), `fp16` or `bf16`.
+
+    Returns:
+        The encoder. The first use of an `ARCH/TAG` or `hf-hub:` name downloads the weights.
+
+    Raises:
+        InputError: for an unknown name or device, and for weights that are not safetensors.
+
+    Example:
+        >>> load_encoder("fantom")
+        Traceback (most recent call last):
+        kpl_lib.errors.InputError: unknown encoder 'fantom': ...
+
+    Source: Radford et al. 2021, arXiv 2103.00020; the models are run by open_clip.
+    """
+    precision = precision or "fp32"
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision!r} is unknown: choose one of {', '.join(PRECISIONS)}")
+    place = _device(device)
+    checkpoint = open_checkpoint(name, place, precision)
+    if place.type == "cpu":
+        checkpoint.model.visual.to(memory_format=torch.channels_last)
+    dtype = open_clip.get_input_dtype(precision) or torch.float32
+    return Encoder(name, checkpoint.model, checkpoint.preprocess, checkpoint.tokenizer, place, dtype)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    """Check the device, or choose one."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"device {str(device)!r} cannot be used here; leave it out, or say 'cpu'") from None
+    return place
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A CLIP-like model that maps images and texts to the same unit sphere.
+
+    Args:
+        name: what it was loaded as.
+        model: the open_clip model, in evaluation mode.
+        preprocess: image to tensor `[3, H, W]`.
+        tokenizer: texts to token numbers `[n, context]`.
+        device: where the model is.
+        dtype: dtype of the images that it takes.
+    """
+
+    name: str
+    model: nn.Module
+    preprocess: Callable
+    tokenizer: Callable
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def logit_scale(self) -> float:
+        """The factor on cosines that the model was trained with (`1/τ_t`; 100 for CLIP)."""
+        return float(self.model.logit_scale.detach().exp())
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens of a text that are read."""
+        return int(self.tokenizer.context_length)
+
+    @torch.inference_mode()
+    def encode_images(
+        self,
+        dataset: ImageDataset,
+        batch_size: int = 64,
+        workers: int = 0,
+        progress: bool = True,
+        skip_unreadable: bool = False,
+    ) -> Features:
+        """Encode every image of a dataset, once.
+
+        `x_i = f(image_i) / ‖f(image_i)‖`
+
+        Args:
+            dataset: N images.
+            batch_size: images a step; it changes speed, not results.
+            workers: processes that decode; 0 decodes in this one.
+            progress: show a bar when it takes more than 2 seconds.
+            skip_unreadable: leave out images that cannot be read, and list them in `meta["skipped"]`.
+
+        Returns:
+            Unit features `[N, D]`, float32, on the CPU. `meta` holds encoder, dataset, paths, groups, skipped.
+
+        Raises:
+            InputError: for an image that cannot be read, unless `skip_unreadable`; if none is left.
+
+        Derived in chapter "Zero-shot classification, and why medicine breaks it".
+        """
+        check_count(batch_size, "batch_size")
+        check_count(workers, "workers", 0)
+        loader = DataLoader(
+            _Tensors(dataset, self.preprocess), batch_size, num_workers=workers, collate_fn=_stack
+        )
+        rows, problems = [], []
+        with tqdm(
+            total=len(dataset), desc="encode images", unit="img", disable=not progress, delay=PROGRESS_DELAY
+        ) as bar:
+            for pixels, failed in loader:
+                if failed and not skip_unreadable:
+                    raise failed[0][1]
+                problems += failed
+                if pixels is not None:
+                    rows.append(self._encode_pixels(pixels))
+                bar.update(batch_size if bar.n + batch_size <= len(dataset) else len(dataset) - bar.n)
+        return self._features(dataset, rows, problems)
+
+    def _encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Unit features `[n, D]` of preprocessed images `[n, 3, H, W]`, float32 on the CPU."""
+        layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
+        pixels = pixels.to(self.device, self.dtype, memory_format=layout)
+        return F.normalize(self.model.encode_image(pixels).float(), dim=1).cpu()
+
+    def _features(self, dataset: ImageDataset, rows: list[Tensor], problems: list) -> Features:
+        """Put rows, labels and provenance together, without the images that could not be read."""
+        skipped = {index for index, _ in problems}
+        kept = [i for i in range(len(dataset)) if i not in skipped]
+        if not kept:
+            why = f"; the first: {problems[0][1]}" if problems else ""
+            raise InputError(f"{dataset.name}: no image to encode{why}")
+        groups = dataset.groups
+        meta = {
+            "encoder": self.name,
+            "dataset": dataset.name,
+            "paths": [dataset.paths[i] for i in kept],
+            "groups": None if groups is None else [groups[i] for i in kept],
+            "skipped": [[dataset.paths[index], str(error)] for index, error in problems],
+        }
+        labels = None if dataset.labels is None else [dataset.labels[i] for i in kept]
+        return Features(torch.cat(rows).clone(), labels, dataset.class_names, meta)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 256, progress: bool = False) -> Tensor:
+        """Encode texts; texts of like length go together, which saves most of the work.
+
+        `t_j = g(text_j) / ‖g(text_j)‖`. Under a causal mask the padding behind the last token changes nothing, so it is
+        cut off. Other text towers get whole contexts.
+
+        Args:
+            texts: n texts.
+            batch_size: texts a step.
+            progress: show a bar when it takes more than 2 seconds.
+
+        Returns:
+            Unit features `[n, D]`, float32, on the CPU.
+
+        Raises:
+            InputError: if there is no text, or something that is not text.
+        """
+        texts = list(texts)
+        wrong = [text for text in texts if not isinstance(text, str)]
+        if not texts or wrong:
+            raise InputError(
+                f"texts must be a list of at least one text, not {wrong[0]!r}"
+                if wrong
+                else "texts: none given"
+            )
+        check_count(batch_size, "batch_size")
+        tokens = self.tokenizer(texts)
+        self._warn_truncated(texts, tokens)
+        tower = _causal_tower(self.model, self.tokenizer)
+        lengths = (
+            tokens.argmax(dim=1) + 1 if tower is not None else torch.full((len(texts),), tokens.shape[1])
+        )
+        rows: list[Tensor] = []
+        order = lengths.argsort(stable=True)
+        with tqdm(
+            total=len(texts), desc="encode texts", unit="text", disable=not progress, delay=PROGRESS_DELAY
+        ) as bar:
+            for chunk in order.split(batch_size):
+                part = tokens[chunk, : int(lengths[chunk].max())].to(self.device)
+                encoded = self.model.encode_text(part) if tower is None else _encode_causal(tower, part)
+                rows.append(F.normalize(encoded.float(), dim=1).cpu())
+                bar.update(len(chunk))
+        return torch.cat(rows)[order.argsort()].clone()
+
+    def _warn_truncated(self, texts: list[str], tokens: Tensor) -> None:
+        """Warn once about texts that are longer than the context."""
+        if not isinstance(self.tokenizer, open_clip.SimpleTokenizer):
+            return
+        full = (tokens[:, -1] != 0).nonzero()[:, 0].tolist()
+        longer = [i for i in full if len(self.tokenizer.encode(texts[i])) + 2 > self.context_length]
+        if longer:
+            warnings.warn(
+                f"{len(longer)} texts are longer than {self.context_length} tokens and were cut, the first: {texts[longer[0]]!r}",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def encode_knowledge(
+        self, kb: "KnowledgeBase", template: str | None = None, progress: bool = True
+    ) -> TextBank:
+        """Encode a knowledge base: the class names, and each description in its sentence.
+
+        Args:
+            kb: C classes with M_c descriptions each.
+            template: sentence with `{class}` and `{description}`; None takes the one of the knowledge base.
+            progress: show a bar when it takes more than 2 seconds.
+
+        Returns:
+            Unit features of names `[C, D]` and of descriptions `[M_c, D]`, with their texts.
+
+        Raises:
+            InputError: for a template without `{description}`.
+
+        Derived in chapter "KPL in one sitting".
+        """
+        sentences = kb.sentences(template)
+        flat = [text for group in sentences.values() for text in group]
+        rows = self.encode_texts(kb.prompts() + flat, progress=progress)
+        names, described = rows[: len(sentences)], rows[len(sentences) :]
+        parts = described.split([len(group) for group in sentences.values()])
+        return TextBank(tuple(sentences), parts, names, tuple(tuple(texts) for texts in kb.classes.values()))
+
+
+class _Tensors(Dataset):
+    """Images as tensors; an unreadable one becomes its error."""
+
+    def __init__(self, dataset: ImageDataset, preprocess: Callable) -> None:
+        self.dataset, self.preprocess = dataset, preprocess
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor | InputError]:
+        try:
+            return index, self.preprocess(self.dataset[index][0])
+        except InputError as error:
+            return index, error
+
+
+def _stack(items: list) -> tuple[Tensor | None, list[tuple[int, InputError]]]:
+    """Batch the tensors; hand back the errors with their image numbers."""
+    good = [item for _, item in items if isinstance(item, Tensor)]
+    return torch.stack(good) if good else None, [
+        (i, item) for i, item in items if not isinstance(item, Tensor)
+    ]
+
+
+def _causal_tower(model: nn.Module, tokenizer: Callable) -> nn.Module | None:
+    """The text tower if cutting the padding is exact: causal mask, pooled at the largest token, no class token."""
+    tower = model.text if isinstance(model, open_clip.CustomTextCLIP) else model
+    pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
+    standard = isinstance(tower, open_clip.CLIP | TextTransformer) and pool == "argmax"
+    plain = getattr(tower, "cls_emb", None) is None and getattr(tower, "attn_mask", None) is not None
+    return tower if standard and plain and isinstance(tokenizer, open_clip.SimpleTokenizer) else None
+
+
+def _encode_causal(tower: nn.Module, tokens: Tensor) -> Tensor:
+    """The text tower on tokens `[n, L]` cut at their longest text; `[n, D]`, not normalised."""
+    length, dtype = tokens.shape[1], tower.transformer.get_cast_dtype()
+    x = (tower.token_embedding(tokens) + tower.positional_embedding[:length]).to(dtype)
+    x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
+    x = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=1)]
+    projection = tower.text_projection
+    if projection is None:
+        return x
+    return projection(x) if isinstance(projection, nn.Linear) else x @ projection

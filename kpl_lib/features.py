@@ -1,0 +1,227 @@
+"""Features of images and of descriptions: encoded once, kept as safetensors, never pickled."""
+
+from collections.abc import Sequence
+from dataclasses import InitVar, dataclass, field
+from pathlib import Path
+
+import torch
+
+from kpl_lib.errors import InputError
+from kpl_lib.store import read_tensors, write_tensors
+from kpl_lib.validation import check_float_matrix, check_unit_rows
+
+
+def unit_rows(rows: torch.Tensor, name: str, normalize: bool = False) -> torch.Tensor:
+    """Return the rows as float32 unit vectors, on the device they came on.
+
+    `x_i / ‖x_i‖`. Rows within 1e-2 of unit length (float16 caches) are renormalised. Other lengths need `normalize`.
+
+    Args:
+        rows: vectors `[N, D]`, any floating-point dtype.
+        name: what to call them in an error.
+        normalize: accept rows of any length but zero.
+
+    Returns:
+        Unit rows `[N, D]`, float32.
+
+    Raises:
+        InputError: if the shape is not `[N, D]`, a value is not finite, or a row is not near unit length.
+
+    Example:
+        >>> unit_rows(torch.tensor([[3.0, 4.0]]), "images", normalize=True)
+        tensor([[0.6000, 0.8000]])
+    """
+    rows = (
+        rows.detach().to(torch.float32)
+        if isinstance(rows, torch.Tensor) and rows.is_floating_point()
+        else rows
+    )
+    if normalize:
+        check_float_matrix(rows, name)
+        lengths = rows.norm(dim=1)
+        if bool((lengths == 0).any()):
+            raise InputError(f"{name}: row {int((lengths == 0).nonzero()[0])} is all zeros; leave it out")
+    else:
+        check_unit_rows(rows, name)
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Image features, with labels and provenance where they are known.
+
+    Args:
+        images: unit rows `[N, D]`; kept as float32.
+        labels: class numbers `[N]`, or None.
+        class_names: the names that the labels count through; may be empty without labels.
+        meta: anything JSON can hold, such as `encoder`, `dataset`, `paths`, `groups`.
+        normalize: take rows of any length and scale them to 1.
+
+    Raises:
+        InputError: for rows that are not unit vectors, and for labels that do not fit.
+
+    Example:
+        >>> features = Features(torch.eye(2), labels=[0, 1], class_names=("cat", "dog"))
+        >>> len(features), features.labels.tolist()
+        (2, [0, 1])
+
+    Derived in chapter "Notation".
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor | Sequence[int] | None = None
+    class_names: tuple[str, ...] = ()
+    meta: dict = field(default_factory=dict)
+    normalize: InitVar[bool] = False
+
+    def __post_init__(self, normalize: bool) -> None:
+        images = unit_rows(self.images, "images", normalize)
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "meta", dict(self.meta))
+        if self.labels is not None:
+            object.__setattr__(self, "labels", self._checked_labels().to(images.device))
+
+    def _checked_labels(self) -> torch.Tensor:
+        """Labels as int64 `[N]`."""
+        labels = torch.as_tensor(self.labels)
+        if labels.shape != (len(self.images),):
+            raise InputError(
+                f"labels: {list(labels.shape)} for {len(self.images)} images; give one label an image"
+            )
+        if labels.is_floating_point() or labels.is_complex():
+            raise InputError(f"labels must be whole numbers, not {labels.dtype}")
+        labels = labels.to(torch.int64)
+        known = len(self.class_names) or int(labels.max() + 1 if len(labels) else 0)
+        wrong = (labels < 0) | (labels >= known)
+        if bool(wrong.any()):
+            raise InputError(
+                f"labels: {int(labels[wrong][0])} is not in 0..{known - 1}; give the class number of each image"
+            )
+        return labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all.
+
+        Raises:
+            InputError: if the file cannot be written, or `meta` holds what JSON cannot.
+        """
+        tensors = {"images": self.images}
+        if self.labels is not None:
+            tensors["labels"] = self.labels
+        write_tensors(path, "Features", tensors, {"class_names": self.class_names, "meta": self.meta})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Features":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: if the file is missing, broken, or not a file of Features.
+        """
+        tensors, header = read_tensors(path, "Features", ("images",))
+        return cls(tensors["images"], tensors.get("labels"), header["class_names"], header["meta"])
+
+
+@dataclass(frozen=True, eq=False)
+class TextBank:
+    """Text features of a knowledge base: the name of each class, and its descriptions.
+
+    Args:
+        class_names: the C classes, in order.
+        descriptions: one tensor `[M_c, D]` of unit rows a class; M_c >= 1 may differ by class.
+        names: unit rows `[C, D]`, the class names in a template.
+        texts: the description texts of each class, in the order of `descriptions`; `()` where they are unknown.
+        normalize: take rows of any length and scale them to 1.
+
+    Raises:
+        InputError: for rows that are not unit vectors, and for counts or sizes that do not fit.
+
+    Example:
+        >>> bank = TextBank(("cat", "dog"), [torch.eye(2), torch.eye(2)[:1]], torch.eye(2))
+        >>> len(bank), bank.counts
+        (2, (2, 1))
+
+    Derived in chapter "KPL in one sitting".
+    """
+
+    class_names: tuple[str, ...]
+    descriptions: Sequence[torch.Tensor]
+    names: torch.Tensor
+    texts: tuple[tuple[str, ...], ...] = ()
+    normalize: InitVar[bool] = False
+
+    def __post_init__(self, normalize: bool) -> None:
+        classes = tuple(self.class_names)
+        object.__setattr__(self, "class_names", classes)
+        object.__setattr__(self, "texts", tuple(tuple(t) for t in self.texts) or ((),) * len(classes))
+        object.__setattr__(self, "names", unit_rows(self.names, "names", normalize))
+        self._check_counts()
+        rows = [
+            unit_rows(d, f"descriptions of {c!r}", normalize)
+            for c, d in zip(classes, self.descriptions, strict=True)
+        ]
+        object.__setattr__(self, "descriptions", tuple(rows))
+        for name, d, texts in zip(classes, rows, self.texts, strict=True):
+            if d.shape[1] != self.names.shape[1] or d.device != self.names.device:
+                raise InputError(
+                    f"descriptions of {name!r} and names differ in size or device; use one encoder for all"
+                )
+            if texts and len(texts) != len(d):
+                raise InputError(
+                    f"texts of {name!r}: {len(texts)} texts for {len(d)} descriptions; give one each"
+                )
+
+    def _check_counts(self) -> None:
+        """Refuse classes that are absent, twice, or without their row, descriptions or texts."""
+        classes = self.class_names
+        if not classes:
+            raise InputError("class_names is empty: a text bank needs at least one class")
+        twice = sorted({c for c in classes if classes.count(c) > 1})
+        if twice:
+            raise InputError(f"class_names holds {twice[0]!r} twice; give each class one name")
+        for what, found in (
+            ("names", self.names),
+            ("descriptions", self.descriptions),
+            ("texts", self.texts),
+        ):
+            if len(found) != len(classes):
+                raise InputError(
+                    f"{what}: {len(found)} for {len(classes)} classes; give one a class, in their order"
+                )
+        for name, rows in zip(classes, self.descriptions, strict=True):
+            if len(rows) == 0:
+                raise InputError(
+                    f"descriptions of {name!r}: there are none; give at least one, or drop the class"
+                )
+
+    def __len__(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """M_c: the number of descriptions of each class."""
+        return tuple(len(d) for d in self.descriptions)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
+        tensors = {"names": self.names, "descriptions": torch.cat(list(self.descriptions))}
+        header = {"class_names": self.class_names, "texts": self.texts, "counts": self.counts}
+        write_tensors(path, "TextBank", tensors, header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "TextBank":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: if the file is missing, broken, or not a file of a TextBank.
+        """
+        tensors, header = read_tensors(path, "TextBank", ("names", "descriptions"))
+        rows = tensors["descriptions"].split(header["counts"])
+        return cls(header["class_names"], rows, tensors["names"], header["texts"])

@@ -1,0 +1,108 @@
+"""Synthetic blood-smear crops: one red cell on black, with or without the forms that malaria parasites take."""
+
+import numpy as np
+
+from kpl_lib.phantoms.paint import SIZE, blend, curve, grid, polygon, ring, spot, strokes, texture
+
+PURPLE = np.array((0.36, 0.16, 0.5), np.float32)
+BROWN = np.array((0.25, 0.15, 0.08), np.float32)
+
+
+def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
+    """Paint one stained red cell `[S, S, 3]` that shows `findings` (see `attributes.draw_cell`)."""
+    image = np.full((SIZE, SIZE, 3), 0.015, np.float32)
+    stain = np.array((0.82, 0.56, 0.62), np.float32) + rng.normal(0, 0.035, 3).astype(np.float32)
+    if "pale_stain" in findings:
+        stain = np.array((0.82, 0.76, 0.74), np.float32) + rng.normal(0, 0.02, 3).astype(np.float32)
+    radius = rng.uniform(0.68, 0.78) * (1.12 if "swollen" in findings else 1.0)
+    body = _outline(radius, findings, rng)
+    blend(image, body, stain)
+    image *= 1 + 0.035 * (texture(rng, 14) * body)[..., None]
+    if "central_pallor" in findings:
+        spot(image, 0, 0, radius * 0.48, colour=np.minimum(stain + 0.17, 1), opacity=0.85, soft=0.7)
+    for name, paint in _FINDINGS.items():
+        if name in findings:
+            paint(image, findings[name], radius, rng)
+    return np.clip(image, 0, 1)
+
+
+def _outline(radius, findings, rng):
+    angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    stretch, turn = rng.uniform(0.82, 1.0), rng.uniform(0, np.pi)
+    shape = radius * (1 + 0.025 * np.sin(2 * angles + turn) + 0.02 * np.sin(3 * angles - turn))
+    if "crenation" in findings:
+        shape = shape * (1 + 0.065 * np.sin(13 * angles + turn))
+    x, y = shape * np.cos(angles), stretch * shape * np.sin(angles)
+    cos, sin = np.cos(turn), np.sin(turn)
+    return polygon(list(zip(x * cos - y * sin, x * sin + y * cos, strict=True)), softness=0.012)
+
+
+def _inside(radius, rng, reach=0.58):
+    angle, distance = rng.uniform(0, 2 * np.pi), radius * reach * np.sqrt(rng.uniform(0.05, 1))
+    return distance * np.cos(angle), distance * np.sin(angle)
+
+
+def _rings(image, count, radius, rng):
+    for _ in range(count):
+        x, y = _inside(radius, rng)
+        size, angle = rng.uniform(0.11, 0.16), rng.uniform(0, 2 * np.pi)
+        ring(image, x, y, size, 0.045, PURPLE, 0.75, stretch=rng.uniform(0.8, 1.1), angle=angle)
+        spot(image, x + size * 0.9 * np.cos(angle), y + size * 0.9 * np.sin(angle), 0.055, colour=(0.42, 0.06, 0.3), opacity=0.95)
+
+
+def _trophozoite(image, value, radius, rng):
+    x, y = _inside(radius, rng, 0.4)
+    for _ in range(6):
+        spot(image, x + rng.normal(0, 0.09), y + rng.normal(0, 0.09), rng.uniform(0.06, 0.12), colour=PURPLE, opacity=0.6, soft=0.5)
+
+
+def _schizont(image, value, radius, rng):
+    x, y = _inside(radius, rng, 0.25)
+    for angle in np.linspace(0, 2 * np.pi, 9, endpoint=False):
+        reach = 0.2 + rng.normal(0, 0.02)
+        spot(image, x + reach * np.cos(angle), y + reach * np.sin(angle), 0.065, colour=PURPLE, opacity=0.9)
+    spot(image, x, y, 0.07, colour=BROWN, opacity=0.9)
+
+
+def _gametocyte(image, value, radius, rng):
+    angle = rng.uniform(0, 2 * np.pi)
+    dx, dy = 0.42 * np.cos(angle), 0.42 * np.sin(angle)
+    blend(image, strokes([(curve((-dx, -dy), (dx, dy), 0.3 * rng.choice((-1, 1)), 14), 0.17)]), PURPLE, 0.75)
+
+
+def _pigment(image, value, radius, rng):
+    x, y = _inside(radius, rng, 0.4)
+    for _ in range(8):
+        spot(image, x + rng.normal(0, 0.07), y + rng.normal(0, 0.07), 0.028, colour=BROWN, opacity=0.9)
+
+
+def _stippling(image, value, radius, rng):
+    for _ in range(38):
+        x, y = _inside(radius, rng, 0.85)
+        spot(image, x, y, 0.022, colour=(0.62, 0.2, 0.4), opacity=0.75)
+
+
+def _platelet(image, value, radius, rng):
+    angle = rng.uniform(0, 2 * np.pi)
+    reach = radius + 0.1
+    spot(image, reach * np.cos(angle), reach * np.sin(angle), 0.08, colour=(0.5, 0.36, 0.62), opacity=0.9, soft=0.5)
+
+
+def _debris(image, value, radius, rng):
+    angle = rng.uniform(0, 2 * np.pi)
+    for _ in range(3):
+        x, y = radius * np.cos(angle) + rng.normal(0, 0.04), radius * np.sin(angle) + rng.normal(0, 0.04)
+        spot(image, x, y, 0.04, colour=(0.1, 0.08, 0.1), opacity=0.9, soft=0.1)
+
+
+def _bite(image, value, radius, rng):
+    angle = rng.uniform(0, 2 * np.pi)
+    xx, yy = grid()
+    cut = np.clip((xx * np.cos(angle) + yy * np.sin(angle) - radius * 0.78) / 0.03, 0, 1)
+    blend(image, cut.astype(np.float32), (0.015,) * 3, 1.0)
+
+
+_FINDINGS = {
+    "stippling": _stippling, "ring_forms": _rings, "trophozoite": _trophozoite, "schizont": _schizont,
+    "gametocyte": _gametocyte, "pigment": _pigment, "platelet": _platelet, "debris": _debris, "bite": _bite,
+}  # fmt: skip

@@ -1,0 +1,59 @@
+"""The pretraining corpus: images of every kind with several captions each, drawn afresh from a seed."""
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+from tqdm import tqdm
+
+from kpl_lib.phantoms import cell, chest, everyday, fundus
+from kpl_lib.phantoms.attributes import draw_free
+from kpl_lib.phantoms.captions import caption
+from kpl_lib.phantoms.scanner import acquire
+
+SHARES = {"chest": 0.19, "fundus": 0.36, "cell": 0.19, "leaflet": 0.15, "shape": 0.06, "scene": 0.05}
+RENDER = {"chest": chest.render, "fundus": fundus.render, "cell": cell.render, "leaflet": everyday.render_leaflet,
+          "shape": everyday.render_shape, "scene": everyday.render_scene}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """`images` uint8 `[N, S, S, 3]`, `captions` (N tuples of sentences), `kinds` (N names)."""
+
+    images: np.ndarray
+    captions: tuple[tuple[str, ...], ...]
+    kinds: tuple[str, ...]
+
+
+def draw(kind: str, rng: np.random.Generator) -> dict:
+    """Draw what a corpus image of `kind` shows. Scans: findings independent of any disease."""
+    if kind == "leaflet":
+        return {"topic": str(rng.choice(everyday.TOPICS)), "kind": str(rng.choice(("symptoms", "cause", "treatment")))}
+    if kind == "shape":
+        colour, ground = rng.choice(list(everyday.COLOURS), 2, replace=False)
+        return {"shape": str(rng.choice(everyday.SHAPES)), "colour": str(colour), "ground": str(ground)}
+    if kind == "scene":
+        return {"thing": str(rng.choice(everyday.SCENES)), "time": str(rng.choice(("day", "night")))}
+    return draw_free(kind, rng)
+
+
+def _chunk(job):
+    seed, start, stop, captions = job
+    images, texts, kinds = [], [], []
+    for index in range(start, stop):
+        rng = np.random.default_rng((seed, index))
+        kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        findings = draw(kind, rng)
+        images.append(acquire(RENDER[kind](findings, rng), "seen", rng, grey=kind == "chest"))
+        texts.append(tuple(caption(kind, findings, rng) for _ in range(captions)))
+        kinds.append(kind)
+    return np.stack(images), texts, kinds
+
+
+def make_corpus(n: int, seed: int, captions: int = 6, workers: int = 2, progress: bool = True) -> Corpus:
+    """Draw `n` images with `captions` sentences each. Image i depends on `(seed, i)` alone, not on `n` or `workers`."""
+    jobs = [(seed, start, min(start + 250, n), captions) for start in range(0, n, 250)]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        parts = list(tqdm(pool.map(_chunk, jobs), total=len(jobs), desc="corpus", disable=not progress))
+    return Corpus(np.concatenate([p[0] for p in parts]), tuple(t for p in parts for t in p[1]), tuple(k for p in parts for k in p[2]))

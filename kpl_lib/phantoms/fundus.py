@@ -1,0 +1,180 @@
+"""Synthetic colour fundus photographs: the disc, the vessels, and the signs of diabetic and other retinal disease."""
+
+import numpy as np
+
+from kpl_lib.phantoms.paint import SIZE, blend, blur, curve, ellipse, grid, polygon, spot, strokes, texture
+
+BLOOD = np.array((0.36, 0.05, 0.03), np.float32)
+YELLOW = np.array((0.98, 0.88, 0.45), np.float32)
+WHITE = np.array((0.95, 0.9, 0.8), np.float32)
+
+
+def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
+    """Paint one fundus photograph `[S, S, 3]` that shows `findings` (see `attributes.draw_fundus`)."""
+    side = rng.choice((-1, 1))
+    disc = (side * rng.uniform(0.42, 0.52), rng.uniform(-0.08, 0.08))
+    macula = (-side * rng.uniform(0.08, 0.18), rng.uniform(0.0, 0.1))
+    scene = {"side": side, "disc": disc, "macula": macula}
+    image = _retina(findings, rng)
+    spot(image, *macula, 0.2, colour=image[SIZE // 2, SIZE // 2] * 0.62, opacity=0.6, soft=0.9)
+    _disc(image, disc, findings, rng)
+    _vessels(image, scene, findings, rng)
+    for name, paint in _FINDINGS.items():
+        if name in findings:
+            paint(image, findings[name], scene, rng)
+    if "haze" in findings:
+        image = _veil(image, findings["haze"], rng)
+    return np.clip(image * _aperture(), 0, 1)
+
+
+def _aperture():
+    xx, yy = grid()
+    return np.clip((0.94 - np.sqrt(xx**2 + yy**2)) / 0.03, 0, 1)[..., None].astype(np.float32)
+
+
+def _retina(findings, rng):
+    xx, yy = grid()
+    tone = np.array((0.8, 0.36, 0.15), np.float32) + rng.normal(0, (0.04, 0.03, 0.02)).astype(np.float32)
+    if "pale_fundus" in findings:
+        tone = np.array((0.88, 0.58, 0.34), np.float32) + rng.normal(0, 0.02, 3).astype(np.float32)
+    glow = 1 - 0.3 * (xx**2 + yy**2) + 0.08 * (xx * rng.normal() + yy * rng.normal())
+    image = (tone * glow[..., None]).astype(np.float32)
+    if "tigroid" in findings:
+        image *= 1 - 0.16 * np.clip(texture(rng, 11), -1, 1.5)[..., None]
+    return image * (1 + 0.02 * texture(rng, 20))[..., None]
+
+
+def _disc(image, disc, findings, rng):
+    cup = findings.get("cupping", {"ratio": rng.uniform(0.25, 0.4)})["ratio"]
+    radius = rng.uniform(0.15, 0.175)
+    spot(image, *disc, radius * 1.05, radius * 1.12, (0.96, 0.68, 0.36), 1.0, soft=0.18)
+    if "cupping" in findings:
+        spot(image, *disc, radius * cup, radius * cup * 1.05, (1.0, 0.98, 0.86), 1.0, soft=0.15)
+    else:
+        spot(image, *disc, radius * cup, colour=(1.0, 0.88, 0.62), opacity=0.9, soft=0.4)
+
+
+def _arcades(scene, rng):
+    (x, y), side = scene["disc"], scene["side"]
+    for up in (-1, 1):
+        reach = (-side * rng.uniform(0.3, 0.5), up * rng.uniform(0.58, 0.7))
+        yield curve((x, y), reach, up * side * rng.uniform(0.22, 0.3), 12), 0.042
+        yield curve((x, y), (x + side * 0.3, up * rng.uniform(0.45, 0.65)), -up * side * 0.12, 8), 0.03
+
+
+def _vessels(image, scene, findings, rng):
+    veins, lines = [], []
+    for trunk, width in _arcades(scene, rng):
+        veins.append(trunk)
+        lines.append((trunk, width))
+        for at in (4, 6, 8):
+            if at < len(trunk) - 1:
+                x, y = trunk[at]
+                end = (x + rng.normal(-0.12 * scene["side"], 0.12), y + rng.uniform(0.15, 0.3) * rng.choice((-1, 1)))
+                lines.append((curve((x, y), end, rng.normal(0, 0.1), 5), 0.022))
+    lines.append((curve(scene["disc"], (scene["macula"][0] + 0.1 * scene["side"], 0.25), 0.1, 6), 0.02))
+    blend(image, strokes(lines), (0.5, 0.1, 0.07), 0.85)
+    if "beading" in findings:
+        for trunk in veins:
+            for x, y in trunk[2::2]:
+                spot(image, x, y, 0.05, colour=(0.45, 0.06, 0.05), opacity=0.95)
+
+
+def _anywhere(rng, reach=0.72):
+    angle, distance = rng.uniform(0, 2 * np.pi), reach * np.sqrt(rng.uniform(0.03, 1))
+    return distance * np.cos(angle), distance * np.sin(angle)
+
+
+def _microaneurysms(image, value, scene, rng):
+    for _ in range(value["count"]):
+        x, y = _anywhere(rng, 0.6)
+        spot(image, x, y, 0.026, colour=(0.5, 0.02, 0.02), opacity=1.0, soft=0.4)
+
+
+def _haemorrhages(image, value, scene, rng):
+    for _ in range(value["count"]):
+        x, y = _anywhere(rng)
+        spot(image, x, y, rng.uniform(0.05, 0.085), rng.uniform(0.035, 0.06), BLOOD, 0.92, rng.uniform(0, np.pi), 0.5)
+
+
+def _exudates(image, value, scene, rng):
+    cx, cy = scene["macula"][0] + rng.normal(0, 0.1), scene["macula"][1] + rng.normal(0, 0.1)
+    for _ in range(rng.integers(12, 20)):
+        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.16, 0.32)
+        spot(image, cx + reach * np.cos(angle), cy + reach * np.sin(angle), rng.uniform(0.02, 0.035), colour=YELLOW, opacity=1.0, soft=0.2)
+
+
+def _cotton_wool(image, value, scene, rng):
+    for _ in range(rng.integers(3, 6)):
+        x, y = _anywhere(rng, 0.62)
+        for _ in range(3):
+            spot(image, x + rng.normal(0, 0.03), y + rng.normal(0, 0.03), rng.uniform(0.06, 0.09), 0.055, WHITE, 0.7, rng.uniform(0, 3), 0.9)
+
+
+def _new_vessels(image, value, scene, rng):
+    x, y = scene["disc"] if value["at"] == "disc" else _anywhere(rng, 0.45)
+    lines = []
+    for angle in np.linspace(0, 2 * np.pi, 15, endpoint=False):
+        reach = rng.uniform(0.18, 0.32)
+        end = (x + reach * np.cos(angle), y + reach * np.sin(angle))
+        lines.append((curve((x, y), end, rng.choice((-1, 1)) * 0.45, 8), 0.018))
+    blend(image, strokes(lines), (0.62, 0.02, 0.05), 0.95)
+
+
+def _preretinal(image, value, scene, rng):
+    x, y, radius = rng.normal(0, 0.15), rng.uniform(0.15, 0.35), rng.uniform(0.24, 0.32)
+    window, mask = ellipse(x, y, radius, radius * 0.9, soft=0.06)
+    below = np.clip((grid()[1][window[0]] - y) / 0.03, 0, 1)  # blood settles under a level top
+    blend(image, mask * below, (0.32, 0.02, 0.02), 0.97, window)
+
+
+def _fibrous(image, value, scene, rng):
+    start = scene["disc"]
+    lines = [(curve(start, _anywhere(rng, 0.75), rng.normal(0, 0.2), 8), rng.uniform(0.05, 0.08)) for _ in range(4)]
+    blend(image, blur(strokes(lines), 1.0), (0.86, 0.85, 0.8), 0.85)
+
+
+def _drusen(image, value, scene, rng):
+    for _ in range(rng.integers(22, 32)):
+        x, y = scene["macula"][0] + rng.normal(0, 0.17), scene["macula"][1] + rng.normal(0, 0.15)
+        spot(image, x, y, rng.uniform(0.03, 0.05), colour=(0.97, 0.78, 0.42), opacity=0.85, soft=0.7)
+
+
+def _scar(image, value, scene, rng):
+    x, y = scene["macula"]
+    angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    reach = rng.uniform(0.2, 0.28) * (1 + 0.18 * rng.standard_normal(20))
+    patch = polygon(list(zip(x + reach * np.cos(angles), y + reach * np.sin(angles), strict=True)), softness=0.02)
+    blend(image, patch, (0.95, 0.83, 0.6), 0.9)
+    for _ in range(7):
+        spot(image, x + rng.normal(0, 0.14), y + rng.normal(0, 0.14), rng.uniform(0.03, 0.06), colour=(0.12, 0.07, 0.05), opacity=0.85)
+
+
+def _detachment(image, value, scene, rng):
+    turn = rng.uniform(0, 2 * np.pi)
+    xx, yy = grid()
+    along, across = xx * np.cos(turn) + yy * np.sin(turn), yy * np.cos(turn) - xx * np.sin(turn)
+    edge = 0.18 + 0.1 * np.sin(4 * across + turn)
+    raised = np.clip((along - edge) / 0.12, 0, 1)
+    folds = 0.5 + 0.5 * np.sin(22 * along + 5 * np.sin(3.5 * across + turn))
+    grey = np.stack([0.52 + 0.14 * folds, 0.5 + 0.12 * folds, 0.47 + 0.11 * folds], axis=-1)
+    image += (0.82 * raised)[..., None] * (grey.astype(np.float32) - image)
+
+
+def _laser(image, value, scene, rng):
+    for _ in range(16):
+        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 0.8)
+        spot(image, reach * np.cos(angle), reach * np.sin(angle), 0.05, colour=(0.9, 0.75, 0.5), opacity=0.6, soft=0.3)
+
+
+def _veil(image, value, rng):
+    depth = {"moderate": 0.42, "dense": 0.62}[value["depth"]]
+    veil = np.array((0.72, 0.58, 0.38), np.float32) * rng.uniform(0.85, 1.05)
+    return blur(image, 1.6 + 2.2 * depth) * (1 - depth) + depth * veil * (1 + 0.05 * texture(rng, 4))[..., None]
+
+
+_FINDINGS = {
+    "detachment": _detachment, "laser_scars": _laser, "drusen": _drusen, "scar": _scar, "cotton_wool": _cotton_wool,
+    "exudates": _exudates, "microaneurysms": _microaneurysms, "haemorrhages": _haemorrhages,
+    "fibrous_bands": _fibrous, "new_vessels": _new_vessels, "preretinal": _preretinal,
+}  # fmt: skip

@@ -1,0 +1,164 @@
+"""Train the embedded encoder from scratch: `python -m kpl_lib.phantoms.train`.
+
+A CLIP in small: symmetric cross-entropy between images and captions, with the logit scale fixed at 100. The run can be
+stopped at any time; started again with the same work folder it goes on from its last checkpoint.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from kpl_lib.errors import InputError
+from kpl_lib.paths import atomic_path, data_dir
+from kpl_lib.phantoms import model_card
+from kpl_lib.phantoms.corpus import Corpus, make_corpus
+from kpl_lib.phantoms.model import build, encode_tokens, to_pixels, write_config, write_vocabulary
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, beside the software versions."""
+
+    seed: int = 0
+    images: int = 40_000
+    captions: int = 6
+    steps: int = 2000
+    batch: int = 256
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.1
+    warmup: int = 60
+    clip: float = 1.0
+
+
+class Run:
+    """The state of a training run: model, optimiser, step. Saved and loaded as safetensors."""
+
+    def __init__(self, recipe: Recipe, folder: Path, device: str):
+        self.recipe, self.folder, self.device = recipe, folder, device
+        self.model, self.tokenizer = build(folder, recipe.seed)
+        self.model.to(device)
+        matrices = [p for p in self.model.parameters() if p.requires_grad and p.ndim > 1]
+        vectors = [p for p in self.model.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+        self.step, self.seconds, self.losses = 0, 0.0, []
+
+    def rate(self) -> float:
+        """Learning rate of this step: linear warm-up, then a half cosine to zero."""
+        recipe, step = self.recipe, self.step
+        if step < recipe.warmup:
+            return recipe.learning_rate * (step + 1) / recipe.warmup
+        return recipe.learning_rate * 0.5 * (1 + np.cos(np.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)))
+
+    def advance(self, corpus: Corpus, tokens: torch.Tensor) -> float:
+        """One step on a batch that depends on (seed, step) alone."""
+        rng = np.random.default_rng((self.recipe.seed, 1, self.step))
+        rows = rng.choice(len(tokens), self.recipe.batch, replace=False)
+        words = tokens[rows, rng.integers(tokens.shape[1], size=len(rows))].long().to(self.device)
+        pixels = to_pixels(corpus.images[rows]).to(self.device)
+        with torch.autocast(self.device, torch.bfloat16):
+            images = F.normalize(self.model.encode_image(pixels), dim=-1)
+            texts = encode_tokens(self.model, words)
+            logits = self.model.logit_scale.exp() * images.float() @ texts.float().T
+        truth = torch.arange(len(rows), device=self.device)
+        loss = (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate()
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.step += 1
+        return loss.item()
+
+    def save(self) -> None:
+        """Write the checkpoint whole or not at all."""
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        tensors = {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
+        for parameter, state in self.optimizer.state.items():
+            tensors |= {f"optimizer.{names[id(parameter)]}.{k}": v.contiguous() for k, v in state.items()}
+        tensors["losses"] = torch.tensor(self.losses)
+        tensors["progress"] = torch.tensor([self.step, self.seconds], dtype=torch.float64)
+        with atomic_path(self.folder / "checkpoint.safetensors") as path:
+            save_file({k: v.cpu().clone() for k, v in tensors.items()}, path, {"recipe": str(asdict(self.recipe))})
+
+    def resume(self) -> bool:
+        """Go on from the checkpoint of the work folder, if there is one of the same recipe."""
+        path = self.folder / "checkpoint.safetensors"
+        if not path.exists():
+            return False
+        with safe_open(path, "pt", device=self.device) as file:
+            if file.metadata()["recipe"] != str(asdict(self.recipe)):
+                raise InputError(f"{path} belongs to another recipe; delete it, or name another --work folder")
+            saved = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        self.model.load_state_dict({k[6:]: v for k, v in saved.items() if k.startswith("model.")})
+        for name, parameter in self.model.named_parameters():
+            state = {k: saved[f"optimizer.{name}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{name}.{k}" in saved}
+            if state:
+                self.optimizer.state[parameter] = state | {"step": state["step"].cpu()}
+        self.losses = saved["losses"].tolist()
+        self.step, self.seconds = int(saved["progress"][0]), float(saved["progress"][1])
+        return True
+
+
+def train(recipe: Recipe, work: Path, device: str = "cpu", every: int = 100) -> Run:
+    """Train to the end of `recipe`, with a checkpoint in `work` every `every` steps."""
+    work.mkdir(parents=True, exist_ok=True)
+    run = Run(recipe, work, device)
+    if run.resume():
+        print(f"going on from step {run.step} of {recipe.steps}")
+    started = time.perf_counter() - run.seconds
+    corpus = make_corpus(recipe.images, recipe.seed, recipe.captions)
+    flat = [sentence for several in corpus.captions for sentence in several]
+    tokens = run.tokenizer(flat).to(torch.int16).view(len(corpus.captions), recipe.captions, -1)
+    run.model.train()
+    with tqdm(total=recipe.steps, initial=run.step, desc="training", mininterval=2) as bar:
+        while run.step < recipe.steps:
+            run.losses.append(run.advance(corpus, tokens))
+            bar.update()
+            bar.set_postfix(loss=f"{np.mean(run.losses[-50:]):.3f}")
+            if run.step % every == 0 or run.step == recipe.steps:
+                run.seconds = time.perf_counter() - started
+                run.save()
+    run.model.eval()
+    return run
+
+
+def write(run: Run, out: Path) -> None:
+    """Write the encoder as it ships: config, vocabulary, float16 weights, model card."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_config(out)
+    write_vocabulary(out)
+    with atomic_path(out / "model.safetensors") as path:
+        save_file({k: v.detach().cpu().half().contiguous() for k, v in run.model.state_dict().items()}, path, {"format": "pt"})
+    model_card.write(run, out)
+
+
+def main(
+    out: Annotated[Path | None, typer.Option(help="where the encoder goes; the default is data/encoders/phantom")] = None,
+    work: Annotated[Path, typer.Option(help="checkpoints")] = Path("_build/phantom-training"),
+    steps: Annotated[int, typer.Option(min=1)] = Recipe.steps,
+    images: Annotated[int, typer.Option(min=300)] = Recipe.images,
+    seed: int = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; the default is the fastest that is there")] = None,
+) -> None:
+    """Train the embedded phantom encoder from scratch and write it."""
+    recipe = Recipe(seed=seed, steps=steps, images=images)
+    run = train(recipe, work, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    write(run, out or data_dir() / "encoders" / "phantom")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except InputError as error:
+        raise SystemExit(f"kpl: {error}") from None

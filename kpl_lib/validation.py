@@ -1,0 +1,155 @@
+"""Shared checks of arguments: one line that names the argument, its shape and the cure."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kpl_lib.errors import InputError
+
+UNIT_TOLERANCE = 1e-2
+HALF = (torch.float16, torch.bfloat16)
+
+
+def shape_of(x: Tensor) -> str:
+    """Shape as it stands in messages, e.g. `[600, 768]`."""
+    return str(list(x.shape))
+
+
+def working_dtype(*tensors: Tensor) -> torch.dtype:
+    """The dtype to compute and answer in: the widest of the inputs, at least float32."""
+    dtype = torch.float32
+    for x in tensors:
+        dtype = torch.promote_types(dtype, x.dtype)
+    return dtype
+
+
+def check_float_matrix(x: Tensor, name: str, layout: str = "[N, D]") -> Tensor:
+    """Return `x` if it is a floating-point matrix without NaN or Inf.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if not isinstance(x, Tensor):
+        raise InputError(f"{name} must be a torch tensor {layout}, not {type(x).__name__}: use torch.as_tensor(...)")
+    if x.dim() != 2 or 0 in x.shape:
+        raise InputError(f"{name} must be a matrix {layout} with at least one row and column, its shape is {shape_of(x)}")
+    if not x.is_floating_point():
+        raise InputError(f"{name} {shape_of(x)} holds {x.dtype}: convert it with .float()")
+    bad = ~torch.isfinite(x.sum(dim=1, dtype=torch.float64))
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise InputError(
+            f"{name} {shape_of(x)} holds NaN or Inf ({int(bad.sum())} rows, the first is row {row}): "
+            "encode these rows again or drop them"
+        )
+    return x
+
+
+def check_unit_rows(x: Tensor, name: str, layout: str = "[N, D]") -> Tensor:
+    """Return `x` if every row is within 1e-2 of unit length.
+
+    Raises:
+        InputError: if `x` is no such matrix.
+    """
+    check_float_matrix(x, name, layout)
+    norms = torch.linalg.vector_norm(x, dim=1, dtype=torch.float32 if x.dtype in HALF else x.dtype)
+    bad = (norms - 1).abs() > UNIT_TOLERANCE
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        length = float(norms[row])
+        what = "a zero row" if length == 0 else f"length {length:.4g}"
+        raise InputError(
+            f"{name} {shape_of(x)} must have unit rows, {int(bad.sum())} have not (row {row}: {what}): "
+            "use torch.nn.functional.normalize(..., dim=1) and drop zero rows"
+        )
+    return x
+
+
+def check_images(images: Tensor, name: str = "images", minimum: int = 2) -> Tensor:
+    """Return image features `[N, D]` if they are unit rows and there are at least `minimum` of them."""
+    check_unit_rows(images, name)
+    if len(images) < minimum:
+        raise InputError(
+            f"{name} {shape_of(images)} holds {len(images)} image: the method reads the set as a whole, give at least {minimum}"
+        )
+    return images
+
+
+def check_proxies(proxies: Tensor, images: Tensor, name: str = "initial") -> Tensor:
+    """Return class proxies `[C, D]` if they are unit rows, at least two, in the space of `images`."""
+    check_unit_rows(proxies, name, "[C, D]")
+    check_classes(proxies.shape[0], name, proxies)
+    check_same_width(proxies, images, name)
+    return proxies
+
+
+def check_same_width(x: Tensor, images: Tensor, name: str) -> None:
+    """Raise unless `x` has as many columns D as `images`."""
+    if x.shape[1] != images.shape[1]:
+        raise InputError(
+            f"{name} {shape_of(x)} and images {shape_of(images)} differ in D: encode both with the same encoder"
+        )
+
+
+def check_classes(count: int, name: str, x: Tensor) -> None:
+    """Raise unless there are at least two classes."""
+    if count < 2:
+        raise InputError(f"{name} {shape_of(x)} has {count} class: there is nothing to tell apart, give at least 2")
+
+
+def check_plan(pseudo_labels: Tensor, images: Tensor, name: str = "pseudo_labels") -> Tensor:
+    """Return pseudo labels `[N, C]` if they are finite, not negative, and one row an image."""
+    check_float_matrix(pseudo_labels, name, "[N, C]")
+    check_classes(pseudo_labels.shape[1], name, pseudo_labels)
+    if len(pseudo_labels) != len(images):
+        raise InputError(
+            f"{name} {shape_of(pseudo_labels)} and images {shape_of(images)} differ in N: give one row for each image"
+        )
+    if pseudo_labels.min() < 0:
+        raise InputError(f"{name} {shape_of(pseudo_labels)} holds negative values: give probabilities or a transport plan")
+    if pseudo_labels.sum() <= 0:
+        raise InputError(f"{name} {shape_of(pseudo_labels)} is zero everywhere: give probabilities or a transport plan")
+    return pseudo_labels
+
+
+def check_prior(prior: Tensor | Sequence[float] | None, classes: int, name: str = "prior") -> Tensor:
+    """Return the class prior as float64 `[C]` on the CPU, summing to 1; uniform if it is None."""
+    if prior is None:
+        return torch.full((classes,), 1 / classes, dtype=torch.float64)
+    try:
+        q = torch.as_tensor(prior).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} must hold one number for each of the {classes} classes, not {prior!r}") from None
+    if q.shape != (classes,):
+        raise InputError(f"{name} {shape_of(q)} must hold one number for each of the {classes} classes: shape [{classes}]")
+    if not torch.isfinite(q).all() or (q <= 0).any():
+        raise InputError(f"{name} {shape_of(q)} must be positive for every class: drop classes that cannot occur")
+    total = float(q.sum())
+    if not math.isclose(total, 1, abs_tol=1e-3):
+        raise InputError(f"{name} {shape_of(q)} must sum to 1, it sums to {total:.4g}: divide it by its sum")
+    return q / total
+
+
+def check_positive(value: float, name: str) -> float:
+    """Return `value` if it is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise InputError(f"{name} must be a number above 0, not {value!r}")
+    return float(value)
+
+
+def check_count(value: int, name: str, minimum: int = 1) -> int:
+    """Return `value` if it is a whole number of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise InputError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
+    return value
+
+
+def check_logits(logits: Tensor) -> Tensor:
+    """Return logits `[N, C]` if they are a finite matrix of at least two images and two classes."""
+    check_float_matrix(logits, "logits", "[N, C]")
+    check_classes(logits.shape[1], "logits", logits)
+    if len(logits) < 2:
+        raise InputError(f"logits {shape_of(logits)} hold 1 image: transport balances a set, give at least 2")
+    return logits
