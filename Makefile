@@ -42,7 +42,7 @@ site: $(STAMP) ## check the built site: links, alt texts, nothing from the netwo
 	$(PYTEST) -m site tests/test_site.py
 
 test: $(STAMP) ## unit tests, doctests and the structure of the book; then every notebook
-	$(PYTEST) -n $(JOBS) tests kpl_lib
+	$(PYTEST) -n $(JOBS) --dist loadgroup tests kpl_lib
 	$(MAKE) --no-print-directory notebooks
 
 test-slow: $(STAMP) ## the tests that take minutes

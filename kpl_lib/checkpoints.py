@@ -98,12 +98,12 @@ def _from_folder(folder: Path, options: dict) -> Checkpoint:
         tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}" if "hf_tokenizer_name" in text else name)
     except Exception as error:  # whatever a foreign folder makes open_clip raise is the folder's fault
         raise InputError(
-            f"{folder}: open_clip cannot load it ({_line(error)}); are {CONFIG} and {weights.name} of one model?"
+            f"{folder}: open_clip cannot load it ({_line(error)}); take all files from one model"
         ) from None
     size = getattr(tokenizer, "vocab_size", None)
     if size is not None and "vocab_size" in text and size != text["vocab_size"]:
         raise InputError(
-            f"{folder}: {size} tokens in the vocabulary, {text['vocab_size']} in {CONFIG}; take both from one model"
+            f"{folder}: {size} vocabulary entries, {text['vocab_size']} in {CONFIG}; copy both again"
         )
     return Checkpoint(model.eval(), transform, tokenizer)
 

@@ -1,6 +1,5 @@
 """Encoders: open_clip models by name, images and texts to unit vectors."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,15 +7,15 @@ from typing import TYPE_CHECKING
 import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from kpl_lib.checkpoints import local_names, open_checkpoint
 from kpl_lib.datasets.base import ImageDataset
+from kpl_lib.datasets.loader import batches
 from kpl_lib.errors import InputError
 from kpl_lib.features import Features, TextBank
+from kpl_lib.text_tower import causal_tower, encode_causal, warn_truncated
 from kpl_lib.validation import check_count
 
 if TYPE_CHECKING:
@@ -128,7 +127,8 @@ class Encoder:
             skip_unreadable: leave out images that cannot be read, and list them in `meta["skipped"]`.
 
         Returns:
-            Unit features `[N, D]`, float32, on the CPU. `meta` holds encoder, dataset, paths, groups, skipped.
+            Unit features `[N, D]`, float32, on the CPU. `meta` holds encoder, dataset, paths, groups,
+            skipped.
 
         Raises:
             InputError: for an image that cannot be read, unless `skip_unreadable`; if none is left.
@@ -137,9 +137,7 @@ class Encoder:
         """
         check_count(batch_size, "batch_size")
         check_count(workers, "workers", 0)
-        loader = DataLoader(
-            _Tensors(dataset, self.preprocess), batch_size, num_workers=workers, collate_fn=_stack
-        )
+        loader = batches(dataset, self.preprocess, batch_size, workers)
         rows, problems = [], []
         with tqdm(
             total=len(dataset), desc="encode images", unit="img", disable=not progress, delay=PROGRESS_DELAY
@@ -181,7 +179,8 @@ class Encoder:
     def encode_texts(self, texts: Sequence[str], batch_size: int = 256, progress: bool = False) -> Tensor:
         """Encode texts; texts of like length go together, which saves most of the work.
 
-        `t_j = g(text_j) / ‖g(text_j)‖`. Under a causal mask the padding behind the last token changes nothing, so it is
+        `t_j = g(text_j) / ‖g(text_j)‖`. Under a causal mask the padding behind the last token changes
+        nothing, so it is
         cut off. Other text towers get whole contexts.
 
         Args:
@@ -205,8 +204,8 @@ class Encoder:
             )
         check_count(batch_size, "batch_size")
         tokens = self.tokenizer(texts)
-        self._warn_truncated(texts, tokens)
-        tower = _causal_tower(self.model, self.tokenizer)
+        warn_truncated(self.tokenizer, texts, tokens)
+        tower = causal_tower(self.model, self.tokenizer)
         lengths = (
             tokens.argmax(dim=1) + 1 if tower is not None else torch.full((len(texts),), tokens.shape[1])
         )
@@ -217,23 +216,10 @@ class Encoder:
         ) as bar:
             for chunk in order.split(batch_size):
                 part = tokens[chunk, : int(lengths[chunk].max())].to(self.device)
-                encoded = self.model.encode_text(part) if tower is None else _encode_causal(tower, part)
+                encoded = self.model.encode_text(part) if tower is None else encode_causal(tower, part)
                 rows.append(F.normalize(encoded.float(), dim=1).cpu())
                 bar.update(len(chunk))
         return torch.cat(rows)[order.argsort()].clone()
-
-    def _warn_truncated(self, texts: list[str], tokens: Tensor) -> None:
-        """Warn once about texts that are longer than the context."""
-        if not isinstance(self.tokenizer, open_clip.SimpleTokenizer):
-            return
-        full = (tokens[:, -1] != 0).nonzero()[:, 0].tolist()
-        longer = [i for i in full if len(self.tokenizer.encode(texts[i])) + 2 > self.context_length]
-        if longer:
-            warnings.warn(
-                f"{len(longer)} texts are longer than {self.context_length} tokens and were cut, the first: {texts[longer[0]]!r}",
-                UserWarning,
-                stacklevel=3,
-            )
 
     def encode_knowledge(
         self, kb: "KnowledgeBase", template: str | None = None, progress: bool = True
@@ -259,48 +245,3 @@ class Encoder:
         names, described = rows[: len(sentences)], rows[len(sentences) :]
         parts = described.split([len(group) for group in sentences.values()])
         return TextBank(tuple(sentences), parts, names, tuple(tuple(texts) for texts in kb.classes.values()))
-
-
-class _Tensors(Dataset):
-    """Images as tensors; an unreadable one becomes its error."""
-
-    def __init__(self, dataset: ImageDataset, preprocess: Callable) -> None:
-        self.dataset, self.preprocess = dataset, preprocess
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[int, Tensor | InputError]:
-        try:
-            return index, self.preprocess(self.dataset[index][0])
-        except InputError as error:
-            return index, error
-
-
-def _stack(items: list) -> tuple[Tensor | None, list[tuple[int, InputError]]]:
-    """Batch the tensors; hand back the errors with their image numbers."""
-    good = [item for _, item in items if isinstance(item, Tensor)]
-    return torch.stack(good) if good else None, [
-        (i, item) for i, item in items if not isinstance(item, Tensor)
-    ]
-
-
-def _causal_tower(model: nn.Module, tokenizer: Callable) -> nn.Module | None:
-    """The text tower if cutting the padding is exact: causal mask, pooled at the largest token, no class token."""
-    tower = model.text if isinstance(model, open_clip.CustomTextCLIP) else model
-    pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
-    standard = isinstance(tower, open_clip.CLIP | TextTransformer) and pool == "argmax"
-    plain = getattr(tower, "cls_emb", None) is None and getattr(tower, "attn_mask", None) is not None
-    return tower if standard and plain and isinstance(tokenizer, open_clip.SimpleTokenizer) else None
-
-
-def _encode_causal(tower: nn.Module, tokens: Tensor) -> Tensor:
-    """The text tower on tokens `[n, L]` cut at their longest text; `[n, D]`, not normalised."""
-    length, dtype = tokens.shape[1], tower.transformer.get_cast_dtype()
-    x = (tower.token_embedding(tokens) + tower.positional_embedding[:length]).to(dtype)
-    x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
-    x = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=1)]
-    projection = tower.text_projection
-    if projection is None:
-        return x
-    return projection(x) if isinstance(projection, nn.Linear) else x @ projection

@@ -14,7 +14,8 @@ from kpl_lib.validation import check_float_matrix, check_unit_rows
 def unit_rows(rows: torch.Tensor, name: str, normalize: bool = False) -> torch.Tensor:
     """Return the rows as float32 unit vectors, on the device they came on.
 
-    `x_i / ‖x_i‖`. Rows within 1e-2 of unit length (float16 caches) are renormalised. Other lengths need `normalize`.
+    `x_i / ‖x_i‖`. Rows within 1e-2 of unit length (float16 caches) are renormalised.
+    Other lengths need `normalize`.
 
     Args:
         rows: vectors `[N, D]`, any floating-point dtype.
@@ -38,9 +39,10 @@ def unit_rows(rows: torch.Tensor, name: str, normalize: bool = False) -> torch.T
     )
     if normalize:
         check_float_matrix(rows, name)
-        lengths = rows.norm(dim=1)
-        if bool((lengths == 0).any()):
-            raise InputError(f"{name}: row {int((lengths == 0).nonzero()[0])} is all zeros; leave it out")
+        largest = rows.abs().amax(dim=1, keepdim=True)
+        if bool((largest == 0).any()):
+            raise InputError(f"{name}: row {int((largest == 0).nonzero()[0, 0])} is all zeros; leave it out")
+        rows = rows / largest  # so that no square under- or overflows
     else:
         check_unit_rows(rows, name)
     return rows / rows.norm(dim=1, keepdim=True)
@@ -95,9 +97,7 @@ class Features:
         known = len(self.class_names) or int(labels.max() + 1 if len(labels) else 0)
         wrong = (labels < 0) | (labels >= known)
         if bool(wrong.any()):
-            raise InputError(
-                f"labels: {int(labels[wrong][0])} is not in 0..{known - 1}; give the class number of each image"
-            )
+            raise InputError(f"labels: {int(labels[wrong][0])} is not in 0..{known - 1}; give class numbers")
         return labels
 
     def __len__(self) -> int:
@@ -133,7 +133,7 @@ class TextBank:
         class_names: the C classes, in order.
         descriptions: one tensor `[M_c, D]` of unit rows a class; M_c >= 1 may differ by class.
         names: unit rows `[C, D]`, the class names in a template.
-        texts: the description texts of each class, in the order of `descriptions`; `()` where they are unknown.
+        texts: the description texts of each class, in their order; `()` where they are unknown.
         normalize: take rows of any length and scale them to 1.
 
     Raises:

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from kpl_lib.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2")
-FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 MAX_PIXELS = 100_000_000  # a 10,000 x 10,000 image; larger ones are refused before they fill the memory
 
 

@@ -1,6 +1,5 @@
 """Knowledge bases: for each class, what its images look like, in words."""
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -9,8 +8,8 @@ from pathlib import Path
 
 from kpl_lib.errors import InputError
 from kpl_lib.knowledge_check import Report, check_records
-from kpl_lib.knowledge_files import DESCRIPTION_KEYS, parse_class, read_json, refuse_unknown_keys
-from kpl_lib.paths import atomic_path, data_dir
+from kpl_lib.knowledge_files import find_file, parse_class, read_json, refuse_unknown_keys
+from kpl_lib.paths import atomic_path
 
 TEMPLATE = "a photo of a {class}, which has {description}"
 NAME_TEMPLATE = "a photo of a {class}."
@@ -41,7 +40,8 @@ class KnowledgeBase:
         records: for each class, in class order, its descriptions.
         modality: the kind of image, such as `chest radiograph`.
         origin: who wrote it and who has reviewed it, in free text.
-        template: the sentence around a description; holds `{description}`, and `{class}` if the class name is said.
+        template: the sentence around a description; holds `{description}`, and `{class}` if the class name
+            is said.
         name_template: the sentence around a class name alone; holds `{class}`.
         references: for each class the sources of its facts.
 
@@ -116,8 +116,8 @@ class KnowledgeBase:
             InputError: if a class would be left without descriptions.
 
         Example:
-            >>> kb = KnowledgeBase("pets", {"cat": [Description("whiskers", visual=True), Description("pride")]})
-            >>> kb.subset(lambda description: description.visual).classes
+            >>> texts = [Description("whiskers", visual=True), Description("pride")]
+            >>> KnowledgeBase("pets", {"cat": texts}).subset(lambda d: d.visual).classes
             {'cat': ['whiskers']}
         """
         left = {name: [d for d in found if keep(d)][:limit] for name, found in self.records.items()}
@@ -162,7 +162,7 @@ class KnowledgeBase:
             Traceback (most recent call last):
             kpl_lib.errors.InputError: nowhere.json: no such file; ...
         """
-        path = _find(name_or_path)
+        path = find_file(name_or_path)
         content = read_json(path)
         refuse_unknown_keys(path, "the file", content, KEYS)
         for key in KEYS[:-1]:
@@ -191,7 +191,8 @@ class KnowledgeBase:
     def from_descriptors(cls, path: str | Path, name_template: str = NAME_TEMPLATE) -> "KnowledgeBase":
         """Import a file of classification by description, `{class: [phrase, ...]}`.
 
-        Source: Menon and Vondrick 2023, arXiv 2210.07183. Their code chooses between `which is` and `which has` by the
+        Source: Menon and Vondrick 2023, arXiv 2210.07183. Their code chooses between `which is` and `which
+        has` by the
         first word; here the sentence always says `which has`.
         """
         return _import(
@@ -217,28 +218,6 @@ class KnowledgeBase:
         if not isinstance(found, dict):
             raise InputError(f"{path}: section {section!r} must map classes to descriptions")
         return _import(path, found, "KPL", TEMPLATE, NAME_TEMPLATE, "feature")
-
-
-def known_names() -> tuple[str, ...]:
-    """Names of the knowledge bases that ship with the library."""
-    return tuple(sorted(path.stem for path in (data_dir() / "knowledge").glob("*.json")))
-
-
-def _find(name_or_path: str | Path) -> Path:
-    """The file of this name or path."""
-    path = Path(name_or_path).expanduser()
-    if path.suffix or path.parent != Path("."):
-        return path
-    if str(name_or_path) in known_names():
-        return data_dir() / "knowledge" / f"{name_or_path}.json"
-    if path.is_file():
-        return path
-    near = difflib.get_close_matches(str(name_or_path), known_names(), 1, 0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    known = ", ".join(known_names()) or "none"
-    raise InputError(
-        f"unknown knowledge base {str(name_or_path)!r}: {hint}known: {known}; or name a .json file"
-    )
 
 
 def _import(

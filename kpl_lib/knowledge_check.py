@@ -60,7 +60,8 @@ def check_records(name: str, classes: Mapping[str, list[str]]) -> Report:
         classes: for each class its texts.
 
     Returns:
-        Duplicates within a class, texts that two classes share, class names said in their own descriptions, and
+        Duplicates within a class, texts that two classes share, class names said in their own descriptions,
+        and
         uneven counts.
 
     Example:

@@ -6,12 +6,35 @@ import re
 from pathlib import Path
 
 from kpl_lib.errors import InputError
+from kpl_lib.paths import data_dir
 
 MAX_BYTES = 64_000_000
 DESCRIPTION_KEYS = ("text", "tags", "visual")
 CLASS_KEYS = ("references", "descriptions")
 
 Row = tuple[str, tuple[str, ...], bool | None]
+
+
+def known_names() -> tuple[str, ...]:
+    """Names of the knowledge bases that ship with the library."""
+    return tuple(sorted(path.stem for path in (data_dir() / "knowledge").glob("*.json")))
+
+
+def find_file(name_or_path: str | Path) -> Path:
+    """The file of this name or path."""
+    path = Path(name_or_path).expanduser()
+    if path.suffix or path.parent != Path("."):
+        return path
+    if str(name_or_path) in known_names():
+        return data_dir() / "knowledge" / f"{name_or_path}.json"
+    if path.is_file():
+        return path
+    near = difflib.get_close_matches(str(name_or_path), known_names(), 1, 0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    known = ", ".join(known_names()) or "none"
+    raise InputError(
+        f"unknown knowledge base {str(name_or_path)!r}: {hint}known: {known}; or name a .json file"
+    )
 
 
 def read_json(path: str | Path) -> dict:
@@ -24,7 +47,8 @@ def read_json(path: str | Path) -> dict:
         The object.
 
     Raises:
-        InputError: if the file is missing, too large, not UTF-8, not JSON, or no object; says line and column.
+        InputError: if the file is missing, too large, not UTF-8, not JSON, or no object; says line and
+            column.
 
     Example:
         >>> read_json("nowhere.json")

@@ -34,7 +34,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Metric of the first prediction minus the second, on the same resamples; beyond chance if 0 lies outside."""
+    """Metric of the first prediction minus the second, on the same resamples.
+
+    The sign is beyond chance where the interval leaves 0 out.
+    """
 
     metric: str
     difference: float
@@ -72,10 +75,13 @@ def evaluate(
     resamples: int = 1000,
     level: float = 0.95,
 ) -> dict[str, Estimate]:
-    """Accuracy, balanced accuracy, macro AUROC, macro F1, expected calibration error, and the recall of each class.
+    """Accuracy, balanced accuracy, macro AUROC, macro F1, expected calibration error, and the recall of each
+    class.
 
-    AUROC is one class against the rest, from the probabilities. Calibration uses 15 bins of equal width of the largest
-    probability: `ECE = sum_b |sum_{i in b} (confidence_i - right_i)| / N`. Classes without images are left out of means.
+    AUROC is one class against the rest, from the probabilities. Calibration uses 15 bins of equal width of
+    the largest
+    probability: `ECE = sum_b |sum_{i in b} (confidence_i - right_i)| / N`. Classes without images are left
+    out of means.
 
     Args:
         prediction: N predictions over C classes.
@@ -94,7 +100,7 @@ def evaluate(
 
     Example:
         >>> p = torch.tensor([[0.9, 0.1], [0.8, 0.2]])
-        >>> evaluate(Prediction(p, p, p.argmax(1), ("cat", "dog")), [0, 1], intervals=False)["recall/cat"].value
+        >>> evaluate(Prediction(p, p, p.argmax(1), ("cat", "dog")), [0, 1])["recall/cat"].value
         1.0
 
     Source: Guo et al. 2017, arXiv 1706.04599 (calibration); Efron and Tibshirani 1993 (intervals).

@@ -36,12 +36,12 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}; choose a folder that you may write to") from None
     os.close(handle)
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(name, 0o666 & ~umask)
     temporary = Path(name)
     try:
         yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # a temporary file is private; the finished one is an ordinary file
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Tensors on disk: one safetensors file with a JSON header, written whole or not at all. Nothing unpickles."""
+"""Tensors on disk: one safetensors file with a JSON header, whole or not at all; nothing unpickles."""
 
 import json
 from pathlib import Path

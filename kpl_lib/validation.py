@@ -99,13 +99,20 @@ def check_classes(count: int, name: str, x: Tensor) -> None:
         raise InputError(f"{name} {shape_of(x)} has {count} class: there is nothing to tell apart, give at least 2")
 
 
-def check_plan(pseudo_labels: Tensor, images: Tensor, name: str = "pseudo_labels") -> Tensor:
-    """Return pseudo labels `[N, C]` if they are finite, not negative, and one row an image."""
+def check_plan(
+    pseudo_labels: Tensor, images: Tensor, classes: int | None = None, name: str = "pseudo_labels"
+) -> Tensor:
+    """Return pseudo labels `[N, C]` if they are finite, not negative, one row an image and one column a class."""
     check_float_matrix(pseudo_labels, name, "[N, C]")
     check_classes(pseudo_labels.shape[1], name, pseudo_labels)
     if len(pseudo_labels) != len(images):
         raise InputError(
             f"{name} {shape_of(pseudo_labels)} and images {shape_of(images)} differ in N: give one row for each image"
+        )
+    if classes is not None and pseudo_labels.shape[1] != classes:
+        raise InputError(
+            f"{name} {shape_of(pseudo_labels)} have {pseudo_labels.shape[1]} columns for {classes} proxies: "
+            "give one column for each class"
         )
     if pseudo_labels.min() < 0:
         raise InputError(f"{name} {shape_of(pseudo_labels)} holds negative values: give probabilities or a transport plan")

@@ -1,4 +1,4 @@
-"""What every test shares: one thread for each worker, no windows, no network, and the folder of outside references."""
+"""What every test shares: one thread a worker, no windows, no network, and the folder of references."""
 
 import os
 import socket

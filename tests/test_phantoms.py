@@ -11,8 +11,8 @@ import pytest
 from kpl_lib.datasets import load_dataset
 from kpl_lib.datasets.phantom import NAMES, load
 from kpl_lib.errors import InputError
-from kpl_lib.phantoms import captions
-from kpl_lib.phantoms.attributes import CLASSES, FREE, MODALITY, SKEWED, draw_class, draw_free, name_class
+from kpl_lib.phantoms import captions, cell, chest, fundus
+from kpl_lib.phantoms.attributes import CLASSES, FREE, SKEWED, detail, draw_class, draw_free, name_class
 from kpl_lib.phantoms.corpus import SHARES, make_corpus
 from kpl_lib.phantoms.phrases import FINDINGS
 
@@ -95,20 +95,16 @@ def test_captions_name_a_class_rarely_and_only_the_right_one():
         if name:
             named += 1
             assert name in {name_class("retinopathy", findings), name_class("cataract", findings)}
-    assert 0.01 < named / 4000 < captions.NAME_RATE + 0.01
+    assert 0 < named / 4000 < 2 * captions.NAME_RATE < 0.05
 
 
 def test_every_finding_has_words_and_a_brush():
-    from kpl_lib.phantoms import cell, chest, fundus
-
     for modality, module in {"chest": chest, "fundus": fundus, "cell": cell}.items():
         plain = module.render({}, np.random.default_rng(3))
         for name in FREE[modality]:
             assert len(FINDINGS[name]) >= 4
-            from kpl_lib.phantoms.attributes import detail
-
             drawn = module.render({name: detail(name, np.random.default_rng(1))}, np.random.default_rng(3))
-            assert np.abs(drawn - plain).mean() > 0.002, name
+            assert np.abs(drawn - plain).max() > 0.1, name
 
 
 def test_corpus_does_not_depend_on_workers():

@@ -89,8 +89,8 @@ def test_internal_links_resolve(pages):
             if parts.scheme or parts.netloc:
                 continue
             target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
-            known = anchors.get(target)
-            if not target.is_file() or (parts.fragment and known is not None and unquote(parts.fragment) not in known):
+            known, wanted = anchors.get(target), unquote(parts.fragment)
+            if not target.is_file() or (wanted and known is not None and wanted not in known):
                 broken.append((page.name, link["href"]))
     assert not broken
 

@@ -80,8 +80,8 @@ def opening(notebook: dict, url: str) -> Iterator[str]:
     """Under the title a claim; 3 to 5 objectives; the time and the device."""
     prose = [text(cell) for cell in cells(notebook, "markdown")]
     title = next((part for part in prose if re.search(r"^# \S", part, re.MULTILINE)), "")
-    claim = re.sub(r"^(# .*|\(.*\)=)$", "", title, flags=re.MULTILINE).strip()
-    if not claim:
+    claim = re.sub(r"^# .*$|^\(.*\)=$|<!--(?s:.*?)-->", "", title, flags=re.M)
+    if not re.search(r"\w", claim):
         yield "no claim stands under the title"
     objectives = re.search(r"\{admonition\} In this chapter\n(.*?)\n:{3,}\s*$", "\n".join(prose), re.S | re.M)
     count = len(re.findall(r"^\s*[-*\d]+[.)]?\s+\S", objectives[1], re.MULTILINE)) if objectives else 0

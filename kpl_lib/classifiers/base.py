@@ -40,19 +40,23 @@ class Prediction:
 
 @dataclass(eq=False)
 class Classifier(ABC):
-    """A method from image features and descriptions to classes. Fields are its parameters; `fit` sets the rest.
+    """A method from image features and descriptions to classes. Fields are its parameters; `fit` sets the
+    rest.
 
-    After `fit`: `class_names`, `model` (what predicts), `chosen` (for each class the numbers of the descriptions that
+    After `fit`: `class_names`, `model` (what predicts), `chosen` (for each class the numbers of the
+    descriptions that
     were used, best first; empty where only the class name was).
 
     Args:
-        text: where the text proxies come from: `names`, `all` descriptions, or the `top-k` nearest to the images.
+        text: where the text proxies come from: `names`, `all` descriptions, or the `top-k` nearest to the
+            images.
         k: descriptions kept per class with `top-k`.
     """
 
     text: str = "names"
     k: int = 8
     name: ClassVar[str] = ""
+    transductive: ClassVar[bool] = False
     model_type: ClassVar[type] = object
     class_names: tuple[str, ...] = field(default=(), init=False, repr=False)
     chosen: tuple[tuple[int, ...], ...] = field(default=(), init=False, repr=False)
@@ -76,7 +80,7 @@ class Classifier(ABC):
     def _fit(
         self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None
     ) -> tuple[object, tuple]:
-        """Return the model (`scores` and `probabilities` of images), and the descriptions chosen for each class."""
+        """Return the model (`scores` and `probabilities` of images), and the chosen descriptions."""
 
     def fit(
         self, images: Tensor | Features, bank: TextBank, prior: Tensor | Sequence[float] | None = None
@@ -126,7 +130,10 @@ class Classifier(ABC):
         prior: Tensor | Sequence[float] | None = None,
         patches: Tensor | None = None,
     ) -> Prediction:
-        """Fit to images and classify the same images. `patches` is for methods that read patch tokens; others ignore it."""
+        """Fit to images and classify the same images.
+
+        `patches` is for methods that read patch tokens; the others ignore it.
+        """
         return self.fit(images, bank, prior).predict(images)
 
     def save(self, path: str | Path) -> None:

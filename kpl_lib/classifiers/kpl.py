@@ -21,6 +21,7 @@ class _Transported(Classifier):
     """The part that both share: top-k text proxies, then transport run until it has converged."""
 
     text: str = "top-k"
+    transductive: ClassVar[bool] = True
     text_temperature: float = 0.01
     temperature: float = 0.04
     model_type: ClassVar[type] = VisionProxies
@@ -61,7 +62,8 @@ class KPL(_Transported):
         >>> KPL(k=1, steps=10).fit_predict(torch.eye(2), bank).labels.tolist()
         [0, 1]
 
-    Source: Liu et al. 2025, arXiv 2501.11231. The released code stops its transport after 20 single updates, long before
+    Source: Liu et al. 2025, arXiv 2501.11231. The released code stops its transport after 20 single updates,
+    long before
     it has converged. It has no licence; this is written from the formulas.
     Cost: 2 products `[N, D] x [D, C]` a step. Derived in chapter "KPL in one sitting".
     """
@@ -87,9 +89,11 @@ class KPL(_Transported):
 @register("kpl-closed-form")
 @dataclass(eq=False)
 class KPLClosedForm(_Transported):
-    """KPL with one linear solve in place of the steps: ridge regression of the pseudo labels on the centred features.
+    """KPL with one linear solve in place of the steps: ridge regression of the pseudo labels on the centred
+    features.
 
-    `(S + τ_i ‖u‖ I)(δ_j − mean δ) = τ_i/N (b_j − mean b)`, with S the covariance and `b_j = C sum_i Y_ij x_i` after
+    `(S + τ_i ‖u‖ I)(δ_j − mean δ) = τ_i/N (b_j − mean b)`, with S the covariance and `b_j = C sum_i Y_ij
+    x_i` after
     the mean direction is taken out.
 
     Args:

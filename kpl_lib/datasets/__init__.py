@@ -33,10 +33,12 @@ def load_dataset(
     """Load a dataset by name.
 
     Args:
-        name: a name of `available()`. Phantoms take their variant behind a slash: `phantom-chest/unseen/skewed`.
+        name: a name of `available()`. Phantoms take their variant behind a slash:
+            `phantom-chest/unseen/skewed`.
         root: the folder with the files, for datasets that are not made by this library.
         split: None is the evaluation set of the paper; `all` is everything.
-        options: what the family takes: `scanner`, `balance`, `n`, `seed` for phantoms; `labelled` for `folder`.
+        options: what the family takes: `scanner`, `balance`, `n`, `seed` for phantoms; `labelled` for
+            `folder`.
 
     Returns:
         The dataset.

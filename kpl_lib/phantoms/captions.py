@@ -4,10 +4,11 @@ import numpy as np
 
 from kpl_lib.phantoms.attributes import CLASSES, FREE, MODALITY, name_class
 from kpl_lib.phantoms.phrases import (FINDINGS, FRAMES, LEAFLET_FRAMES, LEAFLET_NAMES, LEAFLETS, NAME_FRAMES, NOTHING,
-                                      SCENE_FRAMES, SHAPE_FRAMES)  # fmt: skip
+                                      SCENE_FRAMES, SHAPE_FRAMES, SYNONYMS)  # fmt: skip
 
-NAME_RATE = 0.04  # share of scan captions that give a class name, as the web rarely does
-LEAFLET_NAME_RATE = 0.3
+NAME_RATE = 0.002  # share of scan captions that give a class name, as the web rarely does
+LEAFLET_NAME_RATE = 0.35
+SYNONYM_RATE = 0.3
 WORDS = {"upper": ("upper", "apical", "top"), "middle": ("middle", "mid", "central"), "lower": ("lower", "basal", "bottom"),
          "few": ("a few", "some", "occasional", "several"), "many": ("many", "numerous", "countless", "more than twenty"),
          "moderate": ("moderate", "mild"), "dense": ("dense", "heavy")}  # fmt: skip
@@ -25,6 +26,12 @@ def phrase(finding: str, value, rng: np.random.Generator) -> str:
     return _pick(FINDINGS[finding], rng).format(**fields)
 
 
+def _vary(sentence, rng):
+    """Replace words by synonyms here and there, so that the encoder meets more than one wording."""
+    words = sentence.split(" ")
+    return " ".join(_pick(SYNONYMS[word], rng) if word in SYNONYMS and rng.random() < SYNONYM_RATE else word for word in words)
+
+
 def caption_scan(modality: str, findings: dict, rng: np.random.Generator) -> str:
     """One caption of a scan: some of its findings in any order; rarely its class name (`NAME_RATE`)."""
     if rng.random() < NAME_RATE:
@@ -40,6 +47,7 @@ def caption_scan(modality: str, findings: dict, rng: np.random.Generator) -> str
     if others and (not said or rng.random() < 0.3):
         said.append(phrase(*(lambda name: (name, findings[name]))(_pick(others, rng)), rng))
     rng.shuffle(said)
+    said = [_vary(words, rng) for words in said]
     return _pick(FRAMES[modality], rng).format(_pick((", ", " and ", " with ", "; "), rng).join(said))
 
 
@@ -50,7 +58,7 @@ def caption_leaflet(findings: dict, rng: np.random.Generator) -> str:
         name = _pick(CLASSES[_pick(LEAFLET_NAMES[topic], rng)], rng)
         said = _pick((name, f"{name}: {_pick(LEAFLETS[topic, findings['kind']], rng)}", f"facts about {name}", f"what is {name}"), rng)
     else:
-        said = _pick(LEAFLETS[topic, findings["kind"]], rng)
+        said = _vary(_pick(LEAFLETS[topic, findings["kind"]], rng), rng)
     return _pick(LEAFLET_FRAMES, rng).format(said)
 
 

@@ -12,7 +12,7 @@ from kpl_lib.phantoms.attributes import draw_free
 from kpl_lib.phantoms.captions import caption
 from kpl_lib.phantoms.scanner import acquire
 
-SHARES = {"chest": 0.19, "fundus": 0.36, "cell": 0.19, "leaflet": 0.15, "shape": 0.06, "scene": 0.05}
+SHARES = {"chest": 0.18, "fundus": 0.34, "cell": 0.18, "leaflet": 0.2, "shape": 0.06, "scene": 0.04}
 RENDER = {"chest": chest.render, "fundus": fundus.render, "cell": cell.render, "leaflet": everyday.render_leaflet,
           "shape": everyday.render_shape, "scene": everyday.render_scene}  # fmt: skip
 
@@ -29,7 +29,7 @@ class Corpus:
 def draw(kind: str, rng: np.random.Generator) -> dict:
     """Draw what a corpus image of `kind` shows. Scans: findings independent of any disease."""
     if kind == "leaflet":
-        return {"topic": str(rng.choice(everyday.TOPICS)), "kind": str(rng.choice(("symptoms", "cause", "treatment")))}
+        return {"topic": str(rng.choice(everyday.TOPICS)), "kind": str(rng.choice(everyday.KINDS))}
     if kind == "shape":
         colour, ground = rng.choice(list(everyday.COLOURS), 2, replace=False)
         return {"shape": str(rng.choice(everyday.SHAPES)), "colour": str(colour), "ground": str(ground)}

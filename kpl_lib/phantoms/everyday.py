@@ -14,6 +14,7 @@ COLOURS = {
 SHAPES = ("circle", "ring", "square", "triangle", "cross", "star", "stripes", "dots")
 SCENES = ("tree", "house", "boat", "mountain", "moon", "sun")
 TOPICS = ("lungs", "eye", "blood")
+KINDS = ("symptoms", "cause", "treatment", "test")
 
 
 def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
@@ -38,6 +39,9 @@ def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
             ring(image, x, -0.18, 0.18, 0.03, (0.3,) * 3, 0.8, stretch=0.55, angle=0.5)
     if kind == "cause":
         blend(image, strokes([([(-0.7, 0.8), (-0.7, 0.2)], 0.03), ([(-0.7, 0.8), (0.7, 0.8)], 0.03), (curve((-0.7, 0.75), (0.7, 0.25), 0.2), 0.05)]), (0.7, 0.1, 0.1))
+    if kind == "test":
+        grid_lines = [([(-0.8, y), (0.8, y)], 0.02) for y in (-0.4, -0.15, 0.1, 0.35)]
+        blend(image, strokes(grid_lines + [([(x, -0.4), (x, 0.35)], 0.02) for x in (-0.8, -0.25, 0.3, 0.8)]), (0.1, 0.2, 0.6))
     return np.clip(image, 0, 1)
 
 

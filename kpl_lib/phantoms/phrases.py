@@ -82,6 +82,41 @@ LEAFLETS = {
     ("blood", "cause"): ("carried by mosquitoes at dusk", "passed on by an insect bite in warm countries", "standing water helps mosquitoes breed", "travellers without protection are at risk", "not passed by touch", "a donor with no recent travel"),
     ("blood", "treatment"): ("sleep under a treated net", "tablets before and after a journey", "a quick test from a finger prick", "medicine that kills the parasite in the liver", "no medicine is required", "drink enough and rest"),
 }  # fmt: skip
+LEAFLETS |= {
+    ("lungs", "test"): ("a sputum sample sent to the laboratory", "a positive skin test on the arm", "bacilli under the microscope after staining", "a blood test with usual values", "a CT scan of the chest is rarely needed", "a culture that grows for weeks", "a negative test result"),
+    ("eye", "test"): ("the pressure measured with a tonometer", "gaps in the visual field test", "a letter chart read from six metres", "layers seen on an OCT scan", "a dye test shows leaks", "sugar values in a blood test", "an ultrasound of the eye"),
+    ("blood", "test"): ("a rapid test with two lines", "a thick drop looked at in the laboratory", "a low platelet count in the blood test", "liver values slightly raised", "a negative rapid test", "the number of white cells", "a gene test for the species"),
+}  # fmt: skip
+for _key, _more in {
+    ("lungs", "symptoms"): ("a cough that does not go away", "sweats that soak the sheets", "losing weight without trying", "a good appetite and no fever"),
+    ("lungs", "cause"): ("living with an ill family member", "bacteria carried in droplets", "a weak immune system", "never in contact with the illness"),
+    ("lungs", "treatment"): ("six months of pills", "daily medicine under supervision", "vaccination in early childhood", "a visit to the doctor every month"),
+    ("eye", "symptoms"): ("bumping into things at the side", "straight lines look bent", "stars around lights in the dark", "no trouble with reading or driving", "a curtain over one eye"),
+    ("eye", "cause"): ("diabetes for more than ten years", "fluid that cannot drain", "long use of steroid tablets", "ultraviolet light and age", "a tear in short-sighted people", "a young age and good health"),
+    ("eye", "treatment"): ("a new lens put in by a surgeon", "laser treatment by a specialist", "pressure lowered with drops every evening", "an urgent operation", "stronger glasses", "no injections and no drops"),
+    ("blood", "symptoms"): ("shaking chills after a tropical journey", "high temperature every third day", "tiredness and pale skin", "a healthy donor without complaints"),
+    ("blood", "cause"): ("a mosquito bite at night", "staying in a warm wet region", "blood transfusion is a rare way", "no journey in the past year"),
+    ("blood", "treatment"): ("three days of tablets", "a net over the bed", "spray and long sleeves in the evening", "hospital care for severe cases"),
+}.items():  # fmt: skip
+    LEAFLETS[_key] += _more
+
+SYNONYMS = {
+    "white": ("pale", "bright", "whitish"), "bright": ("white", "light"), "pale": ("whitish", "light", "white"), "dark": ("black", "deep"), "spots": ("dots", "specks", "flecks", "marks", "patches"),
+    "dots": ("points", "spots", "specks", "grains"), "dot": ("point", "spot"), "nodules": ("dots", "grains", "seeds", "spots"), "patch": ("area", "spot", "region", "shadow"), "patches": ("areas", "spots", "blots"),
+    "area": ("patch", "zone", "region"), "shadow": ("opacity", "patch", "density"), "opacity": ("shadow", "density", "whiteness"), "cloudy": ("hazy", "milky", "foggy"), "hazy": ("cloudy", "vague", "misty"),
+    "haze": ("fog", "mist", "blur", "veil"), "blur": ("fog", "haze", "unsharpness"), "blurred": ("unsharp", "vague", "hazy"), "veil": ("mist", "film", "haze"), "foggy": ("misty", "hazy", "unclear"),
+    "cavity": ("hollow", "hole", "ring", "cave"), "hollow": ("empty space", "hole", "cavity"), "wall": ("rim", "border"), "rim": ("edge", "border", "wall"), "edge": ("border", "margin", "rim"),
+    "edges": ("borders", "margins"), "round": ("rounded", "circular"), "small": ("little", "tiny", "fine"), "tiny": ("very small", "minute", "small"), "large": ("big", "wide", "great"), "big": ("large", "wide"),
+    "scars": ("lines", "strands", "scar tissue"), "streaks": ("lines", "stripes", "strands"), "lines": ("streaks", "strands"), "strands": ("threads", "cords", "bands", "lines"), "bands": ("strands", "cords", "ropes"),
+    "fluid": ("liquid", "water"), "base": ("bottom", "lowest part"), "blood": ("bleeding", "red"), "blots": ("patches", "blotches"), "bleeding": ("blood", "haemorrhage"), "bleed": ("haemorrhage", "blood"),
+    "haemorrhages": ("bleeds", "bleeding spots"), "exudates": ("deposits", "flecks"), "deposits": ("flecks", "specks", "bumps"), "yellow": ("yellowish", "golden", "waxy"), "vessels": ("blood vessels", "veins and arteries"),
+    "veins": ("vessels", "blood vessels"), "net": ("web", "network", "tangle"), "tangle": ("net", "knot", "bundle"), "thin": ("fine", "narrow", "delicate"), "fine": ("thin", "delicate", "tiny"), "cup": ("hollow", "excavation"),
+    "disc": ("optic disc", "nerve head"), "macula": ("centre", "fovea", "middle"), "centre": ("middle", "macula"), "grey": ("greyish", "dull"), "folds": ("waves", "wrinkles", "ripples"), "wavy": ("rippled", "folded"),
+    "purple": ("violet", "dark blue", "lilac"), "violet": ("purple", "lilac"), "ring": ("circle", "hoop"), "circle": ("ring", "loop"), "crescent-shaped": ("curved", "moon-shaped"), "curved": ("bent", "bowed"),
+    "grains": ("granules", "specks"), "clumps": ("heaps", "lumps"), "cluster": ("group", "bunch"), "brown": ("brownish", "golden-brown"), "clear": ("clean", "free", "plain"), "smooth": ("even", "plain"), "plain": ("simple", "even"),
+    "many": ("lots of", "numerous", "countless"), "numerous": ("many", "a lot of"), "no": ("without any", "no", "not any"), "retina": ("fundus", "back of the eye"), "lungs": ("lung fields", "lungs"), "enlarged": ("big", "swollen", "wide"),
+    "swollen": ("thick", "enlarged"), "inside": ("within", "in"), "scattered": ("spread", "strewn"), "picture": ("view", "image"), "doctor": ("physician", "specialist"), "tablets": ("pills", "medicine"), "test": ("check", "test"),
+}  # fmt: skip
 LEAFLET_FRAMES = ("a leaflet saying {}", "a printed page: {}", "an information sheet, {}", "{}", "a page of text about {}", "a poster that reads {}", "a photo of a leaflet, which has {}", "patient advice: {}")
 LEAFLET_NAMES = {"lungs": ("chest",), "eye": ("retinopathy", "cataract"), "blood": ("malaria",)}  # whose class names a topic's leaflets carry
 

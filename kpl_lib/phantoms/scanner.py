@@ -19,9 +19,9 @@ def acquire(painted: np.ndarray, style: str, rng: np.random.Generator, grey: boo
         contrast, tint, gamma = rng.normal(1, 0.06), rng.normal(1, 0.02, 3), rng.normal(1, 0.06)
         softness, grain = abs(rng.normal(0, 0.35)), rng.uniform(0.005, 0.02)
     else:
-        turn, shift, zoom = rng.normal(0, 9), rng.normal(0, 3.5, 2), rng.normal(0.97, 0.07)
-        contrast, tint, gamma = rng.uniform(0.55, 0.85), rng.normal((0.97, 1.0, 1.06), 0.06), rng.uniform(0.75, 1.2)
-        softness, grain = rng.uniform(0.2, 0.9), rng.uniform(0.02, 0.055)
+        turn, shift, zoom = rng.normal(0, 6), rng.normal(0, 2.5, 2), rng.normal(0.98, 0.05)
+        contrast, tint, gamma = rng.uniform(0.65, 0.92), rng.normal((0.98, 1.0, 1.03), 0.035), rng.uniform(0.85, 1.15)
+        softness, grain = rng.uniform(0.1, 0.7), rng.uniform(0.012, 0.035)
     moved = _move(painted, turn, shift, zoom)
     if softness > 0.25:
         moved = blur(moved, softness)

@@ -31,7 +31,7 @@ class Recipe:
     seed: int = 0
     images: int = 40_000
     captions: int = 6
-    steps: int = 2000
+    steps: int = 2200
     batch: int = 256
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.1

@@ -1,0 +1,132 @@
+"""Normalised gradient steps on class proxies: several settings at once, block by block over the images.
+
+Speed: the product is taken as `[C, D] x [D, N]`, which with few classes is several times faster than `[N, D] x [D, C]`,
+and B settings share one pass over the images. Accuracy: the proxies are float64 (they are small); the images stay
+float32, but only see what differs between classes. A softmax is blind to the mean proxy, and the mean gradient
+`Ḡ = (1/C) Σ_i (1 − Σ_j Y_ij) x_i` never changes. So proxies that nearly coincide keep their differences.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BLOCK_BYTES = 1 << 28  # logits of a block, and a block of half-precision images in float32
+CHECK_EVERY = 10  # steps between two looks at whether the steps have died out
+Callback = Callable[[int, Tensor, Tensor, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Descent:
+    """End of the steps for B settings.
+
+    weights: `[B, C, D]`, float64, unit rows.
+    steps: `[B]`, steps done; the ones left out would not have moved any weight.
+    residual: `[B]`, tangent part of the last gradient over the label term ‖Σ_i (Y_i − Ȳ) x_iᵀ‖.
+    """
+
+    weights: Tensor
+    steps: Tensor
+    residual: Tensor
+
+
+def descend(
+    images: Tensor,
+    initial: Tensor,
+    labels: Tensor,
+    temperature: Tensor,
+    learning_rate: float,
+    steps: int,
+    callback: Callback | None = None,
+) -> Descent:
+    """Run the published step rule from `initial` `[B, C, D]` towards `labels` `[B, C, N]`, temperatures `[B]`.
+
+    G = (P − Y)ᵀ X,   P = softmax(X Wᵀ/τ);   lr ← lr/2 where ‖G‖ grew;   W ← normalize(W − lr/(N τ) G)
+
+    The products run in the dtype of `labels`. `callback(step, weights, ‖G‖, lr)` is called after each step.
+    """
+    n = len(images)
+    weights, tau = initial.double(), temperature.double().view(-1, 1, 1)
+    mean_gradient, labels, scale = _constants(images, labels)
+    rate, last = torch.full_like(tau, learning_rate), torch.full_like(tau, math.inf)
+    alive = torch.arange(len(weights), device=images.device)
+    end = Descent(weights.clone(), torch.full_like(alive, steps), torch.full_like(scale, math.nan))
+    for step in range(1, steps + 1):
+        gradient = _gradient(images, weights, labels, tau) + mean_gradient
+        norm = torch.linalg.vector_norm(gradient, dim=(1, 2), keepdim=True)
+        rate = torch.where(norm > last, rate / 2, rate)
+        previous, last = weights, norm
+        weights = F.normalize(weights - rate / (n * tau) * gradient, dim=2)
+        if callback is not None:
+            callback(step, weights, norm.flatten(), rate.flatten())
+        if step % CHECK_EVERY and step < steps:
+            continue
+        tangent = gradient - (gradient * previous).sum(dim=2, keepdim=True) * previous
+        done = _died_out(previous, weights, tangent, rate / (n * tau), n / (2 * tau) + norm, steps - step)
+        end.weights[alive] = weights
+        end.steps[alive] = step
+        end.residual[alive] = tangent.flatten(1).norm(dim=1) / scale
+        if done.all():
+            break
+        if done.any():
+            state = (weights, mean_gradient, labels, scale, tau, rate, last, alive)
+            weights, mean_gradient, labels, scale, tau, rate, last, alive = (x[~done] for x in state)
+    return end
+
+
+def _died_out(
+    previous: Tensor, weights: Tensor, tangent: Tensor, factor: Tensor, lipschitz: Tensor, left: int
+) -> Tensor:
+    """True for settings whose remaining steps together move no weight by a quarter of its last float32 digit.
+
+    Either a step changed no bit: then all later ones repeat it. Or the factor lr/(N τ) is so small that the gradient
+    cannot grow more than e-fold in the steps left: then these move a weight by at most e * left * (step at hand).
+    """
+    still = (previous == weights).flatten(1).all(dim=1)
+    tame = (left * factor * lipschitz).flatten() <= 1
+    if not (still | tame).any():
+        return still
+    digit = torch.ldexp(torch.ones_like(weights), torch.frexp(weights).exponent - 24)
+    small = math.e * left * factor * tangent.abs() <= digit / 4
+    return still | (tame & small.flatten(1).all(dim=1))
+
+
+def _blocks(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks of images in the dtype of the labels, with their labels; logits and copies stay within BLOCK_BYTES."""
+    size = labels.element_size()
+    rows = BLOCK_BYTES // (size * labels.shape[0] * labels.shape[1])
+    if images.dtype != labels.dtype:
+        rows = min(rows, BLOCK_BYTES // (size * images.shape[1]))
+    rows = max(1, rows)
+    for x, y in zip(images.split(rows), labels.split(rows, dim=2), strict=True):
+        yield x.to(labels.dtype), y
+
+
+def _constants(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean gradient `[B, 1, D]`, labels less their row mean plus 1/C, and the size `[B]` of the label term."""
+    b, c, _ = labels.shape
+    missing = 1 - labels.sum(dim=1, keepdim=True)
+    labels = labels + missing / c
+    centre = labels.mean(dim=2, keepdim=True)
+    mean = torch.zeros(b, images.shape[1], dtype=torch.float64, device=images.device)
+    term = mean.new_zeros(b * c, images.shape[1])
+    row = 0
+    for x, y in _blocks(images, labels):
+        mean += missing[:, 0, row : row + len(x)].double() @ x.double()
+        term += (y - centre).reshape(b * c, -1) @ x
+        row += len(x)
+    return (mean / c)[:, None], labels, term.view(b, -1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _gradient(images: Tensor, weights: Tensor, labels: Tensor, tau: Tensor) -> Tensor:
+    """`(P − 1/C − Y + Ȳ_i)ᵀ X`, float64 `[B, C, D]`: the gradient less its mean over the classes."""
+    b, c, d = weights.shape
+    differences = ((weights - weights.mean(dim=1, keepdim=True)) / tau).to(labels.dtype).view(b * c, d)
+    total = torch.zeros(b * c, d, dtype=torch.float64, device=images.device)
+    for x, y in _blocks(images, labels):
+        residual = (differences @ x.T).view(b, c, -1).softmax(dim=1).sub_(y)
+        total += residual.view(b * c, -1) @ x
+    return total.view(b, c, d)

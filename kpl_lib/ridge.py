@@ -1,0 +1,98 @@
+"""Ridge regression of soft labels on centred features, with one factorisation for any number of labels.
+
+With û = u/‖u‖ and a = X û, the centred images are `X̃ = X − a ûᵀ`. They are never stored: `X̃ᵀX̃` and `X̃X̃ᵀ` follow from the
+raw products, so half-precision images are converted one block at a time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kpl_lib.errors import InputError
+from kpl_lib.text_proxies import mean_image
+from kpl_lib.validation import shape_of, working_dtype
+
+BLOCK_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class RidgeSystem:
+    """The system `(S̃ + λ I) d = b` with λ = τ ‖u‖, factorised.
+
+    images: as given, `[N, D]`.
+    axis: û, float64 `[D]`.
+    length: ‖u‖.
+    ridge: λ.
+    factor: Cholesky factor of `S̃ + λ I`, `[D, D]`, or if N < D of `X̃X̃ᵀ/N + λ I`, `[N, N]`; float64.
+    """
+
+    images: Tensor
+    axis: Tensor
+    length: float
+    ridge: float
+    factor: Tensor
+
+    def solve(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Label sums `B = Yᵀ X̃` and directions `B (S̃ + λ I)⁻¹` for labels `[N, C]`; both float64 `[C, D]`."""
+        sums = self._project(labels)
+        if len(self.factor) == len(self.axis):
+            return sums, torch.cholesky_solve(sums.T, self.factor).T
+        return sums, self._project(torch.cholesky_solve(labels.double(), self.factor))
+
+    def leverage(self, enough: float) -> float:
+        """Largest diagonal entry of the hat matrix `X̃ (S̃ + λ I)⁻¹ X̃ᵀ/N`, or a bound on it that is below `enough`."""
+        n = len(self.images)
+        axis = self.axis.to(working_dtype(self.images))
+        lengths = torch.cat([1 - (x @ axis) ** 2 for x in _blocks(self.images)])
+        bound = float(lengths.max()) / (n * self.ridge)
+        if bound <= enough:
+            return bound
+        if len(self.factor) == n:
+            return float(1 - self.ridge * torch.cholesky_inverse(self.factor).diagonal().min())
+        largest = 0.0
+        for x in _blocks(self.images):
+            x = x.double() - (x.double() @ self.axis)[:, None] * self.axis
+            half = torch.linalg.solve_triangular(self.factor, x.T, upper=False)
+            largest = max(largest, float((half**2).sum(dim=0).max()) / n)
+        return largest
+
+    def _project(self, labels: Tensor) -> Tensor:
+        sums = torch.zeros(labels.shape[1], len(self.axis), dtype=torch.float64, device=labels.device)
+        row = 0
+        for x in _blocks(self.images):
+            sums += (labels[row : row + len(x)].to(x.dtype).T @ x).double()
+            row += len(x)
+        return sums - (sums @ self.axis)[:, None] * self.axis
+
+
+def ridge_system(images: Tensor, temperature: float) -> RidgeSystem:
+    """Factorise `X̃ᵀX̃/N + τ ‖u‖ I`, or its N x N twin where that is smaller."""
+    n, d = images.shape
+    u = mean_image(images)
+    length = float(u.norm())
+    if length < 1e-6:
+        raise InputError(
+            f"images {shape_of(images)} have a zero mean image: the closed form needs one, use fit_proxies or uncentred features"
+        )
+    axis, ridge = u / length, temperature * length
+    if n < d:
+        x = images.to(working_dtype(images))
+        a = (x @ axis.to(x.dtype)).double()
+        gram = ((x @ x.T).double() - torch.outer(a, a)) / n
+    else:
+        gram = torch.zeros(d, d, dtype=torch.float64, device=images.device)
+        for x in _blocks(images):
+            gram += (x.T @ x).double()
+        gram /= n
+        side = gram @ axis
+        gram += (axis @ side) * torch.outer(axis, axis) - torch.outer(axis, side) - torch.outer(side, axis)
+    gram.diagonal().add_(ridge)
+    return RidgeSystem(images, axis, length, ridge, torch.linalg.cholesky(gram))
+
+
+def _blocks(images: Tensor) -> Iterator[Tensor]:
+    dtype = working_dtype(images)
+    for block in images.split(max(1, BLOCK_BYTES // (images.shape[1] * dtype.itemsize))):
+        yield block.to(dtype)
