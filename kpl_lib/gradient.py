@@ -19,7 +19,7 @@ CHECK_EVERY = 10  # steps between two looks at whether the steps have died out
 Callback = Callable[[int, Tensor, Tensor, Tensor], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Descent:
     """End of the steps for B settings.
 
@@ -31,6 +31,16 @@ class Descent:
     weights: Tensor
     steps: Tensor
     residual: Tensor
+
+
+def harden(pseudo_labels: Tensor, confidence: float) -> Tensor:
+    """Copy of pseudo labels `[N, C]` in which rows with a maximum above `confidence` are one-hot."""
+    best, index = pseudo_labels.max(dim=1)
+    sure = best > confidence
+    labels = pseudo_labels.clone()
+    labels[sure] = 0
+    labels[sure, index[sure]] = 1
+    return labels
 
 
 def descend(
@@ -77,6 +87,45 @@ def descend(
     return end
 
 
+def descend_in_order(
+    images: Tensor,
+    initial: Tensor,
+    labels: Tensor,
+    temperature: float,
+    learning_rate: float,
+    steps: int,
+    callback: Callback | None = None,
+) -> Descent:
+    """The same steps for one setting, `initial` `[C, D]` and `labels` `[N, C]`, in the published order of operations.
+
+    Where a large step excites a growing mode, the moment of the next halving hangs on the rounding of single sums. Only
+    the same order of operations then ends at the same weights; float64 input is meant for that, so speed comes second.
+    """
+    n, w, last, rate = len(images), initial.T.contiguous(), math.inf, float(learning_rate)
+    target = images.T @ labels
+    scale = (target - torch.outer(images.sum(dim=0), labels.mean(dim=0))).norm()
+    step, residual = 0, scale * math.nan
+    for step in range(1, steps + 1):
+        gradient = images.T @ F.softmax(images @ w / temperature, dim=1) - target
+        norm = float(gradient.norm())
+        if norm > last:
+            rate /= 2
+        previous, last = w, norm
+        w = F.normalize(w - rate / (n * temperature) * gradient, dim=0)
+        if callback is not None:
+            callback(step, w.T[None], gradient.new_tensor([norm]), gradient.new_tensor([rate]))
+        if step % CHECK_EVERY == 0 or step == steps:
+            tangent = gradient - (gradient * previous).sum(dim=0) * previous
+            residual = tangent.norm() / scale
+            factor, lipschitz = (
+                w.new_tensor(rate / (n * temperature)),
+                w.new_tensor(n / (2 * temperature) + norm),
+            )
+            if _died_out(previous.T[None], w.T[None], tangent.T[None], factor, lipschitz, steps - step):
+                break
+    return Descent(w.T.contiguous()[None], torch.tensor([step]), residual[None])
+
+
 def _died_out(
     previous: Tensor, weights: Tensor, tangent: Tensor, factor: Tensor, lipschitz: Tensor, left: int
 ) -> Tensor:
@@ -106,10 +155,11 @@ def _blocks(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _constants(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean gradient `[B, 1, D]`, labels less their row mean plus 1/C, and the size `[B]` of the label term."""
+    """Mean gradient `[B, 1, D]`, labels less their mean over the classes, and the size `[B]` of the label term."""
     b, c, _ = labels.shape
-    missing = 1 - labels.sum(dim=1, keepdim=True)
-    labels = labels + missing / c
+    average = labels.mean(dim=1, keepdim=True)
+    missing = 1 / c - average
+    labels = labels - average
     centre = labels.mean(dim=2, keepdim=True)
     mean = torch.zeros(b, images.shape[1], dtype=torch.float64, device=images.device)
     term = mean.new_zeros(b * c, images.shape[1])
@@ -118,7 +168,7 @@ def _constants(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean += missing[:, 0, row : row + len(x)].double() @ x.double()
         term += (y - centre).reshape(b * c, -1) @ x
         row += len(x)
-    return (mean / c)[:, None], labels, term.view(b, -1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+    return mean[:, None], labels, term.view(b, -1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def _gradient(images: Tensor, weights: Tensor, labels: Tensor, tau: Tensor) -> Tensor:
@@ -127,6 +177,6 @@ def _gradient(images: Tensor, weights: Tensor, labels: Tensor, tau: Tensor) -> T
     differences = ((weights - weights.mean(dim=1, keepdim=True)) / tau).to(labels.dtype).view(b * c, d)
     total = torch.zeros(b * c, d, dtype=torch.float64, device=images.device)
     for x, y in _blocks(images, labels):
-        residual = (differences @ x.T).view(b, c, -1).softmax(dim=1).sub_(y)
+        residual = (differences @ x.T).view(b, c, -1).softmax(dim=1).sub_(1 / c).sub_(y)
         total += residual.view(b * c, -1) @ x
     return total.view(b, c, d)

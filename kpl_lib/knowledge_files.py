@@ -154,35 +154,53 @@ def parse_class(path: str | Path, name: str, value: object, key: str = "text") -
         raise InputError(f"{path}: {place} has no descriptions; add some, or drop the class")
     if not _texts(references):
         raise InputError(f"{path}: {place}: 'references' must be a list of texts, not {_short(references)}")
-    return [_row(path, f"{place}, description {i}", item, key) for i, item in enumerate(value, 1)], list(
-        references
-    )
+    rows, keys = [], frozenset((key, *DESCRIPTION_KEYS[1:]))
+    for number, item in enumerate(value, 1):
+        try:
+            rows.append(_row(item, key, keys))
+        except _FaultError as fault:
+            raise InputError(f"{path}: {place}, description {number} {fault}") from None
+    return rows, list(references)
 
 
-def _row(path: str | Path, place: str, item: object, key: str) -> Row:
+class _FaultError(Exception):
+    """What is wrong with one description."""
+
+
+def _row(item: object, key: str, keys: frozenset[str]) -> Row:
     """Read one description."""
     tags, visual = (), None
     if isinstance(item, dict):
-        refuse_unknown_keys(path, place, item, (key, *DESCRIPTION_KEYS[1:]))
+        if not item.keys() <= keys:
+            raise _FaultError(unknown_key(item, tuple(keys)))
         tags, visual, item = item.get("tags", ()), item.get("visual"), item.get(key)
         if tags != () and not _texts(tags):
-            raise InputError(f"{path}: {place}: 'tags' must be a list of texts, not {_short(tags)}")
-        if visual not in (True, False, None) or isinstance(visual, int) != isinstance(visual, bool):
-            raise InputError(f"{path}: {place}: 'visual' must be true or false, not {_short(visual)}")
+            raise _FaultError(f"has 'tags' that are no list of texts: {_short(tags)}")
+        if visual is not None and not isinstance(visual, bool):
+            raise _FaultError(f"has a 'visual' that is neither true nor false: {_short(visual)}")
     if not isinstance(item, str):
-        raise InputError(f"{path}: {place} must be text, not {_short(item)}")
-    if not item.strip():
-        raise InputError(f"{path}: {place} is empty; write it, or drop it")
-    return item.strip(), tuple(tags), visual
+        raise _FaultError(f"must be text, not {_short(item)}")
+    item = item.strip()
+    if not item:
+        raise _FaultError("is empty; write it, or drop it")
+    return item, tuple(tags), visual
 
 
 def refuse_unknown_keys(path: str | Path, place: str, found: dict, known: tuple[str, ...]) -> None:
     """Refuse a key that would be ignored; say the nearest one."""
+    problem = unknown_key(found, known)
+    if problem:
+        raise InputError(f"{path}: {place} {problem}")
+
+
+def unknown_key(found: dict, known: tuple[str, ...]) -> str:
+    """Say which key would be ignored, and the nearest known one; empty if there is none."""
     for key in found:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, 0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise InputError(f"{path}: {place} has the unknown key {key!r}: {hint}known: {', '.join(known)}")
+            return f"has the unknown key {key!r}: {hint}known: {', '.join(sorted(known))}"
+    return ""
 
 
 def _texts(value: object) -> bool:

@@ -11,16 +11,35 @@ import torch
 import kpl_lib
 
 COLOURS = {  # Okabe and Ito's colours: they stay apart for colour-blind readers
-    "blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D55E00", "purple": "#CC79A7",
-    "sky": "#56B4E9", "yellow": "#F0E442", "grey": "#6E6E6E",
-}  # fmt: skip
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "red": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "yellow": "#F0E442",
+    "grey": "#6E6E6E",
+}
 
 _STYLE = {
-    "figure.dpi": 110, "savefig.dpi": 110, "figure.facecolor": "white", "savefig.facecolor": "white", "savefig.bbox": "tight",
-    "font.size": 10, "axes.titlesize": 11, "axes.titlelocation": "left", "axes.titleweight": "bold",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#E6E6E6", "axes.axisbelow": True,
-    "legend.frameon": False, "figure.constrained_layout.use": True, "image.interpolation": "nearest",
-}  # fmt: skip
+    "figure.dpi": 110,
+    "savefig.dpi": 110,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.bbox": "tight",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "image.interpolation": "nearest",
+}
 
 
 def setup(seed: int = 0) -> torch.device:
@@ -39,11 +58,14 @@ def setup(seed: int = 0) -> torch.device:
     Explained in chapter "How to use this book".
     """
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (some libraries still read the global state)
+    np.random.seed(seed)
     torch.manual_seed(seed)
     mpl.rcParams.update(_STYLE | {"axes.prop_cycle": mpl.cycler(color=list(COLOURS.values()))})
     warnings.filterwarnings("ignore", message=".*IProgress not found.*")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    print(f"kpl_lib {kpl_lib.__version__} · torch {torch.__version__} · python {platform.python_version()} · running on {where}")
+    print(
+        f"kpl_lib {kpl_lib.__version__} · torch {torch.__version__} · python {platform.python_version()}"
+        f" · running on {where}"
+    )
     return device

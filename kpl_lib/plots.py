@@ -11,7 +11,9 @@ from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.notebook import COLOURS
 
 
-def image_grid(rows: Mapping[str, Sequence], note: str = "synthetic phantoms, not medical data", size: float = 1.15) -> Figure:
+def image_grid(
+    rows: Mapping[str, Sequence], note: str = "synthetic phantoms, not medical data", size: float = 1.15
+) -> Figure:
     """Draw rows of images, each row with its name at the left.
 
     Args:
@@ -30,13 +32,23 @@ def image_grid(rows: Mapping[str, Sequence], note: str = "synthetic phantoms, no
     Used in chapter "Zero-shot classification, and why medicine breaks it".
     """
     columns = max(len(images) for images in rows.values())
-    figure, axes = plt.subplots(len(rows), columns, figsize=(size * columns + 1.4, size * len(rows) + 0.3), squeeze=False)
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(size * columns + 1.4, size * len(rows) + 0.3), squeeze=False
+    )
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for axis in line:
             axis.axis("off")
         for axis, image in zip(line, images, strict=False):
             axis.imshow(image)
-        line[0].text(-0.08, 0.5, name.replace(" ", "\n", 1) if len(name) > 14 else name, transform=line[0].transAxes, ha="right", va="center", fontsize=9)
+        line[0].text(
+            -0.08,
+            0.5,
+            name.replace(" ", "\n", 1) if len(name) > 14 else name,
+            transform=line[0].transAxes,
+            ha="right",
+            va="center",
+            fontsize=9,
+        )
     figure.suptitle(note, x=0.99, ha="right", fontsize=8, color=COLOURS["grey"])
     return figure
 
@@ -49,7 +61,9 @@ def examples(dataset: ImageDataset, count: int = 6) -> dict[str, list]:
     }
 
 
-def interval_dots(axis: Axes, rows: Mapping[str, Mapping[str, tuple[float, float, float]]], unit: str = "%") -> None:
+def interval_dots(
+    axis: Axes, rows: Mapping[str, Mapping[str, tuple[float, float, float]]], unit: str = "%"
+) -> None:
     """Dots with 95 % intervals: one group of dots a set, one colour a method.
 
     Args:

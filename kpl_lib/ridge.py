@@ -1,7 +1,7 @@
 """Ridge regression of soft labels on centred features, with one factorisation for any number of labels.
 
-With û = u/‖u‖ and a = X û, the centred images are `X̃ = X − a ûᵀ`. They are never stored: `X̃ᵀX̃` and `X̃X̃ᵀ` follow from the
-raw products, so half-precision images are converted one block at a time.
+With û = u/‖u‖ and a = X û, the centred images are `X̃ = X − a ûᵀ`. They are never stored: `X̃ᵀX̃` and `X̃X̃ᵀ` follow from
+the raw products, so half-precision images are converted one block at a time.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ from kpl_lib.validation import shape_of, working_dtype
 BLOCK_BYTES = 1 << 28
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RidgeSystem:
-    """The system `(S̃ + λ I) d = b` with λ = τ ‖u‖, factorised.
+    """The system `(S̃ + λ I) d = b` with `S̃ = X̃ᵀX̃/N` and λ = τ ‖u‖, factorised.
 
     images: as given, `[N, D]`.
     axis: û, float64 `[D]`.
@@ -36,50 +36,71 @@ class RidgeSystem:
 
     def solve(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Label sums `B = Yᵀ X̃` and directions `B (S̃ + λ I)⁻¹` for labels `[N, C]`; both float64 `[C, D]`."""
-        sums = self._project(labels)
+        sums = self._sums(labels)
         if len(self.factor) == len(self.axis):
             return sums, torch.cholesky_solve(sums.T, self.factor).T
-        return sums, self._project(torch.cholesky_solve(labels.double(), self.factor))
+        return sums, self._sums(torch.cholesky_solve(labels.double(), self.factor))
 
-    def leverage(self, enough: float) -> float:
-        """Largest diagonal entry of the hat matrix `X̃ (S̃ + λ I)⁻¹ X̃ᵀ/N`, or a bound on it that is below `enough`."""
+    def leverage(self, enough: float = 0.0) -> float:
+        """Largest diagonal entry of the hat matrix `X̃ (S̃ + λ I)⁻¹ X̃ᵀ/N`, in [0, 1).
+
+        A cheap bound `max_i ‖x̃_i‖²/(N λ)` is returned in its place where that is at most `enough`.
+        """
         n = len(self.images)
-        axis = self.axis.to(working_dtype(self.images))
-        lengths = torch.cat([1 - (x @ axis) ** 2 for x in _blocks(self.images)])
+        lengths = torch.cat([(x.norm(dim=1) ** 2 - (x @ self.axis.to(x)) ** 2) for x in _blocks(self.images)])
         bound = float(lengths.max()) / (n * self.ridge)
         if bound <= enough:
             return bound
-        if len(self.factor) == n:
-            return float(1 - self.ridge * torch.cholesky_inverse(self.factor).diagonal().min())
+        if len(self.factor) != len(self.axis):
+            return 1 - self.ridge * float(torch.cholesky_inverse(self.factor).diagonal().min())
         largest = 0.0
         for x in _blocks(self.images):
-            x = x.double() - (x.double() @ self.axis)[:, None] * self.axis
+            x = x.double()
+            x = x - torch.outer(x @ self.axis, self.axis)
             half = torch.linalg.solve_triangular(self.factor, x.T, upper=False)
             largest = max(largest, float((half**2).sum(dim=0).max()) / n)
         return largest
 
-    def _project(self, labels: Tensor) -> Tensor:
+    def _sums(self, labels: Tensor) -> Tensor:
         sums = torch.zeros(labels.shape[1], len(self.axis), dtype=torch.float64, device=labels.device)
         row = 0
         for x in _blocks(self.images):
             sums += (labels[row : row + len(x)].to(x.dtype).T @ x).double()
             row += len(x)
-        return sums - (sums @ self.axis)[:, None] * self.axis
+        return sums - torch.outer(sums @ self.axis, self.axis)
 
 
+@torch.no_grad()
 def ridge_system(images: Tensor, temperature: float) -> RidgeSystem:
-    """Factorise `X̃ᵀX̃/N + τ ‖u‖ I`, or its N x N twin where that is smaller."""
+    """Factorise `S̃ + τ ‖u‖ I`, or its N x N twin where that is smaller.
+
+    Args:
+        images: unit rows `[N, D]`.
+        temperature: τ.
+
+    Returns:
+        RidgeSystem.
+
+    Raises:
+        InputError: if the mean image is zero.
+
+    >>> system = ridge_system(torch.eye(3)[:2], temperature=0.04)
+    >>> round(system.length, 4), system.factor.shape
+    (0.7071, torch.Size([2, 2]))
+
+    Derived in chapter "What KPL really computes".
+    """
     n, d = images.shape
     u = mean_image(images)
     length = float(u.norm())
     if length < 1e-6:
         raise InputError(
-            f"images {shape_of(images)} have a zero mean image: the closed form needs one, use fit_proxies or uncentred features"
+            f"images {shape_of(images)} have mean zero, the closed form needs ‖u‖ > 0: do not centre them"
         )
     axis, ridge = u / length, temperature * length
     if n < d:
         x = images.to(working_dtype(images))
-        a = (x @ axis.to(x.dtype)).double()
+        a = (x @ axis.to(x)).double()
         gram = ((x @ x.T).double() - torch.outer(a, a)) / n
     else:
         gram = torch.zeros(d, d, dtype=torch.float64, device=images.device)

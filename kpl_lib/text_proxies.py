@@ -10,19 +10,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.errors import InputError
-from kpl_lib.validation import check_count, check_images, check_same_width, check_unit_rows, working_dtype
+from kpl_lib.validation import (
+    check_classes,
+    check_count,
+    check_images,
+    check_same_space,
+    check_unit_rows,
+    working_dtype,
+)
 
 if TYPE_CHECKING:
     from kpl_lib.features import TextBank
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TextProxies:
-    """One unit text vector per class, and which descriptions made it.
+    """One unit text vector per class, and the descriptions that made it.
 
     weights: `[C, D]`, unit rows.
-    chosen: for each class the indices of the kept descriptions, best first.
-    similarity: for each class their mean cosine to the images, in the same order.
+    chosen: for each class the numbers of the kept descriptions, best first; int64 `[k_c]`.
+    similarity: for each class their mean cosine to the images, in the same order; `[k_c]`.
     k: for each class how many were kept.
     """
 
@@ -32,56 +39,114 @@ class TextProxies:
     k: tuple[int, ...]
 
 
-def mean_image(images: Tensor, chunk_size: int = 65536) -> Tensor:
-    """Mean image `u = mean_i x_i`, `[D]`, summed in float64 block by block; not renormalised."""
+def mean_image(images: Tensor, block: int = 65536) -> Tensor:
+    """Mean image `u = (1/N) Σ_i x_i`, float64 `[D]`, of length at most 1; summed block by block."""
     total = torch.zeros(images.shape[1], dtype=torch.float64, device=images.device)
-    for block in images.split(chunk_size):
-        total += block.sum(dim=0, dtype=torch.float64)
+    for part in images.split(block):
+        total += part.sum(dim=0, dtype=torch.float64)
     return total / len(images)
 
 
 def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:
     """Average, for each class, the k descriptions with the largest mean cosine to the images.
 
-    mean_i x_i . t = u . t  with u = mean(X), so one product ranks all;  T_c = normalize(mean of the k best t)
+    s_m = (1/N) Σ_i x_i · t_m = u · t_m,   u = (1/N) Σ_i x_i;      T_c = normalize( Σ_{m in top k} t_m )
+
+    Args:
+        bank: descriptions of C classes, one `[M_c, D]` of unit rows for each class; M_c may differ.
+        images: unit rows `[N, D]`, N >= 2.
+        k: descriptions kept for each class. A class with fewer keeps all of its own, and a UserWarning names it;
+            the other classes keep k.
+
+    Returns:
+        TextProxies. Of equal similarities the first description wins.
+
+    Raises:
+        InputError: if k < 1, a class has no description, or bank and images do not fit.
+
+    >>> from kpl_lib.features import TextBank
+    >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:2], torch.eye(3)[1:]], torch.eye(3)[:2])
+    >>> text_proxies(bank, torch.eye(3)[:2], k=1).weights
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]])
+
+    Source: KPL (arXiv 2501.11231), section "Text Proxy Optimization". The released code overwrites k by the number
+    of descriptions inside its loop over classes, so one short class shortens the classes after it; here it does not.
+    Derived in chapter "Text proxies".
     """
     return text_proxies_sweep(bank, images, (k,))[0]
 
 
+@torch.no_grad()
 def text_proxies_sweep(bank: "TextBank", images: Tensor, ks: Sequence[int]) -> tuple[TextProxies, ...]:
-    """Text proxies for several k at the cost of one: one sort and one running sum for each class."""
+    """Text proxies for several k at the cost of one: a sort and a running sum for each class.
+
+    T_c(k) = normalize( Σ_{m <= k} t_(m) ),   t_(1), t_(2), … the descriptions in order of falling similarity
+
+    Args:
+        bank: descriptions of C classes.
+        images: unit rows `[N, D]`, N >= 2.
+        ks: numbers of descriptions to keep, each >= 1.
+
+    Returns:
+        One TextProxies for each k, in the order of `ks`.
+
+    Raises:
+        InputError: as `text_proxies`, or if `ks` is empty.
+
+    >>> from kpl_lib.features import TextBank
+    >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:2], torch.eye(3)[1:]], torch.eye(3)[:2])
+    >>> [proxies.k for proxies in text_proxies_sweep(bank, torch.eye(3)[:2], (1, 2))]
+    [(1, 1), (2, 2)]
+
+    Source: the published sweep over k encodes and ranks again for each k. Derived in chapter "Text proxies".
+    """
     check_images(images)
     ks = [check_count(k, "k") for k in ks]
+    if not ks:
+        raise InputError("ks is empty: give at least one k, such as (5, 10, 20)")
+    check_classes(len(bank.class_names), "bank")
     for name, rows in zip(bank.class_names, bank.descriptions, strict=True):
         if len(rows) == 0:
-            raise InputError(f"bank: class {name!r} has no description: write some, or start from the class names")
-        check_unit_rows(rows, f"bank.descriptions[{name!r}]", "[M, D]")
-        check_same_width(rows, images, f"bank.descriptions[{name!r}]")
-    _report_clipping(bank, ks)
+            raise InputError(f"bank: class {name!r} has no description: write some, or start from the names")
+        check_unit_rows(rows, f"bank.descriptions of {name!r}", "[M, D]")
+        check_same_space(rows, images, f"bank.descriptions of {name!r}")
+    _report_clipping(bank, max(ks))
     u = mean_image(images)
     ranked = [_rank(rows, u, working_dtype(images, rows)) for rows in bank.descriptions]
     return tuple(_keep(ranked, k, bank.class_names) for k in ks)
 
 
-def _report_clipping(bank: "TextBank", ks: Sequence[int]) -> None:
-    short = {n: len(d) for n, d in zip(bank.class_names, bank.descriptions, strict=True) if len(d) < max(ks)}
+def _report_clipping(bank: "TextBank", k: int) -> None:
+    counts = zip(bank.class_names, (len(rows) for rows in bank.descriptions), strict=True)
+    short = [f"{name!r} has {count}" for name, count in counts if count < k]
     if short:
-        counts = ", ".join(f"{name!r} has {count}" for name, count in short.items())
-        warnings.warn(f"k = {max(ks)} is clipped for classes with fewer descriptions: {counts}", UserWarning, stacklevel=4)
+        message = (
+            f"k = {k} is clipped to the number of descriptions for {len(short)} classes: {', '.join(short)}"
+        )
+        warnings.warn(message, UserWarning, stacklevel=4)
 
 
 def _rank(rows: Tensor, u: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    similarity = rows.to(u) @ u
+    """Order of the descriptions, their similarities in it, and the running sum of their vectors."""
+    rows = rows.double()
+    similarity = rows @ u
     order = similarity.argsort(descending=True, stable=True)
-    return order, similarity[order].to(dtype), rows[order].to(torch.float64).cumsum(dim=0).to(dtype)
+    return order, similarity[order].to(dtype), rows[order].cumsum(dim=0).to(dtype)
 
 
 def _keep(ranked: list[tuple[Tensor, Tensor, Tensor]], k: int, names: Sequence[str]) -> TextProxies:
     used = tuple(min(k, len(order)) for order, _, _ in ranked)
-    sums = torch.stack([running[m - 1] for (_, _, running), m in zip(ranked, used, strict=True)])
+    kept = list(zip(ranked, used, strict=True))
+    sums = torch.stack([running[m - 1] for (_, _, running), m in kept])
+    lengths = sums.norm(dim=1)
+    if lengths.min() < 1e-6:
+        raise InputError(
+            f"bank: the {k} descriptions kept for class {names[int(lengths.argmin())]!r} cancel: change k or the texts"
+        )
     return TextProxies(
         weights=F.normalize(sums, dim=1),
-        chosen=tuple(order[:m] for (order, _, _), m in zip(ranked, used, strict=True)),
-        similarity=tuple(values[:m] for (_, values, _), m in zip(ranked, used, strict=True)),
+        chosen=tuple(order[:m] for (order, _, _), m in kept),
+        similarity=tuple(values[:m] for (_, values, _), m in kept),
         k=used,
     )

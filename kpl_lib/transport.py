@@ -135,7 +135,9 @@ def greenkhorn(
     n, c = logits.shape
     q = check_prior(prior, c).to(logits.device)
     if start == "released":
-        return _released(logits, temperature, q, 20 if iterations is None else check_count(iterations, "iterations"))
+        return _released(
+            logits, temperature, q, 20 if iterations is None else check_count(iterations, "iterations")
+        )
     limit = 1000 * (n + c) if iterations is None else check_count(iterations, "iterations")
     plan, done, met = _greedy_plan(logits.cpu(), temperature, q.cpu(), limit, tolerance)
     plan = plan.to(logits.device)
@@ -159,7 +161,9 @@ def _row_softmax(logits: Tensor, temperature: float) -> Tensor:
 def _log_sweep(logits: Tensor, temperature: float, q: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
     """Columns, then rows, in logarithms."""
     rows = f.split(max(1, BLOCK // logits.shape[1]))
-    columns = [(z + r[:, None]).logsumexp(dim=0) for z, r in zip(_blocks(logits, temperature), rows, strict=True)]
+    columns = [
+        (z + r[:, None]).logsumexp(dim=0) for z, r in zip(_blocks(logits, temperature), rows, strict=True)
+    ]
     g = q.log() - torch.stack(columns).logsumexp(dim=0)
     sums = torch.cat([(z + g).logsumexp(dim=1) for z in _blocks(logits, temperature)])
     return -math.log(len(f)) - sums, g

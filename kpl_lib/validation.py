@@ -9,7 +9,7 @@ from torch import Tensor
 from kpl_lib.errors import InputError
 
 UNIT_TOLERANCE = 1e-2
-HALF = (torch.float16, torch.bfloat16)
+BLOCK = 1 << 24  # entries looked at together, so that a check of half-precision features needs little memory
 
 
 def shape_of(x: Tensor) -> str:
@@ -25,24 +25,31 @@ def working_dtype(*tensors: Tensor) -> torch.dtype:
     return dtype
 
 
+def _blocks(x: Tensor) -> tuple[Tensor, ...]:
+    return x.split(max(1, BLOCK // x.shape[1]))
+
+
 def check_float_matrix(x: Tensor, name: str, layout: str = "[N, D]") -> Tensor:
-    """Return `x` if it is a floating-point matrix without NaN or Inf.
+    """Return `x` if it is a real floating-point matrix without NaN or Inf.
 
     Raises:
         InputError: if it is not.
     """
     if not isinstance(x, Tensor):
-        raise InputError(f"{name} must be a torch tensor {layout}, not {type(x).__name__}: use torch.as_tensor(...)")
+        raise InputError(
+            f"{name} must be a torch tensor {layout}, not {type(x).__name__}: use torch.as_tensor"
+        )
     if x.dim() != 2 or 0 in x.shape:
-        raise InputError(f"{name} must be a matrix {layout} with at least one row and column, its shape is {shape_of(x)}")
+        raise InputError(
+            f"{name} must be a matrix {layout} with rows and columns, its shape is {shape_of(x)}"
+        )
     if not x.is_floating_point():
         raise InputError(f"{name} {shape_of(x)} holds {x.dtype}: convert it with .float()")
-    bad = ~torch.isfinite(x.sum(dim=1, dtype=torch.float64))
+    bad = torch.cat([~torch.isfinite(block).all(dim=1) for block in _blocks(x)])
     if bad.any():
-        row = int(bad.nonzero()[0])
+        row, count = int(bad.nonzero()[0]), int(bad.sum())
         raise InputError(
-            f"{name} {shape_of(x)} holds NaN or Inf ({int(bad.sum())} rows, the first is row {row}): "
-            "encode these rows again or drop them"
+            f"{name} {shape_of(x)} holds NaN or Inf in {count} rows, first in row {row}: encode these again"
         )
     return x
 
@@ -54,15 +61,14 @@ def check_unit_rows(x: Tensor, name: str, layout: str = "[N, D]") -> Tensor:
         InputError: if `x` is no such matrix.
     """
     check_float_matrix(x, name, layout)
-    norms = torch.linalg.vector_norm(x, dim=1, dtype=torch.float32 if x.dtype in HALF else x.dtype)
+    norms = torch.cat([block.to(working_dtype(block)).norm(dim=1) for block in _blocks(x)])
     bad = (norms - 1).abs() > UNIT_TOLERANCE
     if bad.any():
         row = int(bad.nonzero()[0])
-        length = float(norms[row])
-        what = "a zero row" if length == 0 else f"length {length:.4g}"
+        what = f"length {float(norms[row]):.4g}" if norms[row] > 0 else "all zeros"
         raise InputError(
             f"{name} {shape_of(x)} must have unit rows, {int(bad.sum())} have not (row {row}: {what}): "
-            "use torch.nn.functional.normalize(..., dim=1) and drop zero rows"
+            "use torch.nn.functional.normalize(..., dim=1) and drop rows of zeros"
         )
     return x
 
@@ -72,7 +78,8 @@ def check_images(images: Tensor, name: str = "images", minimum: int = 2) -> Tens
     check_unit_rows(images, name)
     if len(images) < minimum:
         raise InputError(
-            f"{name} {shape_of(images)} holds {len(images)} image: the method reads the set as a whole, give at least {minimum}"
+            f"{name} {shape_of(images)}: {len(images)} image is too few for a method that reads the whole set, "
+            f"give at least {minimum}"
         )
     return images
 
@@ -80,44 +87,59 @@ def check_images(images: Tensor, name: str = "images", minimum: int = 2) -> Tens
 def check_proxies(proxies: Tensor, images: Tensor, name: str = "initial") -> Tensor:
     """Return class proxies `[C, D]` if they are unit rows, at least two, in the space of `images`."""
     check_unit_rows(proxies, name, "[C, D]")
-    check_classes(proxies.shape[0], name, proxies)
-    check_same_width(proxies, images, name)
+    check_classes(len(proxies), f"{name} {shape_of(proxies)}")
+    check_same_space(proxies, images, name)
     return proxies
 
 
-def check_same_width(x: Tensor, images: Tensor, name: str) -> None:
-    """Raise unless `x` has as many columns D as `images`."""
+def check_same_space(x: Tensor, images: Tensor, name: str) -> None:
+    """Raise unless `x` has as many columns D as `images` and lies on the same device."""
     if x.shape[1] != images.shape[1]:
         raise InputError(
             f"{name} {shape_of(x)} and images {shape_of(images)} differ in D: encode both with the same encoder"
         )
+    check_same_device(x, images, name)
 
 
-def check_classes(count: int, name: str, x: Tensor) -> None:
+def check_same_device(x: Tensor, images: Tensor, name: str) -> None:
+    """Raise unless `x` lies on the device of `images`."""
+    if x.device != images.device:
+        raise InputError(f"{name} is on {x.device}, images on {images.device}: move one with .to(device)")
+
+
+def check_classes(count: int, what: str) -> None:
     """Raise unless there are at least two classes."""
     if count < 2:
-        raise InputError(f"{name} {shape_of(x)} has {count} class: there is nothing to tell apart, give at least 2")
+        raise InputError(f"{what}: {count} class leaves nothing to tell apart, give at least 2")
+
+
+def check_logits(logits: Tensor) -> Tensor:
+    """Return logits `[N, C]` if they are a finite matrix of at least two images and two classes."""
+    check_float_matrix(logits, "logits", "[N, C]")
+    check_classes(logits.shape[1], f"logits {shape_of(logits)}")
+    if len(logits) < 2:
+        raise InputError(
+            f"logits {shape_of(logits)}: 1 image is too few, transport balances a set of at least 2"
+        )
+    return logits
 
 
 def check_plan(
     pseudo_labels: Tensor, images: Tensor, classes: int | None = None, name: str = "pseudo_labels"
 ) -> Tensor:
-    """Return pseudo labels `[N, C]` if they are finite, not negative, one row an image and one column a class."""
+    """Return pseudo labels `[N, C]` if they are finite, not negative, one row an image, one column a class."""
     check_float_matrix(pseudo_labels, name, "[N, C]")
-    check_classes(pseudo_labels.shape[1], name, pseudo_labels)
+    shape = f"{name} {shape_of(pseudo_labels)}"
+    check_classes(pseudo_labels.shape[1], shape)
+    check_same_device(pseudo_labels, images, name)
     if len(pseudo_labels) != len(images):
-        raise InputError(
-            f"{name} {shape_of(pseudo_labels)} and images {shape_of(images)} differ in N: give one row for each image"
-        )
+        raise InputError(f"{shape} and images {shape_of(images)} differ in N: give one row for each image")
     if classes is not None and pseudo_labels.shape[1] != classes:
-        raise InputError(
-            f"{name} {shape_of(pseudo_labels)} have {pseudo_labels.shape[1]} columns for {classes} proxies: "
-            "give one column for each class"
-        )
+        raise InputError(f"{shape} do not fit {classes} proxies: give one column for each class")
     if pseudo_labels.min() < 0:
-        raise InputError(f"{name} {shape_of(pseudo_labels)} holds negative values: give probabilities or a transport plan")
+        raise InputError(f"{shape} hold negative values: give probabilities or a transport plan")
     if pseudo_labels.sum() <= 0:
-        raise InputError(f"{name} {shape_of(pseudo_labels)} is zero everywhere: give probabilities or a transport plan")
+        raise InputError(f"{shape} are zero everywhere: give probabilities or a transport plan")
     return pseudo_labels
 
 
@@ -128,11 +150,15 @@ def check_prior(prior: Tensor | Sequence[float] | None, classes: int, name: str 
     try:
         q = torch.as_tensor(prior).detach().to("cpu", torch.float64)
     except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"{name} must hold one number for each of the {classes} classes, not {prior!r}") from None
+        raise InputError(
+            f"{name} must hold one number for each of the {classes} classes, not {prior!r}"
+        ) from None
     if q.shape != (classes,):
-        raise InputError(f"{name} {shape_of(q)} must hold one number for each of the {classes} classes: shape [{classes}]")
+        raise InputError(f"{name} {shape_of(q)} must hold one number for each class: shape [{classes}]")
     if not torch.isfinite(q).all() or (q <= 0).any():
-        raise InputError(f"{name} {shape_of(q)} must be positive for every class: drop classes that cannot occur")
+        raise InputError(
+            f"{name} {shape_of(q)} must be positive for every class: drop classes that cannot occur"
+        )
     total = float(q.sum())
     if not math.isclose(total, 1, abs_tol=1e-3):
         raise InputError(f"{name} {shape_of(q)} must sum to 1, it sums to {total:.4g}: divide it by its sum")
@@ -141,8 +167,8 @@ def check_prior(prior: Tensor | Sequence[float] | None, classes: int, name: str 
 
 def check_positive(value: float, name: str) -> float:
     """Return `value` if it is a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise InputError(f"{name} must be a number above 0, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(f"{name} must be a number above 0, not {value!r}: choose another {name}")
     return float(value)
 
 
@@ -151,12 +177,3 @@ def check_count(value: int, name: str, minimum: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise InputError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
     return value
-
-
-def check_logits(logits: Tensor) -> Tensor:
-    """Return logits `[N, C]` if they are a finite matrix of at least two images and two classes."""
-    check_float_matrix(logits, "logits", "[N, C]")
-    check_classes(logits.shape[1], "logits", logits)
-    if len(logits) < 2:
-        raise InputError(f"logits {shape_of(logits)} hold 1 image: transport balances a set, give at least 2")
-    return logits

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kpl_lib.calibration import softmax_temperature
 from kpl_lib.errors import InputError
-from kpl_lib.gradient import descend
+from kpl_lib.gradient import Descent, descend, descend_in_order, harden
 from kpl_lib.ridge import RidgeSystem, ridge_system
 from kpl_lib.validation import (
     check_count,
@@ -16,25 +17,30 @@ from kpl_lib.validation import (
     check_plan,
     check_positive,
     check_proxies,
-    check_same_width,
+    check_same_space,
     shape_of,
     working_dtype,
 )
 
-STATIONARY = 1e-3  # relative tangent gradient below which the steps count as converged
-CALIBRATION_IMAGES = 20_000  # one number is fitted: this many images are enough
+STATIONARY = 1e-4  # residual up to which the steps count as converged
+SMALL = 1 << 17  # N D C up to which the published order of operations costs nothing
+MOST_MASS, LEAST_LENGTH, MOST_LEVERAGE = (
+    0.2,
+    5.0,
+    0.7,
+)  # where the closed form leaves the steps by a few percent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VisionProxies:
     """One vector per class that scores images.
 
-    weights: `[C, D]`. Gradient steps: unit rows. Closed form: directions orthogonal to the mean image.
-    steps: gradient steps done (fewer than asked for if the rest would not have moved a weight); 1 for the closed form.
-    converged: whether the steps reached a stationary point; True for the closed form.
-    residual: tangent part of the gradient at the end, relative to the label term; 0 for the closed form.
-    softmax_temperature: t of `probabilities`.
-    axis: û `[D]`, which images are cleared of before scoring, or None.
+    weights: `[C, D]`. Steps: unit rows. Closed form: directions across the mean image, not of unit length.
+    steps: steps done; fewer than asked for if the rest would not have moved a weight. Closed form: 0.
+    converged: whether the residual is at most 1e-4. Closed form: True.
+    residual: tangent part of the last gradient, relative to the label term. Closed form: 0.
+    temperature: t of `probabilities`, fitted to the pseudo labels (see `kpl_lib.calibration`).
+    axis: û `[D]`, which images are cleared of before they are scored, or None.
     offset: `[C]`, added to the scores, or None.
     """
 
@@ -42,37 +48,33 @@ class VisionProxies:
     steps: int
     converged: bool
     residual: float
-    softmax_temperature: float
+    temperature: float
     axis: Tensor | None = None
     offset: Tensor | None = None
 
     @torch.no_grad()
     def scores(self, images: Tensor) -> Tensor:
-        """Scores `[N, C]`, larger is likelier, of any images `[N, D]` (unit rows), fitted or not.
+        """Scores `[N, C]` of any images `[N, D]` (unit rows), fitted or not; larger is likelier.
 
-        x · w_j   (gradient steps)        (x − (x·û) û) · w_j + offset_j   (closed form)
+        x · (w_j − w̄)   (steps: cosines less their mean over classes)      x̃ · w_j + offset_j   (closed form)
         """
         check_images(images, minimum=1)
-        check_same_width(self.weights, images, "weights")
+        check_same_space(self.weights, images, "weights")
         return _scores(images, self.weights, self.axis, self.offset)
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """Probabilities `[N, C]` = softmax(scores / t), with the temperature t that was fitted to the pseudo labels.
-
-        t minimises the cross-entropy −Σ_ij Ỹ_ij log softmax(S_i/t)_j over the fitted images, Ỹ the pseudo labels with rows
-        of sum 1: temperature scaling (Guo et al. 2017) with pseudo labels in place of labels. No label is needed, so
-        the confidences are those of the text: where the text is wrong, they are wrong too. Where scores and pseudo
-        labels disagree, t grows.
-        """
-        return (self.scores(images) / self.softmax_temperature).softmax(dim=1)
+        """Probabilities `[N, C]` = softmax(scores / t); as confident as the pseudo labels, and as wrong."""
+        return (self.scores(images) / self.temperature).softmax(dim=1)
 
 
 def _scores(images: Tensor, weights: Tensor, axis: Tensor | None, offset: Tensor | None) -> Tensor:
-    x, w = (t.to(working_dtype(images, weights)) for t in (images, weights))
-    if axis is not None:
-        x = x - (x @ axis.to(x.dtype))[:, None] * axis.to(x.dtype)
-    scores = x @ (w - w.mean(dim=0)).T
-    return scores if offset is None else scores + offset.to(x.dtype)
+    dtype = working_dtype(images, weights)
+    w = weights.to(dtype)
+    w = w - w.mean(dim=0)  # proxies that nearly coincide would lose their difference in the product
+    if axis is not None:  # (x − (x·û) û) · w = x · (w − (w·û) û)
+        w = w - torch.outer(w @ axis.to(dtype), axis.to(dtype))
+    scores = images.to(dtype) @ w.T
+    return scores if offset is None else scores + offset.to(dtype)
 
 
 @torch.no_grad()
@@ -87,102 +89,137 @@ def fit_proxies(
     confidence: float = 0.6,
     callback: Callable[[int, Tensor, float, float], None] | None = None,
 ) -> VisionProxies:
+    """Fit proxies to pseudo labels by normalised gradient steps on the cross-entropy: the published rule.
+
+    P = softmax(X Wᵀ/τ)     G = (P − Y)ᵀ X     lr ← lr/2 where ‖G‖ grew     W ← normalize(W − lr/(N τ) G)
+
+    Args:
+        images: unit rows X `[N, D]`, N >= 2.
+        initial: unit rows `[C, D]` to start from, the text proxies; C >= 2.
+        pseudo_labels: Y `[N, C]`, not negative; left as it is.
+        temperature: τ.
+        learning_rate: lr, in units of N τ / ‖G‖.
+        steps: most steps; it stops early once all steps left would move no weight by a quarter float32 digit.
+        confidence: α; rows of Y whose maximum is above it are taken as one-hot.
+        callback: called after each step with (step, weights `[C, D]`, ‖G‖, lr).
+
+    Returns:
+        VisionProxies with unit rows, in the dtype of the inputs (at least float32).
+
+    Raises:
+        InputError: if an argument does not fit.
+
+    >>> x, y = torch.eye(2), torch.tensor([[0.9, 0.1], [0.2, 0.8]])
+    >>> fit_proxies(x, x, y, confidence=1.0).scores(x).argmax(dim=1)
+    tensor([0, 1])
+
+    Source: InMaP (arXiv 2310.19752), KPL (arXiv 2501.11231). The released code edits Y in place; here it is kept.
+    Float64 and small inputs follow the published order of operations digit by digit; larger float32 inputs take a
+    faster and more exact one. Derived in chapter "Vision proxies".
+    """
     check_images(images)
     check_proxies(initial, images)
     check_plan(pseudo_labels, images, classes=len(initial))
-    check_positive(temperature, "temperature")
-    check_positive(learning_rate, "learning_rate")
-    check_positive(confidence, "confidence")
     check_count(steps, "steps", minimum=0)
+    for value, name in (
+        (temperature, "temperature"),
+        (learning_rate, "learning_rate"),
+        (confidence, "confidence"),
+    ):
+        check_positive(value, name)
     dtype = working_dtype(images, initial, pseudo_labels)
-    images = images.to(dtype) if images.dtype.itemsize >= 4 else images
-    labels = harden(pseudo_labels.to(dtype), confidence).T.contiguous()
-    end = descend(
-        images,
-        initial.to(dtype)[None],
-        labels[None],
-        torch.tensor([temperature], dtype=dtype, device=images.device),
-        learning_rate,
-        steps,
-        callback and (lambda step, w, norm, rate: callback(step, w[0], float(norm), float(rate))),
-    )
-    residual = float(end.residual)
-    weights = end.weights[0].to(dtype)
-    return VisionProxies(
-        weights,
-        int(end.steps),
-        residual <= STATIONARY,
-        residual,
-        softmax_temperature(images, pseudo_labels, weights),
-    )
+    labels = harden(pseudo_labels.to(dtype), confidence)
+    report = callback and (lambda step, w, norm, rate: callback(step, w[0], float(norm), float(rate)))
+    rule = (learning_rate, steps, report)
+    if dtype == torch.float64 or images.numel() * len(initial) <= SMALL:
+        end = descend_in_order(images.to(dtype), initial.to(dtype), labels, temperature, *rule)
+    else:
+        tau = torch.tensor([temperature], dtype=torch.float64, device=images.device)
+        end = descend(images, initial[None], labels.T.contiguous()[None], tau, *rule)
+    return fitted(end, 0, images, pseudo_labels, dtype)
 
 
-def harden(pseudo_labels: Tensor, confidence: float) -> Tensor:
-    """Copy of pseudo labels `[N, C]` in which rows with a maximum above `confidence` are one-hot."""
-    best, index = pseudo_labels.max(dim=1)
-    sure = best > confidence
-    labels = pseudo_labels.clone()
-    labels[sure] = 0
-    labels[sure, index[sure]] = 1
-    return labels
+def fitted(end: Descent, i: int, images: Tensor, pseudo_labels: Tensor, dtype: torch.dtype) -> VisionProxies:
+    """VisionProxies of setting `i` of a descent."""
+    weights, residual = end.weights[i].to(dtype), float(end.residual[i])
+    t = softmax_temperature(_scores(images, weights, None, None), pseudo_labels)
+    return VisionProxies(weights, int(end.steps[i]), residual <= STATIONARY, residual, t)
 
 
 @torch.no_grad()
 def ridge_proxies(
     images: Tensor, pseudo_labels: Tensor, *, temperature: float = 0.04, intercept: bool = False
 ) -> VisionProxies:
+    """Where the steps end, in closed form: ridge regression of the pseudo labels on centred images.
+
+    x̃ = x − (x·û) û,  û = u/‖u‖,  S̃ = X̃ᵀX̃/N,  b_j = C Σ_i Y_ij x̃_i;      w_j − w̄ = (S̃ + τ ‖u‖ I)⁻¹ (b_j − b̄)
+
+    With an intercept it is a linear discriminant of soft labels: m_j = Σ_i Y_ij x̃_i / Σ_i Y_ij in place of b_j, and
+    −½ m_j·w_j added to the scores.
+
+    Args:
+        images: unit rows X `[N, D]`, N >= 2.
+        pseudo_labels: Y `[N, C]`, a plan of mass about 1 (such as `greenkhorn(..., start="released")`).
+        temperature: τ of the steps.
+        intercept: add the intercept; Y may then have any scale.
+
+    Returns:
+        VisionProxies whose weights are the directions w_j − w̄. The steps end at normalize(−û + (τ/N)(w_j − w̄)).
+
+    Raises:
+        InputError: if an argument does not fit, or the mean image is zero.
+
+    Without the intercept, a UserWarning with the figures tells where the steps would end elsewhere: column masses
+    that are not small (C Σ_i Y_ij / N; 1 for rows of sum 1), N ‖u‖ too small, or an image of large leverage.
+
+    >>> x, y = torch.tensor([[0.6, 0.8], [0.8, 0.6]]), torch.tensor([[0.4, 0.1], [0.1, 0.4]])
+    >>> ridge_proxies(x, y, intercept=True).scores(x).argmax(dim=1)
+    tensor([0, 1])
+
+    Source: derived for this project; stands for the fixed point of the released KPL code (arXiv 2501.11231).
+    Derived in chapter "What KPL really computes".
+    """
     check_images(images)
     check_plan(pseudo_labels, images)
     check_positive(temperature, "temperature")
-    system = ridge_system(images, temperature)
-    return ridge_from_system(system, pseudo_labels, intercept)
+    return ridge_from_system(ridge_system(images, temperature), pseudo_labels, intercept)
 
 
-def ridge_from_system(system: RidgeSystem, pseudo_labels: Tensor, intercept: bool) -> VisionProxies:
-    images = system.images
+def ridge_from_system(system: RidgeSystem, pseudo_labels: Tensor, intercept: bool = False) -> VisionProxies:
+    """`ridge_proxies` for images that are factorised already."""
     mass = pseudo_labels.sum(dim=0, dtype=torch.float64)
-    if intercept and (mass <= 0).any():
-        raise InputError(f"pseudo_labels {shape_of(pseudo_labels)}: class {int(mass.argmin())} has no mass; drop it or set intercept=False")
+    if intercept and mass.min() <= 0:
+        j = int(mass.argmin())
+        raise InputError(
+            f"pseudo_labels {shape_of(pseudo_labels)}: class {j} has no mass, so no mean: drop the class"
+        )
+    if not intercept:
+        _warn_where_steps_end_elsewhere(system, mass)
     sums, directions = system.solve(pseudo_labels)
-    scale = 1 / mass[:, None] if intercept else float(len(mass))
-    dtype = working_dtype(images, pseudo_labels)
-    offset = None
+    scale = 1 / mass[:, None] if intercept else len(mass)
+    weights, offset = scale * directions, None
+    dtype = working_dtype(system.images, pseudo_labels)
     if intercept:
-        offset = -((sums * scale) * (directions * scale)).sum(dim=1) / 2
+        offset = -(scale * sums * weights).sum(dim=1) / 2
         offset = (offset - offset.mean()).to(dtype)
-    else:
-        _warn_if_unlike_the_steps(system, mass)
-    directions = directions * scale
-    weights = (directions - directions.mean(dim=0)).to(dtype)
+    weights = (weights - weights.mean(dim=0)).to(dtype)
     axis = system.axis.to(dtype)
-    return VisionProxies(weights, 1, True, 0.0, softmax_temperature(images, pseudo_labels, weights, axis, offset), axis, offset)
+    t = softmax_temperature(_scores(system.images, weights, axis, offset), pseudo_labels)
+    return VisionProxies(weights, 0, True, 0.0, t, axis, offset)
 
 
-def _warn_if_unlike_the_steps(system, mass):
-    pass
-
-
-def softmax_temperature(images, pseudo_labels, weights, axis=None, offset=None) -> float:
-    stride = -(-len(images) // CALIBRATION_IMAGES)
-    y = pseudo_labels[::stride].double()
-    s = _scores(images[::stride], weights, axis, offset).double()
-    mass = y.sum(dim=1, keepdim=True)
-    y = torch.where(mass > 0, y / mass, 1 / y.shape[1])
-    s = s - s.mean(dim=1, keepdim=True)
-    spread = float(s.square().mean().sqrt())
-    if spread == 0:
-        return 1.0
-    s /= spread
-    target = (y * s).sum()
-    low, high, beta = 1e-3, 1e3, 1.0
-    for _ in range(60):
-        p = (beta * s).softmax(dim=1)
-        mean = (p * s).sum(dim=1, keepdim=True)
-        slope, gap = float((p * (s - mean) ** 2).sum()), float(target - mean.sum())
-        low, high = (beta, high) if gap > 0 else (low, beta)
-        step = beta + gap / slope if slope > 0 else high
-        new = step if low < step < high else (low * high) ** 0.5
-        if abs(new - beta) <= 1e-9 * beta:
-            break
-        beta = new
-    return spread / beta
+def _warn_where_steps_end_elsewhere(system: RidgeSystem, mass: Tensor) -> None:
+    n, c = len(system.images), len(mass)
+    share, length = c * float(mass.max()) / n, n * system.length
+    leverage = system.leverage(enough=MOST_LEVERAGE)
+    if share <= MOST_MASS and length >= LEAST_LENGTH and leverage <= MOST_LEVERAGE:
+        return
+    cure = (
+        "divide a plan whose rows sum to 1 by N" if share > MOST_MASS else "use more images, or fit_proxies"
+    )
+    warnings.warn(
+        f"the closed form is not where the steps end: column mass C·c/N = {share:.3g} (at most {MOST_MASS}), "
+        f"N·‖u‖ = {length:.3g} (at least {LEAST_LENGTH}), leverage {leverage:.3g} (at most {MOST_LEVERAGE}): {cure}",
+        UserWarning,
+        stacklevel=4,
+    )

@@ -33,6 +33,11 @@ def pins() -> dict[str, Version]:
     return {canonicalize_name(pair[1]): Version(pair[2]) for pair in pairs}
 
 
+def applies(requirement: Requirement, extra: str = "") -> bool:
+    """Whether a requirement is wanted here, with this extra."""
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
 @pytest.mark.parametrize("requirement", DIRECT, ids=str)
 def test_each_direct_dependency_is_pinned_inside_its_range(requirement):
     assert pins()[canonicalize_name(requirement.name)] in requirement.specifier
@@ -48,8 +53,7 @@ def test_each_dependency_of_a_dependency_is_pinned():
     while left:
         requirement, extra = left.pop()
         key = (canonicalize_name(requirement.name), extra)
-        wanted = requirement.marker is None or requirement.marker.evaluate({"extra": extra})
-        if not wanted or key in seen:
+        if not applies(requirement, extra) or key in seen:
             continue
         seen.add(key)
         if key[0].startswith(("nvidia-", "cuda-", "triton")):  # torch itself pins what it needs of them
@@ -76,6 +80,8 @@ def test_ranges_admit_what_colab_has(shared):
     cell = source(repository_url())
     installed = {canonicalize_name(found) for found in re.findall(r'"([A-Za-z_]+)[><=]', cell)}
     assert installed == absent == {"open-clip-torch", "ftfy"}
+    needs = [Requirement(line) for package in installed for line in metadata.requires(package) or []]
+    assert {canonicalize_name(need.name) for need in needs if applies(need)} <= set(colab) | installed
 
 
 def test_the_setup_cell_touches_nothing_that_colab_has():

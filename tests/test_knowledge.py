@@ -17,7 +17,10 @@ GOOD = {
     "origin": "Written by a language model for a test; not reviewed by a clinician.",
     "template": "a {class} with {description}",
     "classes": {
-        "cat": {"references": ["A book"], "descriptions": [{"text": "whiskers", "tags": ["shape"], "visual": True}]},
+        "cat": {
+            "references": ["A book"],
+            "descriptions": [{"text": "whiskers", "tags": ["shape"], "visual": True}],
+        },
         "dog": {"descriptions": ["a wet nose", {"text": "loyalty", "visual": False}]},
     },
 }
@@ -62,7 +65,9 @@ def test_sentences_and_prompts(written):
 
 def test_braces_in_names_and_descriptions_stay_as_they_are():
     kb = KnowledgeBase("x", {"{description}": [Description("{class} {0.__class__}")]})
-    assert kb.sentences() == {"{description}": ["a photo of a {description}, which has {class} {0.__class__}"]}
+    assert kb.sentences() == {
+        "{description}": ["a photo of a {description}, which has {class} {0.__class__}"]
+    }
 
 
 def classes(value):
@@ -74,8 +79,14 @@ def classes(value):
     [
         ('{"classes": {\n "cat": ["a"],\n "dog": ["b",]}}', "line 3, column 1"),
         ('{"classes": {"cat": ["a"]}', "broken JSON at line 1"),
-        ('{"classes": {"cat": ["a"],\n"dog": ["b"],\n"cat": ["c"]}}', r"'cat' stands twice \(again in line 3\)"),
-        ('{"classes": {"cat": {"descriptions": ["a"], "descriptions": ["b"]}}}', "'descriptions' stands twice"),
+        (
+            '{"classes": {"cat": ["a"],\n"dog": ["b"],\n"cat": ["c"]}}',
+            r"'cat' stands twice \(again in line 3\)",
+        ),
+        (
+            '{"classes": {"cat": {"descriptions": ["a"], "descriptions": ["b"]}}}',
+            "'descriptions' stands twice",
+        ),
         (classes({"descriptions": []}), "class 'dog' has no descriptions"),
         (classes([]), "class 'dog' has no descriptions"),
         (classes({}), "class 'dog' must hold a list of descriptions, not nothing"),
@@ -84,8 +95,8 @@ def classes(value):
         (classes(["a wet nose", None]), "class 'dog', description 2 must be text, not nothing"),
         (classes(["  "]), "class 'dog', description 1 is empty"),
         (classes([{"text": ["a"]}]), "class 'dog', description 1 must be text"),
-        (classes([{"text": "a", "visual": 1}]), "'visual' must be true or false"),
-        (classes([{"text": "a", "tags": "colour"}]), "'tags' must be a list of texts"),
+        (classes([{"text": "a", "visual": 1}]), "'visual' that is neither true nor false"),
+        (classes([{"text": "a", "tags": "colour"}]), "'tags' that are no list of texts"),
         (classes([{"text": "a", "visaul": True}]), "unknown key 'visaul': did you mean 'visual'"),
         (classes({"descriptions": ["a"], "references": "b"}), "'references' must be a list of texts"),
         ({"classes": {"Cat": ["a"], "cat ": ["b"]}}, "differ only in case or spaces"),
@@ -153,7 +164,11 @@ def test_foreign_files(written):
 
 def test_check_finds_duplicates_leaks_shared_texts_and_uneven_counts():
     report = check_records(
-        "pets", {"house cat": ["a tail", "A Tail!", "the HOUSE cat look", "a house"], "dog": ["a tail", "dogged looks"]}
+        "pets",
+        {
+            "house cat": ["a tail", "A Tail!", "the HOUSE cat look", "a house"],
+            "dog": ["a tail", "dogged looks"],
+        },
     )
     assert [(f.kind, f.class_name, f.grave) for f in report.findings] == [
         ("duplicate", "house cat", True),
@@ -175,4 +190,3 @@ def test_a_thousand_classes_of_fifty_load_fast(written):
         seconds.append(time.process_time() - start)
     assert sum(map(len, kb.records.values())) == 50_000
     assert min(seconds) < 0.5  # 0.2 s on a quiet machine
-    print(min(seconds))

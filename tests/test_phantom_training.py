@@ -68,13 +68,24 @@ def test_shipped_encoder_keeps_its_promises():
     with safe_open(SHIPPED / "model.safetensors", "pt") as file:
         assert {file.get_tensor(k).dtype for k in file.keys()} == {torch.float16}  # noqa: SIM118
     facts = json.loads((SHIPPED / "training.json").read_text())
-    assert facts["recipe"]["seed"] >= 0 and facts["held_out"]["recall_at_1"] > 0.3 and facts["held_out"]["gap"] > 0.5
+    assert (
+        facts["recipe"]["seed"] >= 0
+        and facts["held_out"]["recall_at_1"] > 0.3
+        and facts["held_out"]["gap"] > 0.5
+    )
     assert NAME_RATE < 0.05
 
 
 def test_shipped_encoder_sees_what_captions_say():
     encoder = load_encoder("phantom")
-    features = encoder.encode_images(load("phantom-malaria", scanner="seen", split="dev", n=60), progress=False)
-    prompts = encoder.encode_texts(["a photo of a cell, which has clear pink cytoplasm throughout", "a photo of a cell, which has a small purple ring with a dot"])
+    features = encoder.encode_images(
+        load("phantom-malaria", scanner="seen", split="dev", n=60), progress=False
+    )
+    prompts = encoder.encode_texts(
+        [
+            "a photo of a cell, which has clear pink cytoplasm throughout",
+            "a photo of a cell, which has a small purple ring with a dot",
+        ]
+    )
     found = (features.images @ prompts.T).argmax(1)
     assert (found == features.labels).float().mean() > 0.8

@@ -1,4 +1,4 @@
-"""Phantoms: the same images for a seed, on every machine; classes that agree with their findings; honest captions."""
+"""Phantoms: the same images for a seed everywhere; classes agree with findings; honest captions."""
 
 import hashlib
 import json
@@ -16,7 +16,9 @@ from kpl_lib.phantoms.attributes import CLASSES, FREE, SKEWED, detail, draw_clas
 from kpl_lib.phantoms.corpus import SHARES, make_corpus
 from kpl_lib.phantoms.phrases import FINDINGS
 
-BLOCKS = Path(__file__).parent / "phantom_blocks.json"  # written by `python -m tests.test_phantoms`, after a look at the images
+BLOCKS = (
+    Path(__file__).parent / "phantom_blocks.json"
+)  # written by `python -m tests.test_phantoms`, after a look at the images
 
 
 def drawn_checksum() -> str:
@@ -79,7 +81,12 @@ def test_classes_agree_with_the_naming_rule(task):
 @pytest.mark.parametrize("modality", FREE)
 def test_pretraining_findings_are_independent(modality):
     rng = np.random.default_rng(0)
-    present = np.array([[name in drawn for name in FREE[modality]] for drawn in (draw_free(modality, rng) for _ in range(4000))])
+    present = np.array(
+        [
+            [name in drawn for name in FREE[modality]]
+            for drawn in (draw_free(modality, rng) for _ in range(4000))
+        ]
+    )
     lone = present[present.sum(1) == 2]
     pairs = Counter(tuple(np.flatnonzero(row)) for row in lone)
     expected = len(lone) / (len(FREE[modality]) * (len(FREE[modality]) - 1) / 2)
@@ -108,7 +115,10 @@ def test_every_finding_has_words_and_a_brush():
 
 
 def test_corpus_does_not_depend_on_workers():
-    one, two = make_corpus(300, 5, captions=2, workers=1, progress=False), make_corpus(300, 5, captions=2, workers=2, progress=False)
+    one, two = (
+        make_corpus(300, 5, captions=2, workers=1, progress=False),
+        make_corpus(300, 5, captions=2, workers=2, progress=False),
+    )
     assert one.captions == two.captions
     assert (one.images == two.images).all()
     assert set(one.kinds) <= set(SHARES) and len(set(one.kinds)) >= 5
@@ -130,7 +140,10 @@ def test_bad_options_say_what_is_allowed(name, options, told):
 
 def test_load_dataset_reads_options_from_the_name():
     dataset = load_dataset("phantom-chest/seen/skewed", n=5)
-    assert dataset[0][0].tobytes() == load("phantom-chest", scanner="seen", balance="skewed", n=5)[0][0].tobytes()
+    assert (
+        dataset[0][0].tobytes()
+        == load("phantom-chest", scanner="seen", balance="skewed", n=5)[0][0].tobytes()
+    )
 
 
 if __name__ == "__main__":

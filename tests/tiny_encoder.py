@@ -22,7 +22,13 @@ MODEL = {
         "tokenizer_kwargs": {"bpe_path": "bpe_vocab.txt.gz"},
     },
 }
-PREPROCESS = {"mean": [0.5] * 3, "std": [0.25] * 3, "size": 32, "interpolation": "bicubic", "resize_mode": "squash"}
+PREPROCESS = {
+    "mean": [0.5] * 3,
+    "std": [0.25] * 3,
+    "size": 32,
+    "interpolation": "bicubic",
+    "resize_mode": "squash",
+}
 
 
 def write_tiny_encoder(folder: Path, seed: int = 0, model: dict | None = None) -> str:
@@ -38,5 +44,7 @@ def write_tiny_encoder(folder: Path, seed: int = 0, model: dict | None = None) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = open_clip.CLIP(**config)
-    save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {k: v.half().contiguous() for k, v in network.state_dict().items()}, folder / "model.safetensors"
+    )
     return f"path:{folder}"

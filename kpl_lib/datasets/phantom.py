@@ -1,6 +1,7 @@
 """Four synthetic datasets, rendered on demand: they mirror the paper's medical sets and hold no medical data.
 
-`phantom-chest` (normal, tuberculosis), `phantom-retinopathy` (five grades), `phantom-malaria` (uninfected, parasitized) and
+`phantom-chest` (normal, tuberculosis), `phantom-retinopathy` (five grades), `phantom-malaria` (uninfected,
+parasitized) and
 `phantom-cataract` (normal, cataract, glaucoma, retina disease).
 """
 
@@ -23,7 +24,10 @@ _STREAM = {"dev": 1, "test": 2}  # dev and test images come from streams of rand
 
 @dataclass(frozen=True)
 class _Render:
-    """Image i of a phantom dataset, drawn the same way every time. A class, so that data workers can carry it."""
+    """Image i of a phantom dataset, drawn the same way every time.
+
+    A class, so that data workers can carry it.
+    """
 
     modality: str
     scanner: str
@@ -36,15 +40,25 @@ class _Render:
         return Image.fromarray(acquire(painted, self.scanner, rng, grey=self.modality == "chest"))
 
 
-def load(name: str, *, scanner: str = "unseen", balance: str = "even", split: str = "test", n: int = 2000, seed: int = 0) -> ImageDataset:
+def load(
+    name: str,
+    *,
+    scanner: str = "unseen",
+    balance: str = "even",
+    split: str = "test",
+    n: int = 2000,
+    seed: int = 0,
+) -> ImageDataset:
     """Draw one of the four synthetic phantom datasets.
 
-    The findings of each image are drawn from its class, then painted, then photographed by the `scanner`. The same
+    The findings of each image are drawn from its class, then painted, then photographed by the `scanner`. The
+    same
     arguments give the same images on every machine (to rounding); image i does not depend on `n`.
 
     Args:
         name: `phantom-chest`, `phantom-retinopathy`, `phantom-malaria` or `phantom-cataract`.
-        scanner: `seen` is the style of the encoder's pretraining; `unseen` has less contrast, tint, noise, blur and motion.
+        scanner: `seen` is the style of the encoder's pretraining; `unseen` has less contrast, tint, noise,
+            blur and motion.
         balance: `even` classes, or `skewed` ones with one common class and rare others.
         split: hyper-parameters are chosen on `dev`; `test` is for the reported figures.
         n: number of images.
@@ -67,9 +81,13 @@ def load(name: str, *, scanner: str = "unseen", balance: str = "even", split: st
         raise InputError(f"unknown phantom dataset {name!r}; choose one of {', '.join(NAMES)}")
     for option, value in (("scanner", scanner), ("balance", balance), ("split", split)):
         if value not in OPTIONS[option]:
-            raise InputError(f"{name}: {option}={value!r} is unknown; choose one of {', '.join(OPTIONS[option])}")
+            raise InputError(
+                f"{name}: {option}={value!r} is unknown; choose one of {', '.join(OPTIONS[option])}"
+            )
     if not isinstance(n, int) or n < 1 or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"{name}: n must be a whole number of at least 1 and seed one of at least 0, got n={n!r}, seed={seed!r}")
+        raise InputError(
+            f"{name}: n must be a whole number >= 1 and seed one >= 0, got n={n!r}, seed={seed!r}"
+        )
     task = name.removeprefix("phantom-")
     key = (_STREAM[split], NAMES.index(name), STYLES.index(scanner), OPTIONS["balance"].index(balance), seed)
     labels, findings = _draw(task, balance, n, key)

@@ -1,1 +1,4 @@
-"""The phantom world: synthetic images, their captions, and the tiny encoder that is trained on them. No medical data."""
+"""The phantom world: synthetic images, their captions, and the tiny encoder that is trained on them.
+
+No medical data.
+"""

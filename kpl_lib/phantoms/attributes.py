@@ -1,7 +1,9 @@
 """What an image shows: findings are drawn first, then painted and put into words.
 
-Two samplers on purpose. `draw_free` draws findings independently of any disease: the pretraining corpus sees nothing else.
-`draw_class` draws the findings of one class: dev and test sets only. `name_class` reads the class off the findings by a
+Two samplers on purpose. `draw_free` draws findings independently of any disease: the pretraining corpus sees
+nothing else.
+`draw_class` draws the findings of one class: dev and test sets only. `name_class` reads the class off the
+findings by a
 fixed rule, which is how a free draw can get the rare caption with a disease name.
 """
 
@@ -9,11 +11,16 @@ import numpy as np
 
 CLASSES = {
     "chest": ("normal chest", "tuberculosis"),
-    "retinopathy": ("no diabetic retinopathy", "mild diabetic retinopathy", "moderate diabetic retinopathy",
-                    "severe diabetic retinopathy", "proliferative diabetic retinopathy"),
+    "retinopathy": (
+        "no diabetic retinopathy",
+        "mild diabetic retinopathy",
+        "moderate diabetic retinopathy",
+        "severe diabetic retinopathy",
+        "proliferative diabetic retinopathy",
+    ),
     "malaria": ("uninfected cell", "parasitized cell"),
     "cataract": ("normal eye", "cataract", "glaucoma", "retina disease"),
-}  # fmt: skip
+}
 SKEWED = {
     "chest": (0.85, 0.15),
     "retinopathy": (0.55, 0.1, 0.2, 0.09, 0.06),
@@ -25,15 +32,36 @@ SIDES, ZONES = ("right", "left"), ("upper", "middle", "lower")
 
 FREE = {
     "chest": ("opacity", "cavity", "miliary", "fibrosis", "effusion", "hilar_nodes"),
-    "fundus": ("microaneurysms", "haemorrhages", "exudates", "cotton_wool", "beading", "new_vessels", "preretinal",
-               "fibrous_bands", "haze", "cupping", "drusen", "scar", "detachment"),
+    "fundus": (
+        "microaneurysms",
+        "haemorrhages",
+        "exudates",
+        "cotton_wool",
+        "beading",
+        "new_vessels",
+        "preretinal",
+        "fibrous_bands",
+        "haze",
+        "cupping",
+        "drusen",
+        "scar",
+        "detachment",
+    ),
     "cell": ("ring_forms", "trophozoite", "schizont", "gametocyte", "pigment", "stippling"),
-}  # fmt: skip
+}
 BYSTANDERS = {
     "chest": {"large_heart": 0.15, "pacemaker": 0.08, "hyperinflation": 0.15, "granuloma": 0.12},
     "fundus": {"tigroid": 0.2, "pale_fundus": 0.2, "laser_scars": 0.06},
-    "cell": {"central_pallor": 0.35, "crenation": 0.15, "platelet": 0.18, "debris": 0.12, "pale_stain": 0.25, "swollen": 0.2, "bite": 0.08},
-}  # fmt: skip
+    "cell": {
+        "central_pallor": 0.35,
+        "crenation": 0.15,
+        "platelet": 0.18,
+        "debris": 0.12,
+        "pale_stain": 0.25,
+        "swollen": 0.2,
+        "bite": 0.08,
+    },
+}
 
 
 def detail(finding: str, rng: np.random.Generator, level: str | None = None):
@@ -88,7 +116,18 @@ def _some(rng, pool: dict, least: int) -> dict:
 def _draw_chest(label, rng):
     if label == 0:
         return {}
-    return _some(rng, {"opacity": 0.5, "cavity": 0.35, "miliary": 0.18, "fibrosis": 0.35, "effusion": 0.22, "hilar_nodes": 0.2}, 1)
+    return _some(
+        rng,
+        {
+            "opacity": 0.5,
+            "cavity": 0.35,
+            "miliary": 0.18,
+            "fibrosis": 0.35,
+            "effusion": 0.22,
+            "hilar_nodes": 0.2,
+        },
+        1,
+    )
 
 
 def _draw_retinopathy(label, rng):
@@ -98,18 +137,31 @@ def _draw_retinopathy(label, rng):
         return {"microaneurysms": detail("microaneurysms", rng, "few")}
     spots = {"microaneurysms": detail("microaneurysms", rng, "many" if label == 3 else None)}
     if label == 2:
-        return spots | _some(rng, {"exudates": 0.65, "cotton_wool": 0.35}, 1) | (
-            {"haemorrhages": detail("haemorrhages", rng, "few")} if rng.random() < 0.6 else {})  # fmt: skip
+        return (
+            spots
+            | _some(rng, {"exudates": 0.65, "cotton_wool": 0.35}, 1)
+            | ({"haemorrhages": detail("haemorrhages", rng, "few")} if rng.random() < 0.6 else {})
+        )
     if label == 3:
-        return spots | {"haemorrhages": detail("haemorrhages", rng, "many")} | _some(rng, {"beading": 0.55, "cotton_wool": 0.4, "exudates": 0.3}, 0)
-    return _some(rng, {"haemorrhages": 0.5, "exudates": 0.3, "beading": 0.25}, 0) | _some(rng, {"new_vessels": 0.65, "preretinal": 0.4, "fibrous_bands": 0.4}, 1)
+        return (
+            spots
+            | {"haemorrhages": detail("haemorrhages", rng, "many")}
+            | _some(rng, {"beading": 0.55, "cotton_wool": 0.4, "exudates": 0.3}, 0)
+        )
+    return _some(rng, {"haemorrhages": 0.5, "exudates": 0.3, "beading": 0.25}, 0) | _some(
+        rng, {"new_vessels": 0.65, "preretinal": 0.4, "fibrous_bands": 0.4}, 1
+    )
 
 
 def _draw_malaria(label, rng):
     if label == 0:
         return {}
-    stage = str(rng.choice(("ring_forms", "trophozoite", "schizont", "gametocyte"), p=(0.5, 0.25, 0.13, 0.12)))
-    return {stage: detail(stage, rng)} | _some(rng, {"pigment": 0.2 if stage == "ring_forms" else 0.5, "stippling": 0.3}, 0)
+    stage = str(
+        rng.choice(("ring_forms", "trophozoite", "schizont", "gametocyte"), p=(0.5, 0.25, 0.13, 0.12))
+    )
+    return {stage: detail(stage, rng)} | _some(
+        rng, {"pigment": 0.2 if stage == "ring_forms" else 0.5, "stippling": 0.3}, 0
+    )
 
 
 def _draw_cataract(label, rng):
@@ -119,14 +171,21 @@ def _draw_cataract(label, rng):
         return {"haze": detail("haze", rng)}
     if label == 2:
         return {"cupping": detail("cupping", rng)}
-    return _some(rng, {"drusen": 0.4, "scar": 0.3, "detachment": 0.25, "exudates": 0.2, "haemorrhages": 0.12}, 1)
+    return _some(
+        rng, {"drusen": 0.4, "scar": 0.3, "detachment": 0.25, "exudates": 0.2, "haemorrhages": 0.12}, 1
+    )
 
 
-_DRAW = {"chest": _draw_chest, "retinopathy": _draw_retinopathy, "malaria": _draw_malaria, "cataract": _draw_cataract}
+_DRAW = {
+    "chest": _draw_chest,
+    "retinopathy": _draw_retinopathy,
+    "malaria": _draw_malaria,
+    "cataract": _draw_cataract,
+}
 
 
 def name_class(task: str, findings: dict) -> str | None:
-    """Read the class of `task` off the findings by a fixed rule; None where the findings fit no class of the task."""
+    """Read the class of `task` off the findings by a fixed rule; None where they fit no class."""
     names = CLASSES[task]
     present = {name for name in findings if name in FREE[MODALITY[task]]}
     if not present:

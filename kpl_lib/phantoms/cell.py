@@ -1,4 +1,4 @@
-"""Synthetic blood-smear crops: one red cell on black, with or without the forms that malaria parasites take."""
+"""Synthetic blood-smear crops: one red cell on black, with or without malaria parasites."""
 
 import numpy as np
 
@@ -47,13 +47,28 @@ def _rings(image, count, radius, rng):
         x, y = _inside(radius, rng)
         size, angle = rng.uniform(0.11, 0.16), rng.uniform(0, 2 * np.pi)
         ring(image, x, y, size, 0.045, PURPLE, 0.75, stretch=rng.uniform(0.8, 1.1), angle=angle)
-        spot(image, x + size * 0.9 * np.cos(angle), y + size * 0.9 * np.sin(angle), 0.055, colour=(0.42, 0.06, 0.3), opacity=0.95)
+        spot(
+            image,
+            x + size * 0.9 * np.cos(angle),
+            y + size * 0.9 * np.sin(angle),
+            0.055,
+            colour=(0.42, 0.06, 0.3),
+            opacity=0.95,
+        )
 
 
 def _trophozoite(image, value, radius, rng):
     x, y = _inside(radius, rng, 0.4)
     for _ in range(6):
-        spot(image, x + rng.normal(0, 0.09), y + rng.normal(0, 0.09), rng.uniform(0.06, 0.12), colour=PURPLE, opacity=0.6, soft=0.5)
+        spot(
+            image,
+            x + rng.normal(0, 0.09),
+            y + rng.normal(0, 0.09),
+            rng.uniform(0.06, 0.12),
+            colour=PURPLE,
+            opacity=0.6,
+            soft=0.5,
+        )
 
 
 def _schizont(image, value, radius, rng):
@@ -85,7 +100,15 @@ def _stippling(image, value, radius, rng):
 def _platelet(image, value, radius, rng):
     angle = rng.uniform(0, 2 * np.pi)
     reach = radius + 0.1
-    spot(image, reach * np.cos(angle), reach * np.sin(angle), 0.08, colour=(0.5, 0.36, 0.62), opacity=0.9, soft=0.5)
+    spot(
+        image,
+        reach * np.cos(angle),
+        reach * np.sin(angle),
+        0.08,
+        colour=(0.5, 0.36, 0.62),
+        opacity=0.9,
+        soft=0.5,
+    )
 
 
 def _debris(image, value, radius, rng):
@@ -103,6 +126,13 @@ def _bite(image, value, radius, rng):
 
 
 _FINDINGS = {
-    "stippling": _stippling, "ring_forms": _rings, "trophozoite": _trophozoite, "schizont": _schizont,
-    "gametocyte": _gametocyte, "pigment": _pigment, "platelet": _platelet, "debris": _debris, "bite": _bite,
-}  # fmt: skip
+    "stippling": _stippling,
+    "ring_forms": _rings,
+    "trophozoite": _trophozoite,
+    "schizont": _schizont,
+    "gametocyte": _gametocyte,
+    "pigment": _pigment,
+    "platelet": _platelet,
+    "debris": _debris,
+    "bite": _bite,
+}

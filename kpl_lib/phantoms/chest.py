@@ -1,8 +1,20 @@
-"""Synthetic chest radiographs: lungs, heart, ribs, and the findings that are looked for in tuberculosis screening."""
+"""Synthetic chest radiographs: lungs, heart, ribs, and the findings of tuberculosis screening."""
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, blend, blur, curve, ellipse, grid, polygon, ring, spot, strokes, texture
+from kpl_lib.phantoms.paint import (
+    SIZE,
+    blend,
+    blur,
+    curve,
+    ellipse,
+    grid,
+    polygon,
+    ring,
+    spot,
+    strokes,
+    texture,
+)
 
 SIDES = {"right": -1, "left": 1}  # the patient's right lung is on the viewer's left
 ZONES = {"upper": -0.42, "middle": -0.02, "lower": 0.34}
@@ -28,7 +40,16 @@ def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
 
 def _body(rng):
     waist, neck = 0.95 + 0.04 * rng.standard_normal(), 0.26
-    outline = [(-neck, -1), (-neck, -0.86), (-0.98, -0.62), (-waist, 1), (waist, 1), (0.98, -0.62), (neck, -0.86), (neck, -1)]
+    outline = [
+        (-neck, -1),
+        (-neck, -0.86),
+        (-0.98, -0.62),
+        (-waist, 1),
+        (waist, 1),
+        (0.98, -0.62),
+        (neck, -0.86),
+        (neck, -1),
+    ]
     return polygon(outline, softness=0.05)
 
 
@@ -37,8 +58,19 @@ def _lungs(build, flat, rng):
     for side in (-1, 1):
         base = 0.5 + flat + (0.05 if side > 0 else 0) + 0.02 * rng.standard_normal()
         inner = 0.16 if side < 0 else 0.2
-        outline = [(0.3, -0.78), (0.5, -0.7), (0.66, -0.35), (0.76, 0.1), (0.78, base + 0.1), (0.62, base - 0.06 + flat),
-                   (0.42, base - 0.1 + flat), (inner + 0.06, base - 0.02), (inner, 0.1), (inner, -0.4), (0.2, -0.72)]  # fmt: skip
+        outline = [
+            (0.3, -0.78),
+            (0.5, -0.7),
+            (0.66, -0.35),
+            (0.76, 0.1),
+            (0.78, base + 0.1),
+            (0.62, base - 0.06 + flat),
+            (0.42, base - 0.1 + flat),
+            (inner + 0.06, base - 0.02),
+            (inner, 0.1),
+            (inner, -0.4),
+            (0.2, -0.72),
+        ]
         mask = np.maximum(mask, polygon([(side * x * build, y) for x, y in outline], softness=0.035))
     return mask
 
@@ -68,22 +100,48 @@ def _ribs(image, rng):
 def _mediastinum(image, findings, rng):
     size = rng.uniform(1.3, 1.5) if "large_heart" in findings else rng.uniform(0.9, 1.05)
     bright = (0.68 + 0.03 * rng.standard_normal(),) * 3
-    spine = polygon([(-0.13, -0.9), (0.13, -0.9), (0.17, 0.5), (0.2, 1), (-0.2, 1), (-0.17, 0.5)], softness=0.04)
+    spine = polygon(
+        [(-0.13, -0.9), (0.13, -0.9), (0.17, 0.5), (0.2, 1), (-0.2, 1), (-0.17, 0.5)], softness=0.04
+    )
     apex = 0.18 + 0.3 * size
     heart = polygon(
-        [(-0.1, -0.2), (-0.2 * size, 0.12), (-0.24 * size, 0.34), (-0.12, 0.52), (0.2, 0.56), (apex, 0.52),
-         (apex + 0.03, 0.4), (apex - 0.1, 0.18), (0.22, -0.02), (0.14, -0.22), (0.19, -0.34), (0.1, -0.42)], softness=0.045)  # fmt: skip
+        [
+            (-0.1, -0.2),
+            (-0.2 * size, 0.12),
+            (-0.24 * size, 0.34),
+            (-0.12, 0.52),
+            (0.2, 0.56),
+            (apex, 0.52),
+            (apex + 0.03, 0.4),
+            (apex - 0.1, 0.18),
+            (0.22, -0.02),
+            (0.14, -0.22),
+            (0.19, -0.34),
+            (0.1, -0.42),
+        ],
+        softness=0.045,
+    )
     blend(image, np.maximum(spine, heart), bright, 0.85)
-    blend(image, polygon([(-0.05, -1), (0.05, -1), (0.05, -0.4), (-0.05, -0.4)], softness=0.03), (0.4,) * 3, 0.7)
+    blend(
+        image, polygon([(-0.05, -1), (0.05, -1), (0.05, -0.4), (-0.05, -0.4)], softness=0.03), (0.4,) * 3, 0.7
+    )
 
 
 def _opacity(image, value, lungs, rng):
     side, y = SIDES[value["side"]], ZONES[value["zone"]]
     cloud = np.zeros_like(lungs)
     for _ in range(5):
-        window, mask = ellipse(side * 0.46 + rng.normal(0, 0.1), y + rng.normal(0, 0.09), rng.uniform(0.1, 0.2), rng.uniform(0.08, 0.16), soft=0.9)
+        window, mask = ellipse(
+            side * 0.46 + rng.normal(0, 0.1),
+            y + rng.normal(0, 0.09),
+            rng.uniform(0.1, 0.2),
+            rng.uniform(0.08, 0.16),
+            soft=0.9,
+        )
         cloud[window] = np.maximum(cloud[window], mask)
-    image += (rng.uniform(0.26, 0.36) * cloud * (0.3 + 0.7 * lungs) * (1 + 0.15 * texture(rng, 12)))[..., None]
+    image += (rng.uniform(0.26, 0.36) * cloud * (0.3 + 0.7 * lungs) * (1 + 0.15 * texture(rng, 12)))[
+        ..., None
+    ]
 
 
 def _cavity(image, value, lungs, rng):
@@ -104,15 +162,27 @@ def _miliary(image, value, lungs, rng):
 def _fibrosis(image, value, lungs, rng):
     side = SIDES[value["side"]]
     start = (side * 0.18, -0.12)
-    lines = [(curve(start, (side * rng.uniform(0.3, 0.68), rng.uniform(-0.72, -0.25)), rng.normal(0, 0.12), 6), 0.035) for _ in range(8)]
+    lines = [
+        (
+            curve(start, (side * rng.uniform(0.3, 0.68), rng.uniform(-0.72, -0.25)), rng.normal(0, 0.12), 6),
+            0.035,
+        )
+        for _ in range(8)
+    ]
     image += (0.36 * strokes(lines))[..., None]
 
 
 def _effusion(image, value, lungs, rng):
     side, top = SIDES[value["side"]], rng.uniform(0.0, 0.25)
     xx, yy = grid()
-    level = top + 0.25 * (1 - np.clip(np.abs(xx) / 0.75, 0, 1)) ** 2 - 0.2 * np.clip((np.abs(xx) - 0.55) / 0.2, 0, 1)
-    fluid = np.clip((yy - level) / 0.06, 0, 1) * (np.sign(xx) == side) * np.clip((np.abs(xx) - 0.16) / 0.08, 0, 1)
+    level = (
+        top
+        + 0.25 * (1 - np.clip(np.abs(xx) / 0.75, 0, 1)) ** 2
+        - 0.2 * np.clip((np.abs(xx) - 0.55) / 0.2, 0, 1)
+    )
+    fluid = (
+        np.clip((yy - level) / 0.06, 0, 1) * (np.sign(xx) == side) * np.clip((np.abs(xx) - 0.16) / 0.08, 0, 1)
+    )
     fluid = fluid * np.clip((0.84 - np.abs(xx)) / 0.06, 0, 1)
     blend(image, fluid.astype(np.float32), (0.7,) * 3, 0.9)
 
@@ -120,7 +190,15 @@ def _effusion(image, value, lungs, rng):
 def _hilar(image, value, lungs, rng):
     for side in (-1, 1):
         for _ in range(3):
-            spot(image, side * rng.uniform(0.2, 0.32), rng.uniform(-0.22, 0.06), rng.uniform(0.08, 0.12), colour=(0.72,) * 3, opacity=0.75, soft=0.5)
+            spot(
+                image,
+                side * rng.uniform(0.2, 0.32),
+                rng.uniform(-0.22, 0.06),
+                rng.uniform(0.08, 0.12),
+                colour=(0.72,) * 3,
+                opacity=0.75,
+                soft=0.5,
+            )
 
 
 def _pacemaker(image, value, lungs, rng):
@@ -130,10 +208,23 @@ def _pacemaker(image, value, lungs, rng):
 
 
 def _nodule(image, value, lungs, rng):
-    spot(image, rng.choice((-1, 1)) * rng.uniform(0.35, 0.6), rng.uniform(-0.4, 0.3), 0.04, colour=(0.85,) * 3, opacity=0.8)
+    spot(
+        image,
+        rng.choice((-1, 1)) * rng.uniform(0.35, 0.6),
+        rng.uniform(-0.4, 0.3),
+        0.04,
+        colour=(0.85,) * 3,
+        opacity=0.8,
+    )
 
 
 _FINDINGS = {
-    "opacity": _opacity, "miliary": _miliary, "fibrosis": _fibrosis, "cavity": _cavity, "effusion": _effusion,
-    "hilar_nodes": _hilar, "pacemaker": _pacemaker, "granuloma": _nodule,
-}  # fmt: skip
+    "opacity": _opacity,
+    "miliary": _miliary,
+    "fibrosis": _fibrosis,
+    "cavity": _cavity,
+    "effusion": _effusion,
+    "hilar_nodes": _hilar,
+    "pacemaker": _pacemaker,
+    "granuloma": _nodule,
+}

@@ -13,8 +13,14 @@ from kpl_lib.phantoms.captions import caption
 from kpl_lib.phantoms.scanner import acquire
 
 SHARES = {"chest": 0.18, "fundus": 0.34, "cell": 0.18, "leaflet": 0.2, "shape": 0.06, "scene": 0.04}
-RENDER = {"chest": chest.render, "fundus": fundus.render, "cell": cell.render, "leaflet": everyday.render_leaflet,
-          "shape": everyday.render_shape, "scene": everyday.render_scene}  # fmt: skip
+RENDER = {
+    "chest": chest.render,
+    "fundus": fundus.render,
+    "cell": cell.render,
+    "leaflet": everyday.render_leaflet,
+    "shape": everyday.render_shape,
+    "scene": everyday.render_scene,
+}
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,15 @@ def _chunk(job):
 
 
 def make_corpus(n: int, seed: int, captions: int = 6, workers: int = 2, progress: bool = True) -> Corpus:
-    """Draw `n` images with `captions` sentences each. Image i depends on `(seed, i)` alone, not on `n` or `workers`."""
+    """Draw `n` images with `captions` sentences each.
+
+    Image i depends on `(seed, i)` alone, not on `n` or `workers`.
+    """
     jobs = [(seed, start, min(start + 250, n), captions) for start in range(0, n, 250)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         parts = list(tqdm(pool.map(_chunk, jobs), total=len(jobs), desc="corpus", disable=not progress))
-    return Corpus(np.concatenate([p[0] for p in parts]), tuple(t for p in parts for t in p[1]), tuple(k for p in parts for k in p[2]))
+    return Corpus(
+        np.concatenate([p[0] for p in parts]),
+        tuple(t for p in parts for t in p[1]),
+        tuple(k for p in parts for k in p[2]),
+    )

@@ -1,4 +1,4 @@
-"""Synthetic colour fundus photographs: the disc, the vessels, and the signs of diabetic and other retinal disease."""
+"""Synthetic colour fundus photographs: disc, vessels, and the signs of diabetic and other disease."""
 
 import numpy as np
 
@@ -70,7 +70,10 @@ def _vessels(image, scene, findings, rng):
         for at in (4, 6, 8):
             if at < len(trunk) - 1:
                 x, y = trunk[at]
-                end = (x + rng.normal(-0.12 * scene["side"], 0.12), y + rng.uniform(0.15, 0.3) * rng.choice((-1, 1)))
+                end = (
+                    x + rng.normal(-0.12 * scene["side"], 0.12),
+                    y + rng.uniform(0.15, 0.3) * rng.choice((-1, 1)),
+                )
                 lines.append((curve((x, y), end, rng.normal(0, 0.1), 5), 0.022))
     lines.append((curve(scene["disc"], (scene["macula"][0] + 0.1 * scene["side"], 0.25), 0.1, 6), 0.02))
     blend(image, strokes(lines), (0.5, 0.1, 0.07), 0.85)
@@ -94,21 +97,49 @@ def _microaneurysms(image, value, scene, rng):
 def _haemorrhages(image, value, scene, rng):
     for _ in range(value["count"]):
         x, y = _anywhere(rng)
-        spot(image, x, y, rng.uniform(0.05, 0.085), rng.uniform(0.035, 0.06), BLOOD, 0.92, rng.uniform(0, np.pi), 0.5)
+        spot(
+            image,
+            x,
+            y,
+            rng.uniform(0.05, 0.085),
+            rng.uniform(0.035, 0.06),
+            BLOOD,
+            0.92,
+            rng.uniform(0, np.pi),
+            0.5,
+        )
 
 
 def _exudates(image, value, scene, rng):
     cx, cy = scene["macula"][0] + rng.normal(0, 0.1), scene["macula"][1] + rng.normal(0, 0.1)
     for _ in range(rng.integers(12, 20)):
         angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.16, 0.32)
-        spot(image, cx + reach * np.cos(angle), cy + reach * np.sin(angle), rng.uniform(0.02, 0.035), colour=YELLOW, opacity=1.0, soft=0.2)
+        spot(
+            image,
+            cx + reach * np.cos(angle),
+            cy + reach * np.sin(angle),
+            rng.uniform(0.02, 0.035),
+            colour=YELLOW,
+            opacity=1.0,
+            soft=0.2,
+        )
 
 
 def _cotton_wool(image, value, scene, rng):
     for _ in range(rng.integers(3, 6)):
         x, y = _anywhere(rng, 0.62)
         for _ in range(3):
-            spot(image, x + rng.normal(0, 0.03), y + rng.normal(0, 0.03), rng.uniform(0.06, 0.09), 0.055, WHITE, 0.7, rng.uniform(0, 3), 0.9)
+            spot(
+                image,
+                x + rng.normal(0, 0.03),
+                y + rng.normal(0, 0.03),
+                rng.uniform(0.06, 0.09),
+                0.055,
+                WHITE,
+                0.7,
+                rng.uniform(0, 3),
+                0.9,
+            )
 
 
 def _new_vessels(image, value, scene, rng):
@@ -130,7 +161,9 @@ def _preretinal(image, value, scene, rng):
 
 def _fibrous(image, value, scene, rng):
     start = scene["disc"]
-    lines = [(curve(start, _anywhere(rng, 0.75), rng.normal(0, 0.2), 8), rng.uniform(0.05, 0.08)) for _ in range(4)]
+    lines = [
+        (curve(start, _anywhere(rng, 0.75), rng.normal(0, 0.2), 8), rng.uniform(0.05, 0.08)) for _ in range(4)
+    ]
     blend(image, blur(strokes(lines), 1.0), (0.86, 0.85, 0.8), 0.85)
 
 
@@ -144,10 +177,19 @@ def _scar(image, value, scene, rng):
     x, y = scene["macula"]
     angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     reach = rng.uniform(0.2, 0.28) * (1 + 0.18 * rng.standard_normal(20))
-    patch = polygon(list(zip(x + reach * np.cos(angles), y + reach * np.sin(angles), strict=True)), softness=0.02)
+    patch = polygon(
+        list(zip(x + reach * np.cos(angles), y + reach * np.sin(angles), strict=True)), softness=0.02
+    )
     blend(image, patch, (0.95, 0.83, 0.6), 0.9)
     for _ in range(7):
-        spot(image, x + rng.normal(0, 0.14), y + rng.normal(0, 0.14), rng.uniform(0.03, 0.06), colour=(0.12, 0.07, 0.05), opacity=0.85)
+        spot(
+            image,
+            x + rng.normal(0, 0.14),
+            y + rng.normal(0, 0.14),
+            rng.uniform(0.03, 0.06),
+            colour=(0.12, 0.07, 0.05),
+            opacity=0.85,
+        )
 
 
 def _detachment(image, value, scene, rng):
@@ -164,17 +206,35 @@ def _detachment(image, value, scene, rng):
 def _laser(image, value, scene, rng):
     for _ in range(16):
         angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 0.8)
-        spot(image, reach * np.cos(angle), reach * np.sin(angle), 0.05, colour=(0.9, 0.75, 0.5), opacity=0.6, soft=0.3)
+        spot(
+            image,
+            reach * np.cos(angle),
+            reach * np.sin(angle),
+            0.05,
+            colour=(0.9, 0.75, 0.5),
+            opacity=0.6,
+            soft=0.3,
+        )
 
 
 def _veil(image, value, rng):
     depth = {"moderate": 0.42, "dense": 0.62}[value["depth"]]
     veil = np.array((0.72, 0.58, 0.38), np.float32) * rng.uniform(0.85, 1.05)
-    return blur(image, 1.6 + 2.2 * depth) * (1 - depth) + depth * veil * (1 + 0.05 * texture(rng, 4))[..., None]
+    return (
+        blur(image, 1.6 + 2.2 * depth) * (1 - depth) + depth * veil * (1 + 0.05 * texture(rng, 4))[..., None]
+    )
 
 
 _FINDINGS = {
-    "detachment": _detachment, "laser_scars": _laser, "drusen": _drusen, "scar": _scar, "cotton_wool": _cotton_wool,
-    "exudates": _exudates, "microaneurysms": _microaneurysms, "haemorrhages": _haemorrhages,
-    "fibrous_bands": _fibrous, "new_vessels": _new_vessels, "preretinal": _preretinal,
-}  # fmt: skip
+    "detachment": _detachment,
+    "laser_scars": _laser,
+    "drusen": _drusen,
+    "scar": _scar,
+    "cotton_wool": _cotton_wool,
+    "exudates": _exudates,
+    "microaneurysms": _microaneurysms,
+    "haemorrhages": _haemorrhages,
+    "fibrous_bands": _fibrous,
+    "new_vessels": _new_vessels,
+    "preretinal": _preretinal,
+}

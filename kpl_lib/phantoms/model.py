@@ -1,4 +1,4 @@
-"""The embedded encoder as files: an open_clip config, a small vocabulary, and how to build the untrained model from them."""
+"""The embedded encoder as files: an open_clip config, a small vocabulary, the untrained model."""
 
 import gzip
 import json
@@ -17,12 +17,30 @@ MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 CONFIG = {
     "model_cfg": {
         "embed_dim": 128,
-        "vision_cfg": {"image_size": SIZE, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64, "patch_size": None},
-        "text_cfg": {"context_length": CONTEXT, "vocab_size": 512 + MERGES + 2, "width": 128, "heads": 4, "layers": 2,
-                     "tokenizer_kwargs": {"bpe_path": "bpe_vocab.txt.gz"}},
+        "vision_cfg": {
+            "image_size": SIZE,
+            "layers": [1, 1, 1, 1],
+            "width": 16,
+            "head_width": 64,
+            "patch_size": None,
+        },
+        "text_cfg": {
+            "context_length": CONTEXT,
+            "vocab_size": 512 + MERGES + 2,
+            "width": 128,
+            "heads": 4,
+            "layers": 2,
+            "tokenizer_kwargs": {"bpe_path": "bpe_vocab.txt.gz"},
+        },
     },
-    "preprocess_cfg": {"mean": list(MEAN), "std": list(STD), "interpolation": "bicubic", "resize_mode": "shortest", "size": SIZE},
-}  # fmt: skip
+    "preprocess_cfg": {
+        "mean": list(MEAN),
+        "std": list(STD),
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+        "size": SIZE,
+    },
+}
 
 
 def write_vocabulary(folder: Path) -> Path:
@@ -41,7 +59,10 @@ def write_config(folder: Path) -> Path:
 
 
 def build(folder: Path, seed: int) -> tuple[open_clip.CLIP, open_clip.tokenizer.SimpleTokenizer]:
-    """Build the untrained model and its tokenizer. The logit scale is fixed at 100, which is CLIP's own final value."""
+    """Build the untrained model and its tokenizer.
+
+    The logit scale is fixed at 100, which is CLIP's own final value.
+    """
     text = CONFIG["model_cfg"]["text_cfg"] | {"tokenizer_kwargs": {"bpe_path": str(write_vocabulary(folder))}}
     registry = folder / "registry"
     registry.mkdir(exist_ok=True)
@@ -55,7 +76,10 @@ def build(folder: Path, seed: int) -> tuple[open_clip.CLIP, open_clip.tokenizer.
 
 
 def encode_tokens(model: open_clip.CLIP, tokens: torch.Tensor) -> torch.Tensor:
-    """Encode tokens `[n, L]`, cut at the longest sentence of the batch: exact, since attention is causal and pooling takes the end token."""
+    """Encode tokens `[n, L]`, cut at the longest sentence of the batch.
+
+    The cut is exact: attention is causal, and pooling takes the end token.
+    """
     tokens = tokens[:, : int((tokens != 0).sum(dim=1).max())]
     length = tokens.shape[1]
     x = model.token_embedding(tokens) + model.positional_embedding[:length]
@@ -65,6 +89,10 @@ def encode_tokens(model: open_clip.CLIP, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def to_pixels(images, mean=MEAN, std=STD) -> torch.Tensor:
-    """uint8 `[n, S, S, 3]` to the normalised float `[n, 3, S, S]` that the encoder reads, in channels-last order."""
+    """uint8 `[n, S, S, 3]` to normalised float `[n, 3, S, S]`, in channels-last order."""
     pixels = torch.as_tensor(images).permute(0, 3, 1, 2).float().div_(255)
-    return pixels.sub_(torch.tensor(mean).view(3, 1, 1)).div_(torch.tensor(std).view(3, 1, 1)).contiguous(memory_format=torch.channels_last)
+    return (
+        pixels.sub_(torch.tensor(mean).view(3, 1, 1))
+        .div_(torch.tensor(std).view(3, 1, 1))
+        .contiguous(memory_format=torch.channels_last)
+    )

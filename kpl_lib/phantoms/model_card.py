@@ -18,9 +18,16 @@ GROUP = 100  # retrieval is measured among this many pairs
 
 @torch.inference_mode()
 def measure(model, tokenizer, device: str = "cpu") -> dict[str, float]:
-    """Retrieval among 100 pairs (R@1, R@5, image to text), the modality gap, and the mean cosines, on held-out pairs."""
+    """On held-out pairs: retrieval among 100 (image to text), the modality gap, the mean cosines."""
     corpus = make_corpus(HELD_OUT, HELD_OUT_SEED, captions=1, progress=False)
-    images = torch.cat([torch.nn.functional.normalize(model.encode_image(to_pixels(corpus.images[i : i + 200]).to(device)), dim=-1) for i in range(0, HELD_OUT, 200)])
+    images = torch.cat(
+        [
+            torch.nn.functional.normalize(
+                model.encode_image(to_pixels(corpus.images[i : i + 200]).to(device)), dim=-1
+            )
+            for i in range(0, HELD_OUT, 200)
+        ]
+    )
     texts = encode_tokens(model, tokenizer([c[0] for c in corpus.captions]).to(device))
     ranks = []
     for start in range(0, HELD_OUT, GROUP):
@@ -43,16 +50,25 @@ def write(run, out: Path) -> None:
     """Write `model_card.md` for a reader and `training.json` for a program."""
     figures = measure(run.model, run.tokenizer, run.device)
     facts = {
-        "recipe": asdict(run.recipe), "loss": float(np.mean(run.losses[-50:])), "held_out": figures, "minutes": run.seconds / 60,
-        "device": run.device, "threads": torch.get_num_threads(), "machine": platform.machine(), "torch": torch.__version__, "date": date.today().isoformat(),
-    }  # fmt: skip
+        "recipe": asdict(run.recipe),
+        "loss": float(np.mean(run.losses[-50:])),
+        "held_out": figures,
+        "minutes": run.seconds / 60,
+        "device": run.device,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+        "date": date.today().isoformat(),
+    }
     (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
     recipe = "\n".join(f"| {key} | {value} |" for key, value in facts["recipe"].items())
     measured = "\n".join(f"| {key} | {value:.3f} |" for key, value in figures.items())
     (out / "model_card.md").write_text(f"""# Phantom encoder: model card
 
-A tiny CLIP (open_clip: ModifiedResNet for images, a 2-layer transformer for text). It was trained from scratch on
-procedurally drawn, **synthetic** images and captions. It knows no real patient and no real disease. Not for clinical use.
+A tiny CLIP (open_clip: ModifiedResNet for images, a 2-layer transformer for text). It was trained from
+scratch on
+procedurally drawn, **synthetic** images and captions. It knows no real patient and no real disease. Not for
+clinical use.
 
 Train it again: `python -m kpl_lib.phantoms.train`. Licence: MIT, like the code.
 
@@ -62,8 +78,9 @@ Train it again: `python -m kpl_lib.phantoms.train`. Licence: MIT, like the code.
 
 The logit scale is fixed at 100. Scans of the corpus show findings drawn independently of any disease.
 
-Measured on {HELD_OUT} held-out pairs (retrieval among {GROUP}; gap and cosines on scans alone). Final loss {facts["loss"]:.3f},
-{facts["minutes"]:.1f} minutes on {facts["device"]} ({facts["threads"]} threads, {facts["machine"]}), torch {facts["torch"]}, {facts["date"]}.
+Measured on {HELD_OUT} held-out pairs (retrieval among {GROUP}; gap and cosines on scans alone).
+Final loss {facts["loss"]:.3f}, {facts["minutes"]:.1f} minutes on {facts["device"]}
+({facts["threads"]} threads, {facts["machine"]}), torch {facts["torch"]}, {facts["date"]}.
 
 | held out | |
 |---|---|

@@ -1,6 +1,7 @@
 """Soft shapes on a small float image: the brushes that every phantom is drawn with.
 
-Coordinates are in the unit box: x to the right and y downwards, both from -1 to 1. An image is `[S, S, 3]`, float32, 0 to 1.
+Coordinates are in the unit box: x to the right and y downwards, both from -1 to 1. An image is `[S, S, 3]`,
+float32, 0 to 1.
 A soft shape is painted only inside its own window, so a small lesion costs microseconds.
 """
 
@@ -24,7 +25,10 @@ def grid(size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ellipse(cx, cy, rx, ry, angle=0.0, soft=0.15, size=SIZE) -> tuple[tuple[slice, slice], np.ndarray]:
-    """A soft-edged ellipse: the window it lies in, and its mask (0 to 1) there. `soft` is the edge width relative to the radius."""
+    """A soft-edged ellipse: the window it lies in, and its mask (0 to 1) there.
+
+    `soft` is the edge width relative to the radius.
+    """
     reach = max(rx, ry) * (1 + soft) + 2 / size
     low_x, high_x = (int(np.clip((v + 1) / 2 * size, 0, size)) for v in (cx - reach, cx + reach + 2 / size))
     low_y, high_y = (int(np.clip((v + 1) / 2 * size, 0, size)) for v in (cy - reach, cy + reach + 2 / size))
@@ -37,8 +41,10 @@ def ellipse(cx, cy, rx, ry, angle=0.0, soft=0.15, size=SIZE) -> tuple[tuple[slic
     return window, np.clip((1 - radius) / edge + 0.5, 0, 1)
 
 
-def blend(image: np.ndarray, mask: np.ndarray, colour, opacity: float = 1.0, window=(slice(None), slice(None))) -> None:
-    """Lay `colour` over `image` where `mask` is: `image <- image + opacity mask (colour - image)`, in place."""
+def blend(
+    image: np.ndarray, mask: np.ndarray, colour, opacity: float = 1.0, window=(slice(None), slice(None))
+) -> None:
+    """Lay `colour` over `image` where `mask` is, in place: `image += opacity mask (colour - image)`."""
     weight = (opacity * mask)[..., None]
     part = image[window]
     part += weight * (np.asarray(colour, dtype=np.float32) - part)
@@ -62,7 +68,7 @@ def ring(image, cx, cy, radius, width, colour, opacity=1.0, stretch=1.0, angle=0
 
 
 def strokes(lines: list[tuple[Points, float]], size: int = SIZE) -> np.ndarray:
-    """A mask `[S, S]` of poly-lines, each with its width in the unit box; drawn large, then reduced, so that edges are smooth."""
+    """A mask `[S, S]` of poly-lines, each with its width; drawn large, then reduced, so edges are smooth."""
     scale = size * SUPERSAMPLING
     sheet = Image.new("L", (scale, scale))
     draw = ImageDraw.Draw(sheet)
@@ -94,8 +100,11 @@ def texture(rng: np.random.Generator, cells: int, size: int = SIZE) -> np.ndarra
 
 
 def curve(start, end, bend: float, points: int = 8) -> Points:
-    """A bowed line from `start` to `end`; `bend` is the sideways reach of its middle relative to its length."""
+    """A bowed line from `start` to `end`; `bend` is the sideways reach relative to its length."""
     (x0, y0), (x1, y1) = start, end
     steps = np.linspace(0, 1, points)
     bow = 4 * bend * steps * (1 - steps)
-    return [(x0 + (x1 - x0) * s - (y1 - y0) * b, y0 + (y1 - y0) * s + (x1 - x0) * b) for s, b in zip(steps, bow, strict=True)]
+    return [
+        (x0 + (x1 - x0) * s - (y1 - y0) * b, y0 + (y1 - y0) * s + (x1 - x0) * b)
+        for s, b in zip(steps, bow, strict=True)
+    ]

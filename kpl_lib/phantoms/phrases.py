@@ -69,7 +69,14 @@ FRAMES = {
     "fundus": ("a fundus photograph with {}", "colour photograph of the retina showing {}", "a photo of an eye, which has {}", "retinal image: {}", "{} in a fundus photo", "a view of the back of the eye with {}", "a photo of a retina, which has {}", "{}"),
     "cell": ("a blood smear cell with {}", "stained red cell showing {}", "a photo of a cell, which has {}", "microscope picture: {}", "{} in a red blood cell", "one erythrocyte with {}", "a photo of a blood cell, which has {}", "{}"),
 }  # fmt: skip
-NAME_FRAMES = ("a photo of a {}", "a photo of a {}.", "{}", "a picture of {}", "a case of {}", "an example of {}")
+NAME_FRAMES = (
+    "a photo of a {}",
+    "a photo of a {}.",
+    "{}",
+    "a picture of {}",
+    "a case of {}",
+    "an example of {}",
+)
 
 LEAFLETS = {
     ("lungs", "symptoms"): ("cough and night sweats for weeks", "fever, weight loss and loss of appetite", "coughing up blood is a warning sign", "chest pain when breathing deeply", "feeling tired and short of breath", "breathing easily without any complaint"),
@@ -117,8 +124,33 @@ SYNONYMS = {
     "many": ("lots of", "numerous", "countless"), "numerous": ("many", "a lot of"), "no": ("without any", "no", "not any"), "retina": ("fundus", "back of the eye"), "lungs": ("lung fields", "lungs"), "enlarged": ("big", "swollen", "wide"),
     "swollen": ("thick", "enlarged"), "inside": ("within", "in"), "scattered": ("spread", "strewn"), "picture": ("view", "image"), "doctor": ("physician", "specialist"), "tablets": ("pills", "medicine"), "test": ("check", "test"),
 }  # fmt: skip
-LEAFLET_FRAMES = ("a leaflet saying {}", "a printed page: {}", "an information sheet, {}", "{}", "a page of text about {}", "a poster that reads {}", "a photo of a leaflet, which has {}", "patient advice: {}")
-LEAFLET_NAMES = {"lungs": ("chest",), "eye": ("retinopathy", "cataract"), "blood": ("malaria",)}  # whose class names a topic's leaflets carry
+LEAFLET_FRAMES = (
+    "a leaflet saying {}",
+    "a printed page: {}",
+    "an information sheet, {}",
+    "{}",
+    "a page of text about {}",
+    "a poster that reads {}",
+    "a photo of a leaflet, which has {}",
+    "patient advice: {}",
+)
+LEAFLET_NAMES = {
+    "lungs": ("chest",),
+    "eye": ("retinopathy", "cataract"),
+    "blood": ("malaria",),
+}  # whose class names a topic's leaflets carry
 
-SHAPE_FRAMES = ("a {colour} {shape} on a {ground} background", "one {colour} {shape}, {ground} ground", "a drawing of a {colour} {shape}", "{ground} page with a {colour} {shape}", "a photo of a {shape} in {colour}")
-SCENE_FRAMES = ("a {thing} by {time}", "a picture of a {thing} at {time} time", "a landscape with a {thing}", "a photo of a {thing}, {time}", "outdoor scene: {thing}")
+SHAPE_FRAMES = (
+    "a {colour} {shape} on a {ground} background",
+    "one {colour} {shape}, {ground} ground",
+    "a drawing of a {colour} {shape}",
+    "{ground} page with a {colour} {shape}",
+    "a photo of a {shape} in {colour}",
+)
+SCENE_FRAMES = (
+    "a {thing} by {time}",
+    "a picture of a {thing} at {time} time",
+    "a landscape with a {thing}",
+    "a photo of a {thing}, {time}",
+    "outdoor scene: {thing}",
+)

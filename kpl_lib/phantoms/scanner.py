@@ -1,6 +1,7 @@
 """Acquisition: what the camera or scanner does to a painted phantom.
 
-`seen` is the style of the pretraining images. `unseen` is another scanner: less contrast, a tint, more noise, blur,
+`seen` is the style of the pretraining images. `unseen` is another scanner: less contrast, a tint, more noise,
+blur,
 and more shift, zoom and rotation. Only test and dev sets use it.
 """
 
@@ -13,14 +14,21 @@ STYLES = ("seen", "unseen")
 
 
 def acquire(painted: np.ndarray, style: str, rng: np.random.Generator, grey: bool = False) -> np.ndarray:
-    """Photograph `painted [S, S, 3]` (0 to 1) with the scanner `style`; `grey` ones get no tint. Returns uint8 `[S, S, 3]`."""
+    """Photograph `painted [S, S, 3]` (0 to 1) with the scanner `style`; `grey` ones get no tint.
+
+    Returns uint8 `[S, S, 3]`.
+    """
     if style == "seen":
         turn, shift, zoom = rng.normal(0, 3), rng.normal(0, 1.5, 2), rng.normal(1, 0.03)
         contrast, tint, gamma = rng.normal(1, 0.06), rng.normal(1, 0.02, 3), rng.normal(1, 0.06)
         softness, grain = abs(rng.normal(0, 0.35)), rng.uniform(0.005, 0.02)
     else:
         turn, shift, zoom = rng.normal(0, 6), rng.normal(0, 2.5, 2), rng.normal(0.98, 0.05)
-        contrast, tint, gamma = rng.uniform(0.65, 0.92), rng.normal((0.98, 1.0, 1.03), 0.035), rng.uniform(0.85, 1.15)
+        contrast, tint, gamma = (
+            rng.uniform(0.65, 0.92),
+            rng.normal((0.98, 1.0, 1.03), 0.035),
+            rng.uniform(0.85, 1.15),
+        )
         softness, grain = rng.uniform(0.1, 0.7), rng.uniform(0.012, 0.035)
     moved = _move(painted, turn, shift, zoom)
     if softness > 0.25:
@@ -33,12 +41,16 @@ def acquire(painted: np.ndarray, style: str, rng: np.random.Generator, grey: boo
 
 
 def _move(painted, turn, shift, zoom):
-    """Rotate, shift and zoom about the middle; the margin repeats the edge, so that no black wedge tells the style."""
+    """Rotate, shift and zoom about the middle; the margin repeats the edge, so no wedge tells the style."""
     pad = SIZE // 4
-    wide = np.pad((np.clip(painted, 0, 1) * 255).astype(np.uint8), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    wide = np.pad(
+        (np.clip(painted, 0, 1) * 255).astype(np.uint8), ((pad, pad), (pad, pad), (0, 0)), mode="edge"
+    )
     cos, sin = np.cos(np.deg2rad(turn)) / zoom, np.sin(np.deg2rad(turn)) / zoom
     middle = SIZE / 2
     x0 = pad + middle - cos * middle - sin * middle + shift[0]
     y0 = pad + middle + sin * middle - cos * middle + shift[1]
-    moved = Image.fromarray(wide).transform((SIZE, SIZE), Image.Transform.AFFINE, (cos, sin, x0, -sin, cos, y0), Image.Resampling.BILINEAR)
+    moved = Image.fromarray(wide).transform(
+        (SIZE, SIZE), Image.Transform.AFFINE, (cos, sin, x0, -sin, cos, y0), Image.Resampling.BILINEAR
+    )
     return np.asarray(moved, dtype=np.float32) / 255

@@ -1,0 +1,60 @@
+"""Temperature scaling on pseudo labels: one number that turns scores into probabilities, without a label."""
+
+import torch
+from torch import Tensor
+
+MOST_IMAGES = 20_000  # one number is fitted: this many images, evenly spaced, are enough
+SOFTEST, SHARPEST = 1e-2, 1e3  # bounds of β, in units of 1 / (spread of the scores)
+
+
+@torch.no_grad()
+def softmax_temperature(scores: Tensor, pseudo_labels: Tensor) -> float:
+    """Temperature t that makes softmax(S/t) as close to the pseudo labels as one number can.
+
+    t = argmin −Σ_ij Ỹ_ij log softmax(S_i/t)_j   ⟺   Σ_ij Ỹ_ij S_ij = Σ_ij softmax(S_i/t)_j S_ij,   Ỹ = Y / Σ_j Y
+
+    Why: the released proxies fit labels of mass 1 instead of N, so their own softmax is ~1/C everywhere and says
+    nothing. The pseudo labels carry the confidence of the text model; this hands it on, lowered where scores and
+    pseudo labels disagree. Limits: it is one number, found without a label. Where the text is wrong, the confidence
+    is wrong with it; if scores and pseudo labels disagree throughout, t is large and the probabilities near 1/C.
+
+    Args:
+        scores: `[N, C]`.
+        pseudo_labels: Y `[N, C]`, of any scale; rows without mass count as uniform.
+
+    Returns:
+        t > 0, in units of the scores.
+
+    >>> softmax_temperature(torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.9, 0.1], [0.1, 0.9]]))
+    0.910...
+
+    Source: temperature scaling (Guo et al. 2017, arXiv 1706.04599) with pseudo labels in place of labels.
+    Derived in chapter "What KPL really computes".
+    """
+    every = -(-len(scores) // MOST_IMAGES)
+    y = pseudo_labels[::every].double()
+    mass = y.sum(dim=1, keepdim=True)
+    y = torch.where(mass > 0, y / mass, 1 / y.shape[1])
+    s = scores[::every].double()
+    s = s - s.mean(dim=1, keepdim=True)
+    spread = float(s.square().mean().sqrt())
+    if spread == 0:
+        return 1.0
+    return spread / _solve(s / spread, float((y * s).sum()) / spread)
+
+
+def _solve(s: Tensor, target: float) -> float:
+    """Newton steps on β = 1/t inside a bracket; the mean score of softmax(β S) rises with β."""
+    low, high, beta = SOFTEST, SHARPEST, 1.0
+    for _ in range(60):
+        p = (beta * s).softmax(dim=1)
+        mean = (p * s).sum(dim=1)
+        gap = target - float(mean.sum())
+        slope = float((p * s).mul_(s).sum() - (mean * mean).sum())
+        low, high = (beta, high) if gap > 0 else (low, beta)
+        newton = beta + gap / slope if slope > 0 else high
+        new = newton if low < newton < high else (low * high) ** 0.5
+        if abs(new - beta) <= 1e-8 * beta:
+            return new
+        beta = new
+    return beta

@@ -1,0 +1,172 @@
+"""Controls for descriptions: does a gain come from what the texts say, or only from having many texts?
+
+Two kinds. Text controls change the sentences, which are then encoded like any others: `waffle_texts` (random words),
+`scramble` (the words of each sentence in random order), `swap_texts` (sentences of another class). Feature
+controls need no encoder: they read a description as its class name plus an offset, `t_cm = n_c + o_cm`, and move the
+offsets: `swap_offsets` and `share_offsets`. No description at all is `name_proxies`.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kpl_lib.text_proxies import TextProxies
+from kpl_lib.validation import check_classes, check_count
+
+if TYPE_CHECKING:
+    from kpl_lib.features import TextBank
+
+CONSONANTS, VOWELS = "bcdfghjklmnprstvwz", "aeiou"
+
+
+def waffle_texts(class_names: Sequence[str], n: int, seed: int, words: int = 2) -> dict[str, list[str]]:
+    """Random-word descriptions: n sentences of meaningless words, the same for every class.
+
+    Args:
+        class_names: the C classes, in order.
+        n: sentences for each class; take as many as the real knowledge has.
+        seed: same seed, same words.
+        words: words in a sentence.
+
+    Returns:
+        For each class its n sentences, to be put in the same template and encoded as knowledge is.
+
+    Raises:
+        InputError: if `n` or `words` is below 1.
+
+    >>> texts = waffle_texts(("cat", "dog"), n=2, seed=0)
+    >>> texts["cat"] == texts["dog"], len(texts["cat"])
+    (True, 2)
+
+    Source: WaffleCLIP (arXiv 2306.07282). Derived in chapter "Text proxies".
+    """
+    check_count(n, "n")
+    check_count(words, "words")
+    source = random.Random(seed)
+    sentences = [" ".join(_nonsense(source) for _ in range(words)) for _ in range(n)]
+    return {name: list(sentences) for name in class_names}
+
+
+def _nonsense(source: random.Random) -> str:
+    syllables = source.randint(2, 4)
+    return "".join(source.choice(CONSONANTS) + source.choice(VOWELS) for _ in range(syllables))
+
+
+def scramble(texts: Sequence[str], seed: int) -> list[str]:
+    """The same sentences, the words of each in random order.
+
+    >>> sorted(scramble(["small round dark spots"], seed=0)[0].split())
+    ['dark', 'round', 'small', 'spots']
+    """
+    source = random.Random(seed)
+    scrambled = []
+    for text in texts:
+        words = text.split()
+        source.shuffle(words)
+        scrambled.append(" ".join(words))
+    return scrambled
+
+
+def swap_texts(classes: Mapping[str, Sequence[str]], seed: int) -> dict[str, list[str]]:
+    """Every class gets the sentences of another class; the class names stay.
+
+    Raises:
+        InputError: if there are fewer than two classes.
+
+    >>> swap_texts({"cat": ["fur"], "dog": ["ears"]}, seed=0)
+    {'cat': ['ears'], 'dog': ['fur']}
+    """
+    names = list(classes)
+    return {
+        name: list(classes[names[other]])
+        for name, other in zip(names, derangement(len(names), seed), strict=True)
+    }
+
+
+def derangement(n: int, seed: int) -> list[int]:
+    """A random cyclic permutation of n numbers (Sattolo): none stays in its place."""
+    check_classes(n, "classes")
+    source = random.Random(seed)
+    order = list(range(n))
+    for i in range(n - 1, 0, -1):
+        j = source.randrange(i)
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+def swap_offsets(bank: "TextBank", seed: int) -> "TextBank":
+    """Every class keeps its name, and gets the offsets of the descriptions of another class.
+
+    t'_cm = normalize(n_c + t_π(c)m − n_π(c)),   π a permutation without fixed points
+
+    Args:
+        bank: descriptions and names of C classes, C >= 2.
+        seed: chooses π.
+
+    Returns:
+        A TextBank of the same classes; M_c changes with the offsets.
+
+    Raises:
+        InputError: if there are fewer than two classes.
+
+    >>> from kpl_lib.features import TextBank
+    >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:1], torch.eye(3)[1:]], torch.eye(3)[:2])
+    >>> swap_offsets(bank, seed=0).counts
+    (2, 1)
+
+    Source: written for this project. Derived in chapter "Text proxies".
+    """
+    offsets = _offsets(bank)
+    return _rebuild(bank, [offsets[j] for j in derangement(len(offsets), seed)])
+
+
+def share_offsets(bank: "TextBank", seed: int, n: int | None = None) -> "TextBank":
+    """Every class keeps its name, and all get the same n offsets, drawn from the descriptions of all classes.
+
+    t'_cm = normalize(n_c + o_m),   o_1 … o_n drawn without replacement from all t_cm − n_c
+
+    The offsets have the spread of real descriptions but say nothing about a class. It stands in for random words
+    where no encoder is at hand; real random words move less like descriptions than these do.
+
+    Args:
+        bank: descriptions and names of C classes.
+        seed: chooses the offsets.
+        n: how many; None takes the mean number of descriptions of a class.
+
+    Returns:
+        A TextBank with n descriptions for each class.
+
+    Raises:
+        InputError: if n is below 1.
+
+    >>> from kpl_lib.features import TextBank
+    >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:1], torch.eye(3)[1:]], torch.eye(3)[:2])
+    >>> share_offsets(bank, seed=0, n=2).counts
+    (2, 2)
+
+    Source: in the spirit of WaffleCLIP (arXiv 2306.07282). Derived in chapter "Text proxies".
+    """
+    pool = torch.cat(_offsets(bank))
+    n = max(1, round(len(pool) / len(bank.class_names))) if n is None else min(check_count(n, "n"), len(pool))
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:n]
+    return _rebuild(bank, [pool[order.to(pool.device)]] * len(bank.class_names))
+
+
+def _offsets(bank: "TextBank") -> list[Tensor]:
+    return [rows - name for rows, name in zip(bank.descriptions, bank.names, strict=True)]
+
+
+def _rebuild(bank: "TextBank", offsets: list[Tensor]) -> "TextBank":
+    rows = [F.normalize(name + o, dim=1) for name, o in zip(bank.names, offsets, strict=True)]
+    return replace(bank, descriptions=rows, texts=())
+
+
+def name_proxies(bank: "TextBank") -> TextProxies:
+    """Text proxies without any description: the encoded class names, `[C, D]`."""
+    empty = tuple(torch.empty(0, dtype=torch.int64) for _ in bank.class_names)
+    return TextProxies(bank.names, empty, tuple(e.to(bank.names) for e in empty), (0,) * len(empty))
