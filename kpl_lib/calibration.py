@@ -11,12 +11,14 @@ SOFTEST, SHARPEST = 1e-2, 1e3  # bounds of β, in units of 1 / (spread of the sc
 def softmax_temperature(scores: Tensor, pseudo_labels: Tensor) -> float:
     """Temperature t that makes softmax(S/t) as close to the pseudo labels as one number can.
 
-    t = argmin −Σ_ij Ỹ_ij log softmax(S_i/t)_j   ⟺   Σ_ij Ỹ_ij S_ij = Σ_ij softmax(S_i/t)_j S_ij,   Ỹ = Y / Σ_j Y
+    t = argmin −Σ_ij Ỹ_ij log softmax(S_i/t)_j,   Ỹ_ij = Y_ij / Σ_j Y_ij
+    or, the same:   Σ_ij Ỹ_ij S_ij = Σ_ij softmax(S_i/t)_j S_ij
 
-    Why: the released proxies fit labels of mass 1 instead of N, so their own softmax is ~1/C everywhere and says
-    nothing. The pseudo labels carry the confidence of the text model; this hands it on, lowered where scores and
-    pseudo labels disagree. Limits: it is one number, found without a label. Where the text is wrong, the confidence
-    is wrong with it; if scores and pseudo labels disagree throughout, t is large and the probabilities near 1/C.
+    Why: the released proxies fit labels of mass 1 instead of N, so their own softmax is ~1/C everywhere
+    and says nothing. The pseudo labels carry the confidence of the text model; this hands it on, lowered
+    where scores and pseudo labels disagree. Limits: it is one number, found without a label. Where the
+    text is wrong, the confidence is wrong with it; if scores and pseudo labels disagree throughout, t is
+    large and the probabilities near 1/C.
 
     Args:
         scores: `[N, C]`.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import open_clip
 import torch
+from open_clip import pretrained
 
 from kpl_lib.errors import InputError
 from kpl_lib.paths import data_dir
@@ -176,7 +177,7 @@ def _from_tag(name: str, options: dict) -> Checkpoint:
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     _known(tag, tags, f"unknown encoder {name!r}: no weights {tag!r} for {architecture}")
     with _Fetching(name):
-        _refuse_pickle(name, open_clip.download_pretrained(open_clip.get_pretrained_cfg(architecture, tag)))
+        _refuse_pickle(name, pretrained.download_pretrained(open_clip.get_pretrained_cfg(architecture, tag)))
         made = open_clip.create_model_and_transforms(
             architecture, pretrained=tag, weights_only=True, **options
         )
@@ -186,7 +187,7 @@ def _from_tag(name: str, options: dict) -> Checkpoint:
 def _from_hub(name: str, options: dict) -> Checkpoint:
     """Load a model of the Hugging Face hub, downloading it the first time."""
     with _Fetching(name):
-        _refuse_pickle(name, open_clip.download_pretrained_from_hf(name.removeprefix("hf-hub:")))
+        _refuse_pickle(name, pretrained.download_pretrained_from_hf(name.removeprefix("hf-hub:")))
         made = open_clip.create_model_and_transforms(name, weights_only=True, **options)
         return Checkpoint(made[0].eval(), made[2], open_clip.get_tokenizer(name))
 

@@ -1,8 +1,10 @@
 """Controls for descriptions: does a gain come from what the texts say, or only from having many texts?
 
-Two kinds. Text controls change the sentences, which are then encoded like any others: `waffle_texts` (random words),
-`scramble` (the words of each sentence in random order), `swap_texts` (sentences of another class). Feature
-controls need no encoder: they read a description as its class name plus an offset, `t_cm = n_c + o_cm`, and move the
+Two kinds. Text controls change the sentences, which are then encoded like any others: `waffle_texts`
+(random words), `scramble` (the words of each sentence in random order), `swap_texts` (sentences of another
+class). Feature
+controls need no encoder: they read a description as its class name plus an offset, `t_cm = n_c + o_cm`,
+and move the
 offsets: `swap_offsets` and `share_offsets`. No description at all is `name_proxies`.
 """
 
@@ -130,13 +132,13 @@ def share_offsets(bank: "TextBank", seed: int, n: int | None = None) -> "TextBan
 
     t'_cm = normalize(n_c + o_m),   o_1 … o_n drawn without replacement from all t_cm − n_c
 
-    The offsets have the spread of real descriptions but say nothing about a class. It stands in for random words
-    where no encoder is at hand; real random words move less like descriptions than these do.
+    The offsets have the spread of real descriptions but say nothing about a class. It stands in for random
+    words where no encoder is at hand; real random words move less like descriptions than these do.
 
     Args:
         bank: descriptions and names of C classes.
         seed: chooses the offsets.
-        n: how many; None takes the mean number of descriptions of a class.
+        n: how many, at most the number of all descriptions; None takes the mean number of descriptions of a class.
 
     Returns:
         A TextBank with n descriptions for each class.
@@ -152,7 +154,7 @@ def share_offsets(bank: "TextBank", seed: int, n: int | None = None) -> "TextBan
     Source: in the spirit of WaffleCLIP (arXiv 2306.07282). Derived in chapter "Text proxies".
     """
     pool = torch.cat(_offsets(bank))
-    n = max(1, round(len(pool) / len(bank.class_names))) if n is None else min(check_count(n, "n"), len(pool))
+    n = max(1, round(len(pool) / len(bank.class_names))) if n is None else check_count(n, "n")
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:n]
     return _rebuild(bank, [pool[order.to(pool.device)]] * len(bank.class_names))
 

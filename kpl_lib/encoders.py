@@ -106,7 +106,6 @@ class Encoder:
         """The most tokens of a text that are read."""
         return int(self.tokenizer.context_length)
 
-    @torch.inference_mode()
     def encode_images(
         self,
         dataset: ImageDataset,
@@ -151,6 +150,7 @@ class Encoder:
                 bar.update(batch_size if bar.n + batch_size <= len(dataset) else len(dataset) - bar.n)
         return self._features(dataset, rows, problems)
 
+    @torch.inference_mode()
     def _encode_pixels(self, pixels: Tensor) -> Tensor:
         """Unit features `[n, D]` of preprocessed images `[n, 3, H, W]`, float32 on the CPU."""
         layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
@@ -173,15 +173,13 @@ class Encoder:
             "skipped": [[dataset.paths[index], str(error)] for index, error in problems],
         }
         labels = None if dataset.labels is None else [dataset.labels[i] for i in kept]
-        return Features(torch.cat(rows).clone(), labels, dataset.class_names, meta)
+        return Features(torch.cat(rows), labels, dataset.class_names, meta)
 
-    @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str], batch_size: int = 256, progress: bool = False) -> Tensor:
         """Encode texts; texts of like length go together, which saves most of the work.
 
-        `t_j = g(text_j) / ‖g(text_j)‖`. Under a causal mask the padding behind the last token changes
-        nothing, so it is
-        cut off. Other text towers get whole contexts.
+        `t_j = g(text_j) / ‖g(text_j)‖`. Under a causal mask the padding behind the last token changes nothing,
+        so it is cut off. Other text towers get whole contexts.
 
         Args:
             texts: n texts.
@@ -195,13 +193,11 @@ class Encoder:
             InputError: if there is no text, or something that is not text.
         """
         texts = list(texts)
+        if not texts:
+            raise InputError("texts: none given; pass at least one")
         wrong = [text for text in texts if not isinstance(text, str)]
-        if not texts or wrong:
-            raise InputError(
-                f"texts must be a list of at least one text, not {wrong[0]!r}"
-                if wrong
-                else "texts: none given"
-            )
+        if wrong:
+            raise InputError(f"texts must be text, not {wrong[0]!r}")
         check_count(batch_size, "batch_size")
         tokens = self.tokenizer(texts)
         warn_truncated(self.tokenizer, texts, tokens)
@@ -215,11 +211,16 @@ class Encoder:
             total=len(texts), desc="encode texts", unit="text", disable=not progress, delay=PROGRESS_DELAY
         ) as bar:
             for chunk in order.split(batch_size):
-                part = tokens[chunk, : int(lengths[chunk].max())].to(self.device)
-                encoded = self.model.encode_text(part) if tower is None else encode_causal(tower, part)
-                rows.append(F.normalize(encoded.float(), dim=1).cpu())
+                rows.append(self._encode_tokens(tokens[chunk, : int(lengths[chunk].max())], tower))
                 bar.update(len(chunk))
-        return torch.cat(rows)[order.argsort()].clone()
+        return torch.cat(rows)[order.argsort()]
+
+    @torch.inference_mode()
+    def _encode_tokens(self, tokens: Tensor, tower: nn.Module | None) -> Tensor:
+        """Unit features `[n, D]` of tokens `[n, L]`, float32 on the CPU."""
+        tokens = tokens.to(self.device)
+        encoded = self.model.encode_text(tokens) if tower is None else encode_causal(tower, tokens)
+        return F.normalize(encoded.float(), dim=1).cpu()
 
     def encode_knowledge(
         self, kb: "KnowledgeBase", template: str | None = None, progress: bool = True

@@ -103,6 +103,10 @@ class Features:
     def __len__(self) -> int:
         return len(self.images)
 
+    def to(self, device: str | torch.device) -> "Features":
+        """Move images and labels to a device."""
+        return Features(self.images.to(device), self.labels, self.class_names, self.meta)
+
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all.
 
@@ -204,6 +208,11 @@ class TextBank:
     def counts(self) -> tuple[int, ...]:
         """M_c: the number of descriptions of each class."""
         return tuple(len(d) for d in self.descriptions)
+
+    def to(self, device: str | torch.device) -> "TextBank":
+        """Move every tensor to a device."""
+        rows = [d.to(device) for d in self.descriptions]
+        return TextBank(self.class_names, rows, self.names.to(device), self.texts)
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all.

@@ -1,9 +1,10 @@
 """Normalised gradient steps on class proxies: several settings at once, block by block over the images.
 
-Speed: the product is taken as `[C, D] x [D, N]`, which with few classes is several times faster than `[N, D] x [D, C]`,
-and B settings share one pass over the images. Accuracy: the proxies are float64 (they are small); the images stay
-float32, but only see what differs between classes. A softmax is blind to the mean proxy, and the mean gradient
-`Ḡ = (1/C) Σ_i (1 − Σ_j Y_ij) x_i` never changes. So proxies that nearly coincide keep their differences.
+Speed: the product is taken as `[C, D] x [D, N]`, which with few classes is several times faster than `[N,
+D] x [D, C]`, and B settings share one pass over the images. Accuracy: the proxies are float64 (they are
+small); the images stay float32, but only see what differs between classes. A softmax is blind to the mean
+proxy, and the mean gradient `Ḡ = (1/C) Σ_i (1 − Σ_j Y_ij) x_i` never changes. So proxies that nearly
+coincide keep their differences.
 """
 
 import math
@@ -52,7 +53,7 @@ def descend(
     steps: int,
     callback: Callback | None = None,
 ) -> Descent:
-    """Run the published step rule from `initial` `[B, C, D]` towards `labels` `[B, C, N]`, temperatures `[B]`.
+    """Run the published steps from `initial` `[B, C, D]` towards `labels` `[B, C, N]`, temperatures `[B]`.
 
     G = (P − Y)ᵀ X,   P = softmax(X Wᵀ/τ);   lr ← lr/2 where ‖G‖ grew;   W ← normalize(W − lr/(N τ) G)
 
@@ -96,10 +97,11 @@ def descend_in_order(
     steps: int,
     callback: Callback | None = None,
 ) -> Descent:
-    """The same steps for one setting, `initial` `[C, D]` and `labels` `[N, C]`, in the published order of operations.
+    """The same steps for one setting, `initial` `[C, D]` and `labels` `[N, C]`, in the published order.
 
-    Where a large step excites a growing mode, the moment of the next halving hangs on the rounding of single sums. Only
-    the same order of operations then ends at the same weights; float64 input is meant for that, so speed comes second.
+    Where a large step excites a growing mode, the moment of the next halving hangs on the rounding of
+    single sums. Only the same order of operations then ends at the same weights; float64 input is meant
+    for that, so speed comes second.
     """
     n, w, last, rate = len(images), initial.T.contiguous(), math.inf, float(learning_rate)
     target = images.T @ labels
@@ -131,8 +133,9 @@ def _died_out(
 ) -> Tensor:
     """True for settings whose remaining steps together move no weight by a quarter of its last float32 digit.
 
-    Either a step changed no bit: then all later ones repeat it. Or the factor lr/(N τ) is so small that the gradient
-    cannot grow more than e-fold in the steps left: then these move a weight by at most e * left * (step at hand).
+    Either a step changed no bit: then all later ones repeat it. Or the factor lr/(N τ) is so small that
+    the gradient cannot grow more than e-fold in the steps left: then these move a weight by at most e *
+    left * (step at hand).
     """
     still = (previous == weights).flatten(1).all(dim=1)
     tame = (left * factor * lipschitz).flatten() <= 1
@@ -144,7 +147,7 @@ def _died_out(
 
 
 def _blocks(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Blocks of images in the dtype of the labels, with their labels; logits and copies stay within BLOCK_BYTES."""
+    """Blocks of images, in the dtype of the labels, and their labels; no block needs above BLOCK_BYTES."""
     size = labels.element_size()
     rows = BLOCK_BYTES // (size * labels.shape[0] * labels.shape[1])
     if images.dtype != labels.dtype:
@@ -155,7 +158,7 @@ def _blocks(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _constants(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean gradient `[B, 1, D]`, labels less their mean over the classes, and the size `[B]` of the label term."""
+    """Mean gradient `[B, 1, D]`, labels less their mean over classes, and size `[B]` of the label term."""
     b, c, _ = labels.shape
     average = labels.mean(dim=1, keepdim=True)
     missing = 1 / c - average

@@ -10,7 +10,7 @@ TINY = 1e-200  # a marginal below this is recomputed from the potentials: its en
 
 
 def _greedy(z, f, g, plan, rows, columns, r, q, tolerance, limit):  # runs compiled; z and plan are [C, N]
-    """Update potentials, plan and marginals in place until the L1 error meets the tolerance; return the updates done."""
+    """Update potentials, plan and marginals in place until the L1 error is met; return the updates done."""
     c, n = plan.shape
     done = 0
     while True:
@@ -69,7 +69,7 @@ def _compiled(on_disk: bool) -> Callable:
 
 
 def greedy_updates(*arguments) -> int:
-    """Run the compiled updates; where the compiled code cannot be kept on disk, compile for this process only."""
+    """Run the compiled updates; where compiled code cannot be kept on disk, compile for this process."""
     try:
         return _compiled(True)(*arguments)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):

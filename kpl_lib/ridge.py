@@ -1,7 +1,7 @@
 """Ridge regression of soft labels on centred features, with one factorisation for any number of labels.
 
-With û = u/‖u‖ and a = X û, the centred images are `X̃ = X − a ûᵀ`. They are never stored: `X̃ᵀX̃` and `X̃X̃ᵀ` follow from
-the raw products, so half-precision images are converted one block at a time.
+With û = u/‖u‖ and a = X û, the centred images are `X̃ = X − a ûᵀ`. They are never stored: `X̃ᵀX̃` and
+`X̃X̃ᵀ` follow from the raw products, so half-precision images are converted one block at a time.
 """
 
 from collections.abc import Iterator
@@ -47,8 +47,8 @@ class RidgeSystem:
         A cheap bound `max_i ‖x̃_i‖²/(N λ)` is returned in its place where that is at most `enough`.
         """
         n = len(self.images)
-        lengths = torch.cat([(x.norm(dim=1) ** 2 - (x @ self.axis.to(x)) ** 2) for x in _blocks(self.images)])
-        bound = float(lengths.max()) / (n * self.ridge)
+        lengths = [x.norm(dim=1) ** 2 - (x @ self.axis.to(x)) ** 2 for x in _blocks(self.images)]
+        bound = float(torch.cat(lengths).max()) / (n * self.ridge)
         if bound <= enough:
             return bound
         if len(self.factor) != len(self.axis):

@@ -55,8 +55,8 @@ def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:
     Args:
         bank: descriptions of C classes, one `[M_c, D]` of unit rows for each class; M_c may differ.
         images: unit rows `[N, D]`, N >= 2.
-        k: descriptions kept for each class. A class with fewer keeps all of its own, and a UserWarning names it;
-            the other classes keep k.
+        k: descriptions kept for each class. A class with fewer keeps all of its own, and a UserWarning
+            names it; the other classes keep k.
 
     Returns:
         TextProxies. Of equal similarities the first description wins.
@@ -70,9 +70,9 @@ def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:
     tensor([[1., 0., 0.],
             [0., 1., 0.]])
 
-    Source: KPL (arXiv 2501.11231), section "Text Proxy Optimization". The released code overwrites k by the number
-    of descriptions inside its loop over classes, so one short class shortens the classes after it; here it does not.
-    Derived in chapter "Text proxies".
+    Source: KPL (arXiv 2501.11231), section "Text Proxy Optimization". The released code overwrites k by
+    the number of descriptions inside its loop over classes, so one short class shortens the classes after
+    it; here it does not. Derived in chapter "Text proxies".
     """
     return text_proxies_sweep(bank, images, (k,))[0]
 
@@ -81,7 +81,8 @@ def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:
 def text_proxies_sweep(bank: "TextBank", images: Tensor, ks: Sequence[int]) -> tuple[TextProxies, ...]:
     """Text proxies for several k at the cost of one: a sort and a running sum for each class.
 
-    T_c(k) = normalize( Σ_{m <= k} t_(m) ),   t_(1), t_(2), … the descriptions in order of falling similarity
+    T_c(k) = normalize( Σ_{m <= k} t_(m) ),   t_(1), t_(2), … the descriptions in order of falling
+    similarity
 
     Args:
         bank: descriptions of C classes.
@@ -99,7 +100,8 @@ def text_proxies_sweep(bank: "TextBank", images: Tensor, ks: Sequence[int]) -> t
     >>> [proxies.k for proxies in text_proxies_sweep(bank, torch.eye(3)[:2], (1, 2))]
     [(1, 1), (2, 2)]
 
-    Source: the published sweep over k encodes and ranks again for each k. Derived in chapter "Text proxies".
+    Source: the published sweep over k encodes and ranks again for each k. Derived in chapter "Text
+    proxies".
     """
     check_images(images)
     ks = [check_count(k, "k") for k in ks]
@@ -142,7 +144,7 @@ def _keep(ranked: list[tuple[Tensor, Tensor, Tensor]], k: int, names: Sequence[s
     lengths = sums.norm(dim=1)
     if lengths.min() < 1e-6:
         raise InputError(
-            f"bank: the {k} descriptions kept for class {names[int(lengths.argmin())]!r} cancel: change k or the texts"
+            f"bank: the {k} descriptions kept for {names[int(lengths.argmin())]!r} cancel: change k or the texts"
         )
     return TextProxies(
         weights=F.normalize(sums, dim=1),

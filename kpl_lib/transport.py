@@ -1,12 +1,13 @@
 """Pseudo labels by entropic optimal transport between images and classes: Sinkhorn and Greenkhorn.
 
-Both look for the plan `P = diag(a) exp(L/τ) diag(b)` of mass 1 whose rows sum to 1/N and whose columns sum to the
-class prior q. Potentials are kept as logarithms in float64, so a small temperature neither overflows nor dies out.
+Both look for the plan `P = diag(a) exp(L/τ) diag(b)` of mass 1 whose rows sum to 1/N and whose columns sum
+to the class prior q. Potentials are kept as logarithms in float64, so a small temperature neither
+overflows nor dies out.
 """
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,11 +15,8 @@ import torch
 from torch import Tensor
 
 from kpl_lib.errors import InputError
-from kpl_lib.greedy import greedy_updates
+from kpl_lib.scaling import balance_by_sweeps, balance_greedily
 from kpl_lib.validation import check_count, check_logits, check_positive, check_prior, working_dtype
-
-BLOCK = 1 << 22  # entries of a block of rows: 32 MB in float64
-FAR = math.exp(50)  # scalings beyond this are absorbed into the potentials
 
 
 @dataclass(frozen=True)
@@ -49,17 +47,19 @@ def sinkhorn(
 ) -> TransportPlan:
     """Pseudo labels with the class frequencies of a prior: rescale all columns, then all rows, and repeat.
 
-    P ← softmax_rows(L/τ)/N;   repeat  P_ij ← P_ij q_j / Σ_i P_ij,   P_ij ← P_ij / (N Σ_j P_ij);   labels = N P
+    P ← softmax_rows(L/τ)/N;   repeat  P_ij ← P_ij q_j / Σ_i P_ij,  P_ij ← P_ij / (N Σ_j P_ij);   Y = N P
 
     Args:
         logits: cosines of images and text proxies, `[N, C]`.
         temperature: τ, in units of the logits.
         prior: class frequencies q, `[C]`, positive, sum 1; uniform if None.
         iterations: most sweeps (columns, then rows).
-        tolerance: stop once the L1 error of the columns is at most this; None does exactly `iterations` sweeps.
+        tolerance: stop once the L1 error of the columns is at most this; None does exactly `iterations`
+            sweeps.
 
     Returns:
-        TransportPlan with rows of sum 1. A tolerance that was missed gives a UserWarning and `converged=False`.
+        TransportPlan with rows of sum 1. A tolerance that was missed gives a UserWarning and
+        `converged=False`.
 
     Raises:
         InputError: if the logits are no finite floating-point matrix, or the prior does not fit.
@@ -77,14 +77,7 @@ def sinkhorn(
     if tolerance is not None:
         check_positive(tolerance, "tolerance")
     q = check_prior(prior, logits.shape[1]).to(logits.device)
-    f, kernel = _row_softmax(logits, temperature), None
-    done, stop = 0, False
-    while not stop:
-        f, g = _log_sweep(logits, temperature, q, f)
-        kernel = _plan(logits, temperature, f, g, kernel)
-        a, b, done, met, stop = _plain_sweeps(kernel, q, done + 1, iterations, tolerance)
-        f = f + a.log()
-    plan = kernel.mul_(a[:, None]).mul_(b)
+    plan, done, met = balance_by_sweeps(logits, temperature, q, iterations, tolerance)
     result = _report(plan, q, done, met, working_dtype(logits), scale=len(logits))
     return _warn_if_missed(result, tolerance, "sinkhorn")
 
@@ -99,23 +92,27 @@ def greenkhorn(
     tolerance: float = 1e-9,
     start: Literal["plan", "released"] = "plan",
 ) -> TransportPlan:
-    """Pseudo labels with the class frequencies of a prior: rescale the one row or column that is most off, and repeat.
+    """Pseudo labels with the class frequencies of a prior: rescale the row or column most off, and repeat.
 
-    (i, j) = argmax |Σ_j P_ij − 1/N|, argmax |Σ_i P_ij − q_j|;   rescale row i or column j, whichever is further off
+    (i, j) = argmax |Σ_j P_ij − 1/N|, argmax |Σ_i P_ij − q_j|;   rescale row i or column j, whichever is
+    further off
 
-    `start="plan"` runs to the tolerance and then equals Sinkhorn's fixed point. `start="released"` does what the
-    authors' code does: 20 updates from the row softmax (mass N, not 1), returned as they are, far from converged.
+    `start="plan"` runs to the tolerance and then equals Sinkhorn's fixed point. `start="released"` does
+    what the authors' code does: 20 updates from the row softmax (mass N, not 1), returned as they are, far
+    from converged.
 
     Args:
         logits: cosines of images and text proxies, `[N, C]`.
         temperature: τ, in units of the logits.
         prior: class frequencies q, `[C]`, positive, sum 1; uniform if None.
         iterations: most single updates; None means 1000 (N + C), or 20 for `start="released"`.
-        tolerance: stop once the L1 errors of rows and columns together are at most this; unused for "released".
+        tolerance: stop once the L1 errors of rows and columns together are at most this; unused for
+            "released".
         start: "plan" or "released".
 
     Returns:
-        TransportPlan; rows of sum 1 for "plan". A missed tolerance gives a UserWarning and `converged=False`.
+        TransportPlan; rows of sum 1 for "plan". A missed tolerance gives a UserWarning and
+        `converged=False`.
 
     Raises:
         InputError: as `sinkhorn`, or if `start` is neither of the two.
@@ -124,8 +121,8 @@ def greenkhorn(
     >>> plan.converged, [round(x, 6) for x in plan.pseudo_labels.sum(dim=0).tolist()]
     (True, [1.5, 1.5])
 
-    Source: Altschuler et al. 2017 (arXiv 1705.09634); KPL (arXiv 2501.11231), whose code stops after 20 updates.
-    Derived in chapter "Pseudo labels as transport".
+    Source: Altschuler et al. 2017 (arXiv 1705.09634); KPL (arXiv 2501.11231), whose code stops after 20
+    updates. Derived in chapter "Pseudo labels as transport".
     """
     check_logits(logits)
     check_positive(temperature, "temperature")
@@ -139,87 +136,15 @@ def greenkhorn(
             logits, temperature, q, 20 if iterations is None else check_count(iterations, "iterations")
         )
     limit = 1000 * (n + c) if iterations is None else check_count(iterations, "iterations")
-    plan, done, met = _greedy_plan(logits.cpu(), temperature, q.cpu(), limit, tolerance)
+    plan, done, met = balance_greedily(logits.cpu(), temperature, q.cpu(), limit, tolerance)
     plan = plan.to(logits.device)
     plan /= n * plan.sum(dim=1, keepdim=True)
     result = _report(plan, q, done, met, working_dtype(logits), scale=n)
     return _warn_if_missed(result, tolerance, "greenkhorn")
 
 
-def _blocks(logits: Tensor, temperature: float) -> Iterator[Tensor]:
-    for block in logits.split(max(1, BLOCK // logits.shape[1])):
-        yield block.double() / temperature
-
-
-def _row_softmax(logits: Tensor, temperature: float) -> Tensor:
-    f = -torch.cat([z.logsumexp(dim=1) for z in _blocks(logits, temperature)])
-    if not torch.isfinite(f).all():
-        raise InputError(f"temperature {temperature:g} is too small: logits / temperature overflows float64")
-    return f
-
-
-def _log_sweep(logits: Tensor, temperature: float, q: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns, then rows, in logarithms."""
-    rows = f.split(max(1, BLOCK // logits.shape[1]))
-    columns = [
-        (z + r[:, None]).logsumexp(dim=0) for z, r in zip(_blocks(logits, temperature), rows, strict=True)
-    ]
-    g = q.log() - torch.stack(columns).logsumexp(dim=0)
-    sums = torch.cat([(z + g).logsumexp(dim=1) for z in _blocks(logits, temperature)])
-    return -math.log(len(f)) - sums, g
-
-
-def _plan(logits: Tensor, temperature: float, f: Tensor, g: Tensor, out: Tensor | None = None) -> Tensor:
-    out = torch.empty(logits.shape, dtype=torch.float64, device=logits.device) if out is None else out
-    row = 0
-    for z in _blocks(logits, temperature):
-        torch.exp(z + f[row : row + len(z), None] + g, out=out[row : row + len(z)])
-        row += len(z)
-    return out
-
-
-def _plain_sweeps(
-    kernel: Tensor, q: Tensor, done: int, iterations: int, tolerance: float | None
-) -> tuple[Tensor, Tensor, int, bool, bool]:
-    """Sweeps as plain products, until they suffice (last value True) or the scalings grow too far (False)."""
-    a, b = kernel.new_ones(len(kernel)), torch.ones_like(q)
-    while True:
-        column = kernel.T @ a
-        met = tolerance is not None and float((b * column - q).abs().sum()) <= tolerance
-        if met or done >= iterations:
-            return a, b, done, met, True
-        new_b = q / column
-        new_a = 1 / (len(a) * (kernel @ new_b))
-        scalings = torch.cat([new_a, new_b])
-        if not ((scalings > 1 / FAR) & (scalings < FAR)).all():
-            return a, b, done, False, False
-        a, b, done = new_a, new_b, done + 1
-
-
-def _greedy_plan(
-    logits: Tensor, temperature: float, q: Tensor, limit: int, tolerance: float
-) -> tuple[Tensor, int, bool]:
-    """Greedy updates in rounds; after each the plan is rebuilt from its potentials, so rounding cannot add up."""
-    n, c = logits.shape
-    f = _row_softmax(logits, temperature) - math.log(n)
-    g = torch.zeros(c, dtype=torch.float64)
-    z = (logits.double() / temperature).T.contiguous()
-    done, short = 0, 1
-    while True:
-        plan = _plan(logits, temperature, f, g)
-        rows, columns = plan.sum(dim=1), plan.sum(dim=0)
-        error = float((rows - 1 / n).abs().sum() + (columns - q).abs().sum())
-        met = error <= tolerance * (1 + 1e-6)  # the sum in another order
-        if met or done >= limit or short == 0:
-            return plan, done, met
-        by_class = plan.T.contiguous()
-        state = (x.numpy() for x in (z, f, g, by_class, rows, columns))
-        short = greedy_updates(*state, 1 / n, q.numpy(), tolerance, min(limit - done, 20 * (n + c)))
-        done += short
-
-
 def _released(logits: Tensor, temperature: float, q: Tensor, iterations: int) -> TransportPlan:
-    """The authors' loop: row softmax of mass N, targets 1/N and q; the first index wins, a tie goes to the column."""
+    """The authors' loop: row softmax of mass N, targets 1/N and q. First index wins, a tie goes to a column."""
     dtype = working_dtype(logits)
     n, c = logits.shape
     z = (logits.to(dtype) / temperature).log_softmax(dim=1)
@@ -245,8 +170,8 @@ def _report(plan: Tensor, q: Tensor, done: int, met: bool, dtype: torch.dtype, s
 def _warn_if_missed(plan: TransportPlan, tolerance: float | None, name: str) -> TransportPlan:
     if tolerance is not None and not plan.converged:
         warnings.warn(
-            f"{name} missed the tolerance {tolerance:g} in {plan.iterations} iterations (row error {plan.row_error:.3g}, "
-            f"column error {plan.column_error:.3g}): raise iterations, temperature or tolerance",
+            f"{name} missed the tolerance {tolerance:g} in {plan.iterations} iterations (row error "
+            f"{plan.row_error:.3g}, column error {plan.column_error:.3g}): raise iterations or tolerance",
             UserWarning,
             stacklevel=4,
         )

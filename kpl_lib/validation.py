@@ -9,7 +9,7 @@ from torch import Tensor
 from kpl_lib.errors import InputError
 
 UNIT_TOLERANCE = 1e-2
-BLOCK = 1 << 24  # entries looked at together, so that a check of half-precision features needs little memory
+BLOCK = 1 << 24  # entries looked at together, so that a check needs little memory
 
 
 def shape_of(x: Tensor) -> str:
@@ -78,8 +78,8 @@ def check_images(images: Tensor, name: str = "images", minimum: int = 2) -> Tens
     check_unit_rows(images, name)
     if len(images) < minimum:
         raise InputError(
-            f"{name} {shape_of(images)}: {len(images)} image is too few for a method that reads the whole set, "
-            f"give at least {minimum}"
+            f"{name} {shape_of(images)}: {len(images)} image is too few for a method that reads the whole "
+            f"set, give at least {minimum}"
         )
     return images
 
@@ -96,7 +96,7 @@ def check_same_space(x: Tensor, images: Tensor, name: str) -> None:
     """Raise unless `x` has as many columns D as `images` and lies on the same device."""
     if x.shape[1] != images.shape[1]:
         raise InputError(
-            f"{name} {shape_of(x)} and images {shape_of(images)} differ in D: encode both with the same encoder"
+            f"{name} {shape_of(x)} and images {shape_of(images)} differ in D: use one encoder for both"
         )
     check_same_device(x, images, name)
 
@@ -127,7 +127,7 @@ def check_logits(logits: Tensor) -> Tensor:
 def check_plan(
     pseudo_labels: Tensor, images: Tensor, classes: int | None = None, name: str = "pseudo_labels"
 ) -> Tensor:
-    """Return pseudo labels `[N, C]` if they are finite, not negative, one row an image, one column a class."""
+    """Return pseudo labels `[N, C]` if finite, not negative, one row an image and one column a class."""
     check_float_matrix(pseudo_labels, name, "[N, C]")
     shape = f"{name} {shape_of(pseudo_labels)}"
     check_classes(pseudo_labels.shape[1], shape)

@@ -56,7 +56,8 @@ class VisionProxies:
     def scores(self, images: Tensor) -> Tensor:
         """Scores `[N, C]` of any images `[N, D]` (unit rows), fitted or not; larger is likelier.
 
-        x · (w_j − w̄)   (steps: cosines less their mean over classes)      x̃ · w_j + offset_j   (closed form)
+        x · (w_j − w̄)   (steps: cosines less their mean over classes)      x̃ · w_j + offset_j   (closed
+        form)
         """
         check_images(images, minimum=1)
         check_same_space(self.weights, images, "weights")
@@ -99,7 +100,8 @@ def fit_proxies(
         pseudo_labels: Y `[N, C]`, not negative; left as it is.
         temperature: τ.
         learning_rate: lr, in units of N τ / ‖G‖.
-        steps: most steps; it stops early once all steps left would move no weight by a quarter float32 digit.
+        steps: most steps; it stops early once all steps left would move no weight by a quarter float32
+            digit.
         confidence: α; rows of Y whose maximum is above it are taken as one-hot.
         callback: called after each step with (step, weights `[C, D]`, ‖G‖, lr).
 
@@ -113,9 +115,9 @@ def fit_proxies(
     >>> fit_proxies(x, x, y, confidence=1.0).scores(x).argmax(dim=1)
     tensor([0, 1])
 
-    Source: InMaP (arXiv 2310.19752), KPL (arXiv 2501.11231). The released code edits Y in place; here it is kept.
-    Float64 and small inputs follow the published order of operations digit by digit; larger float32 inputs take a
-    faster and more exact one. Derived in chapter "Vision proxies".
+    Source: InMaP (arXiv 2310.19752), KPL (arXiv 2501.11231). The released code edits Y in place; here it
+    is kept. Float64 and small inputs follow the published order of operations digit by digit; larger
+    float32 inputs take a faster and more exact one. Derived in chapter "Vision proxies".
     """
     check_images(images)
     check_proxies(initial, images)
@@ -154,8 +156,8 @@ def ridge_proxies(
 
     x̃ = x − (x·û) û,  û = u/‖u‖,  S̃ = X̃ᵀX̃/N,  b_j = C Σ_i Y_ij x̃_i;      w_j − w̄ = (S̃ + τ ‖u‖ I)⁻¹ (b_j − b̄)
 
-    With an intercept it is a linear discriminant of soft labels: m_j = Σ_i Y_ij x̃_i / Σ_i Y_ij in place of b_j, and
-    −½ m_j·w_j added to the scores.
+    With an intercept it is a linear discriminant of soft labels: m_j = Σ_i Y_ij x̃_i / Σ_i Y_ij in place
+    of b_j, and −½ m_j·w_j added to the scores.
 
     Args:
         images: unit rows X `[N, D]`, N >= 2.
@@ -164,20 +166,22 @@ def ridge_proxies(
         intercept: add the intercept; Y may then have any scale.
 
     Returns:
-        VisionProxies whose weights are the directions w_j − w̄. The steps end at normalize(−û + (τ/N)(w_j − w̄)).
+        VisionProxies whose weights are the directions w_j − w̄. The steps end at normalize(−û + (τ/N)(w_j
+        − w̄)).
 
     Raises:
         InputError: if an argument does not fit, or the mean image is zero.
 
-    Without the intercept, a UserWarning with the figures tells where the steps would end elsewhere: column masses
-    that are not small (C Σ_i Y_ij / N; 1 for rows of sum 1), N ‖u‖ too small, or an image of large leverage.
+    Without the intercept, a UserWarning with the figures tells where the steps would end elsewhere: column
+    masses that are not small (C Σ_i Y_ij / N; 1 for rows of sum 1), N ‖u‖ too small, or an image of large
+    leverage.
 
     >>> x, y = torch.tensor([[0.6, 0.8], [0.8, 0.6]]), torch.tensor([[0.4, 0.1], [0.1, 0.4]])
     >>> ridge_proxies(x, y, intercept=True).scores(x).argmax(dim=1)
     tensor([0, 1])
 
-    Source: derived for this project; stands for the fixed point of the released KPL code (arXiv 2501.11231).
-    Derived in chapter "What KPL really computes".
+    Source: derived for this project; stands for the fixed point of the released KPL code (arXiv
+    2501.11231). Derived in chapter "What KPL really computes".
     """
     check_images(images)
     check_plan(pseudo_labels, images)
@@ -218,8 +222,9 @@ def _warn_where_steps_end_elsewhere(system: RidgeSystem, mass: Tensor) -> None:
         "divide a plan whose rows sum to 1 by N" if share > MOST_MASS else "use more images, or fit_proxies"
     )
     warnings.warn(
-        f"the closed form is not where the steps end: column mass C·c/N = {share:.3g} (at most {MOST_MASS}), "
-        f"N·‖u‖ = {length:.3g} (at least {LEAST_LENGTH}), leverage {leverage:.3g} (at most {MOST_LEVERAGE}): {cure}",
+        f"the closed form is not where the steps end: column mass C c/N = {share:.3g} (at most "
+        f"{MOST_MASS}), N ‖u‖ = {length:.3g} (at least {LEAST_LENGTH}), leverage {leverage:.3g} (at most "
+        f"{MOST_LEVERAGE}): {cure}",
         UserWarning,
         stacklevel=4,
     )

@@ -84,7 +84,7 @@ def test_images_are_the_models_own_units_whatever_the_batch_and_the_workers(enco
 
 
 def test_cutting_the_padding_gives_what_open_clip_gives(encoder):
-    texts = ["a", "a b c " * 3, "", "lungs with cavities!", *(f"number {i} " * (i % 9) for i in range(40))]
+    texts = ["a", "a b c " * 3, "", "lungs with cavities!", *(f"{i} " * (i % 9) for i in range(40))]
     assert causal_tower(encoder.model, encoder.tokenizer) is encoder.model
     with torch.inference_mode():
         plain = F.normalize(encoder.model.encode_text(encoder.tokenizer(texts)), dim=1)
@@ -256,14 +256,14 @@ def test_weights_that_cannot_be_fetched_are_one_line(name, monkeypatch):
     def cut(*_, **__):
         raise ConnectionError("no\nroute")
 
-    monkeypatch.setattr(open_clip, "download_pretrained", cut)
-    monkeypatch.setattr(open_clip, "download_pretrained_from_hf", cut)
+    monkeypatch.setattr(open_clip.pretrained, "download_pretrained", cut)
+    monkeypatch.setattr(open_clip.pretrained, "download_pretrained_from_hf", cut)
     with pytest.raises(InputError, match="could not be fetched .ConnectionError: no route.*'phantom'"):
         load_encoder(name, device="cpu")
 
 
 def test_downloaded_pickles_are_refused(monkeypatch):
-    monkeypatch.setattr(open_clip, "download_pretrained", lambda cfg: "/cache/ViT-B-32.pt")
+    monkeypatch.setattr(open_clip.pretrained, "download_pretrained", lambda cfg: "/cache/ViT-B-32.pt")
     with pytest.raises(InputError, match=r"ViT-B-32\.pt are pickled"):
         load_encoder("ViT-B-32-quickgelu/openai", device="cpu")
 

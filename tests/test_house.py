@@ -124,6 +124,11 @@ def test_the_workflow_and_the_readme_give_the_commands():
     assert "bash .ci/run" in (ROOT / ".github" / "workflows" / "pages.yml").read_text()
 
 
+def test_the_readme_names_files_that_exist():
+    targets = re.findall(r"\]\(([^)#:\s]+)\)", (ROOT / "README.md").read_text())
+    assert targets and [target for target in targets if not (ROOT / target).exists()] == []
+
+
 def test_each_command_of_make_is_explained():
     makefile = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()

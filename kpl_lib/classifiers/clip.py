@@ -9,7 +9,7 @@ from torch import Tensor
 from kpl_lib.classifiers.base import Classifier, register
 from kpl_lib.classifiers.start import start
 from kpl_lib.features import TextBank
-from kpl_lib.validation import check_prior, check_same_width, check_unit_rows
+from kpl_lib.validation import check_prior, check_same_space, check_unit_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +18,7 @@ class TextClassifier:
 
     Args:
         weights: unit text proxies `[C, D]`.
-        log_prior: logarithm of the class shares `[C]`.
+        log_prior: `log(C q)` of the class shares q, `[C]`; zeros where they are uniform.
         temperature: τ, in units of cosines.
     """
 
@@ -27,9 +27,9 @@ class TextClassifier:
     temperature: float
 
     def scores(self, images: Tensor) -> Tensor:
-        """`X Tᵀ + τ log q`, `[N, C]`."""
+        """`X Tᵀ + τ log(C q)`, `[N, C]`: plain cosines under a uniform prior."""
         check_unit_rows(images, "images")
-        check_same_width(self.weights, images, "weights")
+        check_same_space(self.weights, images, "weights")
         return images @ self.weights.T + self.temperature * self.log_prior
 
     def probabilities(self, images: Tensor) -> Tensor:
@@ -63,5 +63,5 @@ class Clip(Classifier):
 
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         weights, chosen = start(bank, images, self.text, self.k)
-        log_prior = check_prior(prior, len(bank)).log().to(weights)
+        log_prior = (len(bank) * check_prior(prior, len(bank))).log().to(weights)
         return TextClassifier(weights, log_prior, self.temperature), chosen

@@ -34,6 +34,7 @@ def start(bank: TextBank, images: Tensor, text: str, k: int) -> tuple[Tensor, tu
         ((0,), (0, 1))
     """
     check_images(images, minimum=1)
+    bank = bank.to(images.device)
     if text == "top-k":
         found = text_proxies(bank, images, k=k)
         return found.weights, found.chosen
@@ -41,4 +42,4 @@ def start(bank: TextBank, images: Tensor, text: str, k: int) -> tuple[Tensor, tu
     if text == "all":
         weights = torch.stack([F.normalize(rows.mean(dim=0), dim=0) for rows in bank.descriptions])
         chosen = tuple(tuple(range(count)) for count in bank.counts)
-    return check_proxies(weights.to(images.device), images, "text proxies"), chosen
+    return check_proxies(weights, images, "text proxies"), chosen

@@ -16,7 +16,7 @@ from kpl_lib.phantoms.phrases import (
     SYNONYMS,
 )
 
-NAME_RATE = 0.002  # share of scan captions that give a class name, as the web rarely does
+NAME_RATE = 0.005  # share of scan captions that give a class name, as the web rarely does
 LEAFLET_NAME_RATE = 0.35
 SYNONYM_RATE = 0.3
 WORDS = {

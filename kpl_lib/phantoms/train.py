@@ -30,9 +30,9 @@ class Recipe:
     """Everything that decides the weights, beside the software versions."""
 
     seed: int = 0
-    images: int = 40_000
+    images: int = 24_000
     captions: int = 6
-    steps: int = 2200
+    steps: int = 700
     batch: int = 256
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.1

@@ -1,0 +1,111 @@
+"""Scaling of a kernel to given marginals, in float64: the arithmetic under the transport plans.
+
+A plan is `P_ij = exp(L_ij/τ + f_i + g_j)`. The potentials f, g are logarithms, so a small temperature neither
+overflows nor dies out; between two visits to the logarithms, sweeps are plain products, which cost far less.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from kpl_lib.errors import InputError
+from kpl_lib.greedy import greedy_updates
+
+BLOCK = 1 << 22  # entries of a block of rows: 32 MB in float64
+FAR = math.exp(50)  # scalings beyond this go back to the logarithms
+ROUND = 20  # greedy updates, in units of N + C, after which the plan is rebuilt from its potentials
+
+
+def balance_by_sweeps(
+    logits: Tensor, temperature: float, q: Tensor, iterations: int, tolerance: float | None
+) -> tuple[Tensor, int, bool]:
+    """Sweeps (columns to q, then rows to 1/N) from the row softmax.
+
+    Returns:
+        The plan `[N, C]`, float64; the sweeps done; whether the L1 error of the columns met the tolerance.
+    """
+    f, plan = row_softmax(logits, temperature), None
+    done, stop = 0, False
+    while not stop:
+        f, g = _log_sweep(logits, temperature, q, f)
+        plan = _plan(logits, temperature, f, g, plan)
+        a, b, done, met, stop = _plain_sweeps(plan, q, done + 1, iterations, tolerance)
+        f = f + a.log()
+    return plan.mul_(a[:, None]).mul_(b), done, met
+
+
+def balance_greedily(
+    logits: Tensor, temperature: float, q: Tensor, limit: int, tolerance: float
+) -> tuple[Tensor, int, bool]:
+    """Single updates from the row softmax over N, on the CPU, in rounds that rounding cannot outgrow.
+
+    Returns:
+        The plan `[N, C]`, float64; the updates done; whether the L1 error of rows and columns met the tolerance.
+    """
+    n, c = logits.shape
+    f = row_softmax(logits, temperature) - math.log(n)
+    g = torch.zeros(c, dtype=torch.float64)
+    z = (logits.double() / temperature).T.contiguous()
+    done, last = 0, 1
+    while True:
+        plan = _plan(logits, temperature, f, g)
+        rows, columns = plan.sum(dim=1), plan.sum(dim=0)
+        error = float((rows - 1 / n).abs().sum() + (columns - q).abs().sum())
+        met = error <= tolerance * (1 + 1e-6)  # the compiled sum runs in another order
+        if met or done >= limit or last == 0:
+            return plan, done, met
+        state = (x.numpy() for x in (z, f, g, plan.T.contiguous(), rows, columns))
+        last = greedy_updates(*state, 1 / n, q.numpy(), tolerance, min(limit - done, ROUND * (n + c)))
+        done += last
+
+
+def row_softmax(logits: Tensor, temperature: float) -> Tensor:
+    """Row potentials `[N]` of the row softmax: `−log Σ_j exp(L_ij/τ)`."""
+    f = -torch.cat([z.logsumexp(dim=1) for z in _blocks(logits, temperature)])
+    if not torch.isfinite(f).all():
+        raise InputError(f"temperature {temperature:g} is too small: logits / temperature overflows float64")
+    return f
+
+
+def _blocks(logits: Tensor, temperature: float) -> Iterator[Tensor]:
+    for block in logits.split(max(1, BLOCK // logits.shape[1])):
+        yield block.double() / temperature
+
+
+def _log_sweep(logits: Tensor, temperature: float, q: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns, then rows, in logarithms."""
+    rows = f.split(max(1, BLOCK // logits.shape[1]))
+    pairs = zip(_blocks(logits, temperature), rows, strict=True)
+    columns = torch.stack([(z + r[:, None]).logsumexp(dim=0) for z, r in pairs])
+    g = q.log() - columns.logsumexp(dim=0)
+    sums = torch.cat([(z + g).logsumexp(dim=1) for z in _blocks(logits, temperature)])
+    return -math.log(len(f)) - sums, g
+
+
+def _plan(logits: Tensor, temperature: float, f: Tensor, g: Tensor, out: Tensor | None = None) -> Tensor:
+    out = torch.empty(logits.shape, dtype=torch.float64, device=logits.device) if out is None else out
+    row = 0
+    for z in _blocks(logits, temperature):
+        torch.exp(z + f[row : row + len(z), None] + g, out=out[row : row + len(z)])
+        row += len(z)
+    return out
+
+
+def _plain_sweeps(
+    kernel: Tensor, q: Tensor, done: int, iterations: int, tolerance: float | None
+) -> tuple[Tensor, Tensor, int, bool, bool]:
+    """Sweeps as plain products, until they suffice (last value True) or the scalings grow too far (False)."""
+    a, b = kernel.new_ones(len(kernel)), torch.ones_like(q)
+    while True:
+        column = kernel.T @ a
+        met = tolerance is not None and float((b * column - q).abs().sum()) <= tolerance
+        if met or done >= iterations:
+            return a, b, done, met, True
+        new_b = q / column
+        new_a = 1 / (len(a) * (kernel @ new_b))
+        scalings = torch.cat([new_a, new_b])
+        if not ((scalings > 1 / FAR) & (scalings < FAR)).all():
+            return a, b, done, False, False
+        a, b, done = new_a, new_b, done + 1
