@@ -167,7 +167,7 @@ def _knowledge(name_or_path: str | Path) -> KnowledgeBase:
     for name in kb.class_names:
         if name in COLUMNS:
             raise InputError(
-                f"{name_or_path}: a class is called {name!r}, like a column of the table; rename the class"
+                f"{name_or_path}: class {name!r} is called like a column of the table; rename it"
             )
     return kb
 

@@ -36,7 +36,7 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:
         _say(
-            f"{error.filename or 'input or output'}: {error.strerror or error}; check the disk and the permissions"
+            f"{error.filename or 'input or output'}: {error.strerror or error}; check disk and permissions"
         )
         sys.exit(2)
 

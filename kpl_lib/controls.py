@@ -138,7 +138,7 @@ def share_offsets(bank: "TextBank", seed: int, n: int | None = None) -> "TextBan
     Args:
         bank: descriptions and names of C classes.
         seed: chooses the offsets.
-        n: how many, at most the number of all descriptions; None takes the mean number of descriptions of a class.
+        n: how many, at most as many as there are; None takes the mean number of a class.
 
     Returns:
         A TextBank with n descriptions for each class.

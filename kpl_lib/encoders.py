@@ -1,7 +1,11 @@
 """Encoders: open_clip models by name, images and texts to unit vectors."""
 
+import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import open_clip
@@ -14,6 +18,7 @@ from kpl_lib.checkpoints import local_names, open_checkpoint
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.loader import batches
 from kpl_lib.errors import InputError
+from kpl_lib.feature_cache import remember
 from kpl_lib.features import Features, TextBank
 from kpl_lib.text_tower import causal_tower, encode_causal, warn_truncated
 from kpl_lib.validation import check_count
@@ -101,6 +106,18 @@ class Encoder:
         """The factor on cosines that the model was trained with (`1/τ_t`; 100 for CLIP)."""
         return float(self.model.logit_scale.detach().exp())
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Checksum of everything that features depend on: weights, preprocessing, precision."""
+        steps = re.sub(r" at 0x\w+", "", str(self.preprocess))  # addresses differ from run to run
+        digest = hashlib.sha256(f"{steps}{self.dtype}".encode())
+        for name, weight in sorted(self.model.state_dict().items()):
+            digest.update(
+                name.encode()
+                + weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            )
+        return digest.hexdigest()
+
     @property
     def context_length(self) -> int:
         """The most tokens of a text that are read."""
@@ -113,6 +130,7 @@ class Encoder:
         workers: int = 0,
         progress: bool = True,
         skip_unreadable: bool = False,
+        cache: str | Path | None = None,
     ) -> Features:
         """Encode every image of a dataset, once.
 
@@ -125,6 +143,8 @@ class Encoder:
             progress: show a bar when it takes more than 2 seconds.
             skip_unreadable: leave out images that cannot be read, and list them in `meta["skipped"]`.
 
+            cache: folder where the features are kept, under a key of encoder and dataset; None keeps nothing.
+
         Returns:
             Unit features `[N, D]`, float32, on the CPU. `meta` holds encoder, dataset, paths, groups,
             skipped.
@@ -136,6 +156,13 @@ class Encoder:
         """
         check_count(batch_size, "batch_size")
         check_count(workers, "workers", 0)
+        if cache is not None:
+            return remember(
+                cache,
+                self.fingerprint,
+                dataset,
+                lambda: self.encode_images(dataset, batch_size, workers, progress, skip_unreadable),
+            )
         loader = batches(dataset, self.preprocess, batch_size, workers)
         rows, problems = [], []
         with tqdm(
@@ -178,8 +205,8 @@ class Encoder:
     def encode_texts(self, texts: Sequence[str], batch_size: int = 256, progress: bool = False) -> Tensor:
         """Encode texts; texts of like length go together, which saves most of the work.
 
-        `t_j = g(text_j) / ‖g(text_j)‖`. Under a causal mask the padding behind the last token changes nothing,
-        so it is cut off. Other text towers get whole contexts.
+        `t_j = g(text_j) / ‖g(text_j)‖`. Under a causal mask the padding behind the last token changes
+        nothing, so it is cut off. Other text towers get whole contexts.
 
         Args:
             texts: n texts.

@@ -32,11 +32,8 @@ def unit_rows(rows: torch.Tensor, name: str, normalize: bool = False) -> torch.T
         >>> unit_rows(torch.tensor([[3.0, 4.0]]), "images", normalize=True)
         tensor([[0.6000, 0.8000]])
     """
-    rows = (
-        rows.detach().to(torch.float32)
-        if isinstance(rows, torch.Tensor) and rows.is_floating_point()
-        else rows
-    )
+    if isinstance(rows, torch.Tensor) and rows.is_floating_point():
+        rows = rows.detach().to(torch.float32)
     if normalize:
         check_float_matrix(rows, name)
         largest = rows.abs().amax(dim=1, keepdim=True)
@@ -67,7 +64,7 @@ class Features:
         >>> len(features), features.labels.tolist()
         (2, [0, 1])
 
-    Derived in chapter "Notation".
+    Used from chapter "Zero-shot classification, and why medicine breaks it" on.
     """
 
     images: torch.Tensor
@@ -186,15 +183,10 @@ class TextBank:
         twice = sorted({c for c in classes if classes.count(c) > 1})
         if twice:
             raise InputError(f"class_names holds {twice[0]!r} twice; give each class one name")
-        for what, found in (
-            ("names", self.names),
-            ("descriptions", self.descriptions),
-            ("texts", self.texts),
-        ):
-            if len(found) != len(classes):
-                raise InputError(
-                    f"{what}: {len(found)} for {len(classes)} classes; give one a class, in their order"
-                )
+        for what in ("names", "descriptions", "texts"):
+            found = len(getattr(self, what))
+            if found != len(classes):
+                raise InputError(f"{what}: {found} for {len(classes)} classes; give one a class, in order")
         for name, rows in zip(classes, self.descriptions, strict=True):
             if len(rows) == 0:
                 raise InputError(

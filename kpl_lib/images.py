@@ -34,7 +34,7 @@ def read_image(path: str | Path) -> Image.Image:
         Traceback (most recent call last):
         kpl_lib.errors.InputError: nowhere.png: no such file; correct the path
 
-    Derived in chapter "How to use this book".
+    Shown in chapter "How to use this book".
     """
     path = Path(path)
     _check_file(path)

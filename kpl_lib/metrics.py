@@ -75,13 +75,11 @@ def evaluate(
     resamples: int = 1000,
     level: float = 0.95,
 ) -> dict[str, Estimate]:
-    """Accuracy, balanced accuracy, macro AUROC, macro F1, expected calibration error, and the recall of each
-    class.
+    """Measure a prediction: accuracy, balanced accuracy, macro AUROC, macro F1, calibration error, recalls.
 
-    AUROC is one class against the rest, from the probabilities. Calibration uses 15 bins of equal width of
-    the largest
-    probability: `ECE = sum_b |sum_{i in b} (confidence_i - right_i)| / N`. Classes without images are left
-    out of means.
+    AUROC is one class against the rest, from the probabilities. The expected calibration error uses 15 bins of
+    equal width of the largest probability: `ECE = sum_b |sum_{i in b} (confidence_i - right_i)| / N`.
+    Classes without images are left out of means.
 
     Args:
         prediction: N predictions over C classes.

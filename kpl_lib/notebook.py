@@ -9,6 +9,9 @@ import numpy as np
 import torch
 
 import kpl_lib
+from kpl_lib.feature_cache import default_folder
+
+CACHE = default_folder()  # features that several chapters share; `KPL_CACHE` names another folder
 
 COLOURS = {  # Okabe and Ito's colours: they stay apart for colour-blind readers
     "blue": "#0072B2",

@@ -4,6 +4,7 @@ With û = u/‖u‖ and a = X û, the centred images are `X̃ = X − a ûᵀ`. 
 `X̃X̃ᵀ` follow from the raw products, so half-precision images are converted one block at a time.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from kpl_lib.text_proxies import mean_image
 from kpl_lib.validation import shape_of, working_dtype
 
 BLOCK_BYTES = 1 << 28
+# Beyond one of these the steps end elsewhere by a few percent.
+MOST_MASS, LEAST_LENGTH, MOST_LEVERAGE = 0.2, 5.0, 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +114,25 @@ def ridge_system(images: Tensor, temperature: float) -> RidgeSystem:
         gram += (axis @ side) * torch.outer(axis, axis) - torch.outer(axis, side) - torch.outer(side, axis)
     gram.diagonal().add_(ridge)
     return RidgeSystem(images, axis, length, ridge, torch.linalg.cholesky(gram))
+
+
+def warn_where_steps_end_elsewhere(system: RidgeSystem, mass: Tensor) -> None:
+    """Warn, with the figures, if column masses `[C]` or images break a condition of the closed form."""
+    n, c = len(system.images), len(mass)
+    share, length = c * float(mass.max()) / n, n * system.length
+    leverage = system.leverage(enough=MOST_LEVERAGE)
+    if share <= MOST_MASS and length >= LEAST_LENGTH and leverage <= MOST_LEVERAGE:
+        return
+    cure = (
+        "divide a plan whose rows sum to 1 by N" if share > MOST_MASS else "use more images, or fit_proxies"
+    )
+    warnings.warn(
+        f"the closed form is not where the steps end: column mass C c/N = {share:.3g} (at most "
+        f"{MOST_MASS}), N ‖u‖ = {length:.3g} (at least {LEAST_LENGTH}), leverage {leverage:.3g} (at most "
+        f"{MOST_LEVERAGE}): {cure}",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _blocks(images: Tensor) -> Iterator[Tensor]:

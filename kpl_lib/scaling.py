@@ -42,7 +42,7 @@ def balance_greedily(
     """Single updates from the row softmax over N, on the CPU, in rounds that rounding cannot outgrow.
 
     Returns:
-        The plan `[N, C]`, float64; the updates done; whether the L1 error of rows and columns met the tolerance.
+        The plan `[N, C]`, float64; the updates done; whether the L1 error of both sides met the tolerance.
     """
     n, c = logits.shape
     f = row_softmax(logits, temperature) - math.log(n)

@@ -144,7 +144,7 @@ def _keep(ranked: list[tuple[Tensor, Tensor, Tensor]], k: int, names: Sequence[s
     lengths = sums.norm(dim=1)
     if lengths.min() < 1e-6:
         raise InputError(
-            f"bank: the {k} descriptions kept for {names[int(lengths.argmin())]!r} cancel: change k or the texts"
+            f"bank: the descriptions kept for {names[int(lengths.argmin())]!r} cancel: change k or the texts"
         )
     return TextProxies(
         weights=F.normalize(sums, dim=1),

@@ -38,7 +38,7 @@ def warn_truncated(tokenizer: Callable, texts: list[str], tokens: Tensor) -> Non
     longer = [texts[i] for i in full if len(tokenizer.encode(texts[i])) + 2 > tokenizer.context_length]
     if longer:
         warnings.warn(
-            f"{len(longer)} texts have more than {tokenizer.context_length} tokens and were cut: {longer[0]!r}, ...",
+            f"{len(longer)} texts have more than {tokenizer.context_length} tokens and are cut: {longer[0]!r}",
             UserWarning,
             stacklevel=4,
         )

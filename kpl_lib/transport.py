@@ -131,12 +131,12 @@ def greenkhorn(
         raise InputError(f"start must be 'plan' or 'released', not {start!r}")
     n, c = logits.shape
     q = check_prior(prior, c).to(logits.device)
+    if iterations is None:
+        iterations = 20 if start == "released" else 1000 * (n + c)
+    check_count(iterations, "iterations")
     if start == "released":
-        return _released(
-            logits, temperature, q, 20 if iterations is None else check_count(iterations, "iterations")
-        )
-    limit = 1000 * (n + c) if iterations is None else check_count(iterations, "iterations")
-    plan, done, met = balance_greedily(logits.cpu(), temperature, q.cpu(), limit, tolerance)
+        return _released(logits, temperature, q, iterations)
+    plan, done, met = balance_greedily(logits.cpu(), temperature, q.cpu(), iterations, tolerance)
     plan = plan.to(logits.device)
     plan /= n * plan.sum(dim=1, keepdim=True)
     result = _report(plan, q, done, met, working_dtype(logits), scale=n)
@@ -144,10 +144,12 @@ def greenkhorn(
 
 
 def _released(logits: Tensor, temperature: float, q: Tensor, iterations: int) -> TransportPlan:
-    """The authors' loop: row softmax of mass N, targets 1/N and q. First index wins, a tie goes to a column."""
+    """The authors' loop: row softmax of mass N, targets 1/N and q. First index wins, ties go to columns."""
     dtype = working_dtype(logits)
     n, c = logits.shape
     z = (logits.to(dtype) / temperature).log_softmax(dim=1)
+    if not torch.isfinite(z).all():
+        raise InputError(f"temperature {temperature:g} is too small: logits / temperature overflows")
     q = q.to(dtype)
     f, g = z.new_zeros(n), z.new_zeros(c)
     for _ in range(iterations):

@@ -1,6 +1,5 @@
 """Vision proxies: class vectors learned from pseudo labels, by gradient steps or in closed form."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from kpl_lib.calibration import softmax_temperature
 from kpl_lib.errors import InputError
 from kpl_lib.gradient import Descent, descend, descend_in_order, harden
-from kpl_lib.ridge import RidgeSystem, ridge_system
+from kpl_lib.ridge import RidgeSystem, ridge_system, warn_where_steps_end_elsewhere
 from kpl_lib.validation import (
     check_count,
     check_images,
@@ -23,12 +22,8 @@ from kpl_lib.validation import (
 )
 
 STATIONARY = 1e-4  # residual up to which the steps count as converged
+CONVERT = 1 << 28  # N D up to which half-precision images are converted once, not in every step
 SMALL = 1 << 17  # N D C up to which the published order of operations costs nothing
-MOST_MASS, LEAST_LENGTH, MOST_LEVERAGE = (
-    0.2,
-    5.0,
-    0.7,
-)  # where the closed form leaves the steps by a few percent
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +125,8 @@ def fit_proxies(
     ):
         check_positive(value, name)
     dtype = working_dtype(images, initial, pseudo_labels)
+    if images.numel() <= CONVERT:
+        images = images.to(dtype)
     labels = harden(pseudo_labels.to(dtype), confidence)
     report = callback and (lambda step, w, norm, rate: callback(step, w[0], float(norm), float(rate)))
     rule = (learning_rate, steps, report)
@@ -198,7 +195,7 @@ def ridge_from_system(system: RidgeSystem, pseudo_labels: Tensor, intercept: boo
             f"pseudo_labels {shape_of(pseudo_labels)}: class {j} has no mass, so no mean: drop the class"
         )
     if not intercept:
-        _warn_where_steps_end_elsewhere(system, mass)
+        warn_where_steps_end_elsewhere(system, mass)
     sums, directions = system.solve(pseudo_labels)
     scale = 1 / mass[:, None] if intercept else len(mass)
     weights, offset = scale * directions, None
@@ -210,21 +207,3 @@ def ridge_from_system(system: RidgeSystem, pseudo_labels: Tensor, intercept: boo
     axis = system.axis.to(dtype)
     t = softmax_temperature(_scores(system.images, weights, axis, offset), pseudo_labels)
     return VisionProxies(weights, 0, True, 0.0, t, axis, offset)
-
-
-def _warn_where_steps_end_elsewhere(system: RidgeSystem, mass: Tensor) -> None:
-    n, c = len(system.images), len(mass)
-    share, length = c * float(mass.max()) / n, n * system.length
-    leverage = system.leverage(enough=MOST_LEVERAGE)
-    if share <= MOST_MASS and length >= LEAST_LENGTH and leverage <= MOST_LEVERAGE:
-        return
-    cure = (
-        "divide a plan whose rows sum to 1 by N" if share > MOST_MASS else "use more images, or fit_proxies"
-    )
-    warnings.warn(
-        f"the closed form is not where the steps end: column mass C c/N = {share:.3g} (at most "
-        f"{MOST_MASS}), N ‖u‖ = {length:.3g} (at least {LEAST_LENGTH}), leverage {leverage:.3g} (at most "
-        f"{MOST_LEVERAGE}): {cure}",
-        UserWarning,
-        stacklevel=4,
-    )

@@ -118,7 +118,7 @@ def test_kpl_is_its_three_steps(world):
     features, bank = world
     fitted = made("kpl").fit(features, bank)
     weights, chosen = start(bank, features.images, "top-k", 3)
-    plan = sinkhorn(features.images @ weights.T, iterations=10_000, tolerance=1e-6)
+    plan = sinkhorn(features.images @ weights.T, iterations=10_000, tolerance=1e-4)
     assert plan.converged
     proxies = fit_proxies(features.images, weights, plan.pseudo_labels, steps=200)
     assert torch.equal(fitted.predict(features).scores, proxies.scores(features.images))

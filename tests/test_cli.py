@@ -178,7 +178,7 @@ BAD = {
     "broken JSON": (
         knowledge('{"classes": {"cat": ["a",]}}'),
         {},
-        "pets.json: broken JSON at line 1, column 25",
+        "pets.json: broken JSON at line 1, column 2",
     ),
     "one class": (
         knowledge('{"classes": {"cat": ["a"]}}'),
@@ -297,7 +297,7 @@ def test_a_full_disk_is_one_line(world, monkeypatch, capsys):
 
     monkeypatch.setattr("kpl_lib.classify.write_table", full)
     code, _, err = kpl(monkeypatch, capsys, *options(world))
-    assert code == 2 and "kpl: p.csv: No space left on device; check the disk" in err
+    assert code == 2 and "kpl: p.csv: No space left on device; check disk" in err
 
 
 def run(*arguments):

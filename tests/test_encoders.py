@@ -258,7 +258,7 @@ def test_weights_that_cannot_be_fetched_are_one_line(name, monkeypatch):
 
     monkeypatch.setattr(open_clip.pretrained, "download_pretrained", cut)
     monkeypatch.setattr(open_clip.pretrained, "download_pretrained_from_hf", cut)
-    with pytest.raises(InputError, match="could not be fetched .ConnectionError: no route.*'phantom'"):
+    with pytest.raises(InputError, match=r"could not be fetched .ConnectionError: no route.*'phantom'"):
         load_encoder(name, device="cpu")
 
 

@@ -59,7 +59,7 @@ def test_sentences_and_prompts(written):
     assert kb.sentences()["dog"] == ["a dog with a wet nose", "a dog with loyalty"]
     assert kb.sentences("{description}!")["cat"] == ["whiskers!"]
     assert kb.prompts() == ["a photo of a cat.", "a photo of a dog."]
-    with pytest.raises(InputError, match="must hold {description}"):
+    with pytest.raises(InputError, match=r"must hold {description}"):
         kb.sentences("a photo of a {class}")
 
 
@@ -77,7 +77,7 @@ def classes(value):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"classes": {\n "cat": ["a"],\n "dog": ["b",]}}', "line 3, column 1"),
+        ('{"classes": {\n "cat": ["a"],\n "dog": ["b",]}}', "line 3, column"),
         ('{"classes": {"cat": ["a"]}', "broken JSON at line 1"),
         (
             '{"classes": {"cat": ["a"],\n"dog": ["b"],\n"cat": ["c"]}}',

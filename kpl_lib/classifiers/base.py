@@ -40,16 +40,13 @@ class Prediction:
 
 @dataclass(eq=False)
 class Classifier(ABC):
-    """A method from image features and descriptions to classes. Fields are its parameters; `fit` sets the
-    rest.
+    """A method from image features and descriptions to classes: fields are parameters, `fit` sets the rest.
 
-    After `fit`: `class_names`, `model` (what predicts), `chosen` (for each class the numbers of the
-    descriptions that
-    were used, best first; empty where only the class name was).
+    After `fit`: `class_names`; `model`, which predicts; `chosen`, for each class the numbers of the
+    descriptions that were used, best first, empty where only the class name was.
 
     Args:
-        text: where the text proxies come from: `names`, `all` descriptions, or the `top-k` nearest to the
-            images.
+        text: where the text proxies come from: `names`, `all` descriptions, or the `top-k` nearest ones.
         k: descriptions kept per class with `top-k`.
     """
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from kpl_lib.classifiers.base import Classifier, register
 from kpl_lib.classifiers.start import start
 from kpl_lib.features import TextBank
-from kpl_lib.validation import check_prior, check_same_space, check_unit_rows
+from kpl_lib.validation import check_prior, check_same_space, check_unit_rows, working_dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,8 @@ class TextClassifier:
         """`X Tᵀ + τ log(C q)`, `[N, C]`: plain cosines under a uniform prior."""
         check_unit_rows(images, "images")
         check_same_space(self.weights, images, "weights")
-        return images @ self.weights.T + self.temperature * self.log_prior
+        dtype = working_dtype(images, self.weights)
+        return images.to(dtype) @ self.weights.to(dtype).T + self.temperature * self.log_prior.to(dtype)
 
     def probabilities(self, images: Tensor) -> Tensor:
         """`softmax(scores / τ)`, `[N, C]`."""

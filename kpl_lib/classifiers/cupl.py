@@ -24,8 +24,7 @@ class CuPL(Clip):
         >>> CuPL().fit_predict(torch.eye(2), bank).labels.tolist()
         [0, 1]
 
-    Source: Pratt et al. 2023, arXiv 2209.03320. The repository has no licence; this is written from the
-    formula.
+    Source: Pratt et al. 2023, arXiv 2209.03320. It has no licence; this is written from the formula.
     Derived in chapter "Zero-shot classification, and why medicine breaks it".
     """
 

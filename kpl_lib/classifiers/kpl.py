@@ -9,11 +9,9 @@ from torch import Tensor
 from kpl_lib.classifiers.base import Classifier, register
 from kpl_lib.classifiers.start import start
 from kpl_lib.features import TextBank
-from kpl_lib.transport import TransportPlan, sinkhorn
+from kpl_lib.transport import sinkhorn
+from kpl_lib.validation import working_dtype
 from kpl_lib.vision_proxies import VisionProxies, fit_proxies, ridge_proxies
-
-TOLERANCE = 1e-6
-MOST_SWEEPS = 10_000
 
 
 @dataclass(eq=False)
@@ -24,18 +22,21 @@ class _Transported(Classifier):
     transductive: ClassVar[bool] = True
     text_temperature: float = 0.01
     temperature: float = 0.04
+    tolerance: float = 1e-4
+    sweeps: int = 10_000
     model_type: ClassVar[type] = VisionProxies
 
     def _transport(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         """Text proxies `[C, D]`, chosen descriptions, and the transport plan with pseudo labels `[N, C]`."""
         weights, chosen = start(bank, images, self.text, self.k)
-        logits = images @ weights.to(images).T
-        plan: TransportPlan = sinkhorn(
+        dtype = working_dtype(images, weights)
+        logits = images.to(dtype) @ weights.to(dtype).T
+        plan = sinkhorn(
             logits,
             temperature=self.text_temperature,
             prior=prior,
-            iterations=MOST_SWEEPS,
-            tolerance=TOLERANCE,
+            iterations=self.sweeps,
+            tolerance=self.tolerance,
         )
         return weights, chosen, plan
 
@@ -51,6 +52,8 @@ class KPL(_Transported):
     Args:
         text, k: where the text proxies come from; the default is the 8 nearest descriptions of each class.
         text_temperature: τ_t of the transport.
+        tolerance: largest L1 error of the class shares (of 1) where the transport stops; a miss is a warning.
+        sweeps: the most sweeps of the transport.
         temperature: τ_i of the steps.
         learning_rate: lr, halved whenever the gradient grows.
         steps: how many.
@@ -63,8 +66,7 @@ class KPL(_Transported):
         [0, 1]
 
     Source: Liu et al. 2025, arXiv 2501.11231. The released code stops its transport after 20 single updates,
-    long before
-    it has converged. It has no licence; this is written from the formulas.
+    long before it has converged. It has no licence; this is written from the formulas.
     Cost: 2 products `[N, D] x [D, C]` a step. Derived in chapter "KPL in one sitting".
     """
 
@@ -76,7 +78,7 @@ class KPL(_Transported):
         weights, chosen, plan = self._transport(images, bank, prior)
         proxies = fit_proxies(
             images,
-            weights.to(images),
+            weights,
             plan.pseudo_labels,
             temperature=self.temperature,
             learning_rate=self.learning_rate,
@@ -89,16 +91,16 @@ class KPL(_Transported):
 @register("kpl-closed-form")
 @dataclass(eq=False)
 class KPLClosedForm(_Transported):
-    """KPL with one linear solve in place of the steps: ridge regression of the pseudo labels on the centred
-    features.
+    """KPL with one linear solve in place of the steps: ridge regression of the pseudo labels.
 
-    `(S + τ_i ‖u‖ I)(δ_j − mean δ) = τ_i/N (b_j − mean b)`, with S the covariance and `b_j = C sum_i Y_ij
-    x_i` after
-    the mean direction is taken out.
+    `(S + τ_i ‖u‖ I)(δ_j − mean δ) = τ_i/N (b_j − mean b)`, with `b_j = C sum_i Y_ij x_i` and S the scatter, both
+    of the images without their part along the mean image u.
 
     Args:
         text, k: where the text proxies come from; the default is the 8 nearest descriptions of each class.
         text_temperature: τ_t of the transport.
+        tolerance: largest L1 error of the class shares (of 1) where the transport stops; a miss is a warning.
+        sweeps: the most sweeps of the transport.
         temperature: τ_i of the ridge.
         intercept: also add the offsets of a linear discriminant; helps where classes are many.
 
@@ -108,14 +110,13 @@ class KPLClosedForm(_Transported):
         >>> KPLClosedForm(k=1).fit_predict(torch.eye(2), bank).labels.tolist()
         [0, 1]
 
-    Source: derived for this project. Cost: one D x D solve. Derived in chapter "What KPL computes".
+    Source: derived for this project. Cost: one D x D solve. Derived in chapter "What KPL really computes".
     """
 
     intercept: bool = False
 
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         _, chosen, plan = self._transport(images, bank, prior)
-        proxies = ridge_proxies(
-            images, plan.pseudo_labels, temperature=self.temperature, intercept=self.intercept
-        )
+        labels = plan.pseudo_labels / len(images)  # mass 1, as in the derivation; predictions do not change
+        proxies = ridge_proxies(images, labels, temperature=self.temperature, intercept=self.intercept)
         return proxies, chosen

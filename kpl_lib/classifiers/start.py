@@ -22,8 +22,7 @@ def start(bank: TextBank, images: Tensor, text: str, k: int) -> tuple[Tensor, tu
         k: descriptions kept per class with `top-k`.
 
     Returns:
-        Unit text proxies `[C, D]`, and for each class the numbers of the descriptions that made it, best
-        first.
+        Unit text proxies `[C, D]`, and for each class the descriptions (numbers) that made it, best first.
 
     Raises:
         InputError: if images and bank do not fit together.

@@ -51,7 +51,7 @@ def load_dataset(
         Traceback (most recent call last):
         kpl_lib.errors.InputError: unknown dataset 'phantom-chset': did you mean 'phantom-chest'? ...
 
-    Derived in chapter "How to use this book".
+    Shown in chapter "How to use this book".
     """
     family, *variants = str(name).split("/")
     if family not in available():

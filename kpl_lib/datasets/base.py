@@ -19,6 +19,7 @@ class ImageDataset:
         class_names: the classes, in label order; empty where nothing is labelled.
         labels: class numbers, one an image, or None.
         groups: patient identifiers, one an image, or None.
+        fingerprint: changes whenever an image would; None where that is not known, and features are not cached.
 
     Raises:
         InputError: if the lengths differ, or a label is no class number.
@@ -36,6 +37,7 @@ class ImageDataset:
     class_names: tuple[str, ...] = ()
     labels: list[int] | None = None
     groups: list[str] | None = None
+    fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(str(path) for path in self.paths))

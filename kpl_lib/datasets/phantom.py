@@ -5,7 +5,10 @@ parasitized) and
 `phantom-cataract` (normal, cataract, glaucoma, retina disease).
 """
 
+import hashlib
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -93,7 +96,18 @@ def load(
     labels, findings = _draw(task, balance, n, key)
     paths = [f"{name}/{scanner}/{balance}/{split}/{seed}/{index:05d}" for index in range(n)]
     full = f"{name}/{scanner}/{balance}" + ("" if split == "test" else f"/{split}")
-    return ImageDataset(full, _Render(MODALITY[task], scanner, findings, key), paths, CLASSES[task], labels)
+    read = _Render(MODALITY[task], scanner, findings, key)
+    return ImageDataset(full, read, paths, CLASSES[task], labels, fingerprint=f"{key}/{n}/{_code()}")
+
+
+@cache
+def _code() -> str:
+    """Checksum of the code that draws: a change of it makes other images."""
+    folder = Path(chest.__file__).parent
+    sources = [
+        folder / f"{name}.py" for name in ("attributes", "paint", "scanner", "chest", "fundus", "cell")
+    ]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in [*sources, Path(__file__)])).hexdigest()[:16]
 
 
 def _draw(task, balance, n, key):

@@ -1,0 +1,168 @@
+"""Sinkhorn and Greenkhorn: against POT, against each other, at their limits, and their reports."""
+
+import numpy as np
+import ot
+import pytest
+import torch
+from core_world import world
+from scipy.optimize import linear_sum_assignment
+
+from kpl_lib import greedy
+from kpl_lib.errors import InputError
+from kpl_lib.transport import greenkhorn, sinkhorn
+
+PRIOR = [0.5, 0.3, 0.2]
+
+
+def logits_of(n=90, d=24, c=3, seed=0, dtype=torch.float64):
+    images, texts, _ = world(n, d, c, 1, seed, dtype=dtype)
+    return images @ texts[:, 0].T
+
+
+@pytest.mark.parametrize("prior", (None, PRIOR))
+@pytest.mark.parametrize("seed", (0, 1))
+def test_sinkhorn_equals_pot(seed, prior):
+    logits = logits_of(seed=seed)
+    ours = sinkhorn(logits, temperature=0.05, prior=prior, iterations=10_000, tolerance=1e-13)
+    q = np.full(3, 1 / 3) if prior is None else np.array(prior)
+    rows = np.full(90, 1 / 90)
+    options = {"stopThr": 1e-12, "numItermax": 10_000}
+    theirs = ot.bregman.sinkhorn_log(rows, q, -logits.numpy(), 0.05, **options)
+    assert np.abs(ours.pseudo_labels.numpy() - 90 * theirs).max() <= 1e-6
+
+
+@pytest.mark.parametrize("prior", (None, PRIOR))
+def test_greenkhorn_equals_pot(prior):
+    logits = logits_of(n=40)
+    ours = greenkhorn(logits, temperature=0.05, prior=prior, tolerance=1e-12)
+    q = np.full(3, 1 / 3) if prior is None else np.array(prior)
+    rows = np.full(40, 1 / 40)
+    options = {"stopThr": 1e-12, "numItermax": 100_000}
+    theirs = ot.bregman.greenkhorn(rows, q, -logits.numpy(), 0.05, **options)
+    assert ours.converged
+    assert np.abs(ours.pseudo_labels.numpy() - 40 * theirs).max() <= 1e-6
+
+
+@pytest.mark.parametrize("prior", (None, PRIOR))
+@pytest.mark.parametrize("temperature", (0.1, 0.01, 0.002))
+def test_greenkhorn_ends_at_sinkhorns_fixed_point(temperature, prior):
+    logits = logits_of()
+    swept = sinkhorn(logits, temperature=temperature, prior=prior, iterations=50_000, tolerance=1e-11)
+    greedily = greenkhorn(logits, temperature=temperature, prior=prior)
+    assert swept.converged and greedily.converged and greedily.row_error + greedily.column_error <= 2e-9
+    assert (swept.pseudo_labels - greedily.pseudo_labels).abs().max() <= 1e-5
+
+
+def test_small_temperature_is_linear_assignment():
+    costs = torch.rand(12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows, columns = linear_sum_assignment(costs.numpy(), maximize=True)
+    for plan in (
+        sinkhorn(costs, temperature=2e-3, iterations=20_000, tolerance=1e-6),
+        greenkhorn(costs, temperature=2e-3, tolerance=1e-6),
+    ):
+        assert torch.equal(plan.pseudo_labels.argmax(dim=1), torch.from_numpy(columns))
+        assert plan.pseudo_labels[rows, columns].min() > 0.9
+
+
+def test_twenty_sweeps_equal_the_definition_in_logarithms():
+    logits = logits_of()
+    log = (logits / 0.01).log_softmax(dim=1)
+    for _ in range(20):
+        log = log - log.logsumexp(dim=0) - np.log(3)
+        log = log - log.logsumexp(dim=1, keepdim=True) - np.log(90)
+    expected = 90 * log.exp()
+    plan = sinkhorn(logits)
+    torch.testing.assert_close(plan.pseudo_labels, expected, atol=1e-12, rtol=1e-9)
+    assert plan.iterations == 20 and not plan.converged
+
+
+@pytest.mark.parametrize("temperature", (1e-3, 1e-4))
+def test_scalings_that_leave_plain_numbers_stay_exact(temperature):
+    """At these temperatures exp(L/τ) spans hundreds of powers of ten, so sweeps must visit the logarithms."""
+    logits = logits_of(n=30)
+    log = (logits / temperature).log_softmax(dim=1)
+    for _ in range(50):
+        log = log - log.logsumexp(dim=0) - np.log(3)
+        log = log - log.logsumexp(dim=1, keepdim=True) - np.log(30)
+    plan = sinkhorn(logits, temperature=temperature, iterations=50)
+    torch.testing.assert_close(plan.pseudo_labels, 30 * log.exp(), atol=1e-8, rtol=1e-6)
+
+
+def test_errors_are_those_of_a_plan_of_mass_one():
+    plan = sinkhorn(logits_of(), iterations=3)
+    mass = plan.pseudo_labels.sum(dim=0) / 90
+    assert plan.column_error == pytest.approx(float((mass - 1 / 3).abs().sum()), rel=1e-9)
+    assert plan.row_error <= 1e-12 and plan.column_error > 1e-4
+    raw = greenkhorn(logits_of(), start="released")
+    rows = (raw.pseudo_labels.sum(dim=1) - 1 / 90).abs().sum()
+    assert raw.row_error == pytest.approx(float(rows), rel=1e-9) and raw.row_error > 0.01
+
+
+def test_a_missed_tolerance_warns_and_a_met_one_does_not():
+    with pytest.warns(UserWarning, match="sinkhorn missed the tolerance 1e-12 in 2 iterations"):
+        assert not sinkhorn(logits_of(), iterations=2, tolerance=1e-12).converged
+    with pytest.warns(UserWarning, match="greenkhorn missed the tolerance 1e-09 in 5 iterations"):
+        assert not greenkhorn(logits_of(), iterations=5).converged
+    met = sinkhorn(logits_of(), iterations=5000, tolerance=1e-6)
+    assert met.converged and met.iterations < 5000 and met.column_error <= 1e-6
+
+
+def test_rows_sum_to_one_and_columns_to_the_prior():
+    plan = sinkhorn(logits_of(), prior=torch.tensor(PRIOR), iterations=5000, tolerance=1e-10)
+    torch.testing.assert_close(plan.pseudo_labels.sum(dim=1), torch.ones(90, dtype=torch.float64))
+    expected = 90 * torch.tensor(PRIOR, dtype=torch.float64)
+    torch.testing.assert_close(plan.pseudo_labels.sum(dim=0), expected, atol=1e-6, rtol=0)
+    with pytest.warns(UserWarning):
+        short = greenkhorn(logits_of(), iterations=7)
+    torch.testing.assert_close(short.pseudo_labels.sum(dim=1), torch.ones(90, dtype=torch.float64))
+
+
+def test_released_counts_single_updates():
+    """One update from the row softmax touches one column: the heaviest."""
+    logits = logits_of(n=60)
+    softmax = (logits / 0.01).softmax(dim=1)
+    once = greenkhorn(logits, start="released", iterations=1)
+    heaviest = (softmax.sum(dim=0) - 1 / 3).abs().argmax()
+    expected = softmax.clone()
+    expected[:, heaviest] /= 3 * softmax[:, heaviest].sum()
+    torch.testing.assert_close(once.pseudo_labels, expected)
+    assert once.iterations == 1 and not once.converged
+
+
+def test_released_leaves_columns_beyond_twenty_untouched():
+    logits = logits_of(n=200, c=30, d=40)
+    plan = greenkhorn(logits, start="released").pseudo_labels
+    softmax = (logits / 0.01).softmax(dim=1)
+    untouched = torch.isclose(plan.sum(dim=0), softmax.sum(dim=0)).sum()
+    assert untouched == 10
+
+
+@pytest.mark.parametrize("start", ("plan", "released"))
+def test_inputs_are_left_alone_and_need_not_be_contiguous(start):
+    logits = logits_of()
+    copy, strided = logits.clone(), logits.T.contiguous().T
+    plan = greenkhorn(logits, start=start)
+    assert torch.equal(logits, copy)
+    torch.testing.assert_close(greenkhorn(strided, start=start).pseudo_labels, plan.pseudo_labels)
+
+
+def test_compiles_without_a_place_for_the_compiled_code(monkeypatch):
+    compiled = greedy._compiled
+
+    def no_place(on_disk):
+        if on_disk:
+            raise RuntimeError("cannot cache function: no locator available")
+        return compiled(False)
+
+    logits = logits_of(n=20)
+    expected = greenkhorn(logits).pseudo_labels
+    monkeypatch.setattr(greedy, "_compiled", no_place)
+    assert torch.equal(greenkhorn(logits).pseudo_labels, expected)
+
+
+def test_a_temperature_beyond_numbers_is_an_input_error():
+    for start in ("plan", "released"):
+        with pytest.raises(InputError, match="temperature 1e-320 is too small"):
+            greenkhorn(logits_of(), temperature=1e-320, start=start)
+    with pytest.raises(InputError, match="start must be 'plan' or 'released'"):
+        greenkhorn(logits_of(), start="sideways")
