@@ -12,7 +12,8 @@ NB ?= $(NOTEBOOKS)
 BIN := $(abspath $(VENV))/bin
 NOTEBOOKS := $(sort $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*'))
 CODE := kpl_lib tests book
-PYTEST := $(BIN)/python -m pytest -p no:benchmark -q
+PYTEST := $(BIN)/python -m pytest -q
+export KPL_CACHE := $(CURDIR)/_build/features
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
@@ -48,8 +49,8 @@ test: $(STAMP) ## unit tests, doctests and the structure of the book; then every
 test-slow: $(STAMP) ## the tests that take minutes
 	$(PYTEST) -m slow tests || [ $$? -eq 5 ]
 
-bench: $(STAMP) ## timings, with pytest-benchmark
-	$(BIN)/python -m pytest -q -m 'not slow' tests/benchmarks
+bench: $(STAMP) ## timings of the solvers and encoders
+	$(BIN)/python -m pytest -q -s tests/benchmarks
 
 notebooks: $(STAMP) ## execute the notebooks, or one: make notebooks NB=book/chapters/01_name.ipynb
 	$(if $(NB),OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m '' --nbmake --nbmake-timeout=600 $(NB),@echo 'There are no notebooks yet.')

@@ -1,9 +1,11 @@
 """Temperature scaling on pseudo labels: one number that turns scores into probabilities, without a label."""
 
+import math
+
 import torch
 from torch import Tensor
 
-MOST_IMAGES = 20_000  # one number is fitted: this many images, evenly spaced, are enough
+MOST_IMAGES = 10_000  # one number is fitted: this many images, evenly spaced, are enough
 SOFTEST, SHARPEST = 1e-2, 1e3  # bounds of β, in units of 1 / (spread of the scores)
 
 
@@ -38,25 +40,28 @@ def softmax_temperature(scores: Tensor, pseudo_labels: Tensor) -> float:
     mass = y.sum(dim=1, keepdim=True)
     y = torch.where(mass > 0, y / mass, 1 / y.shape[1])
     s = scores[::every].double()
-    s = s - s.mean(dim=1, keepdim=True)
-    spread = float(s.square().mean().sqrt())
+    spread = float((s - s.mean(dim=1, keepdim=True)).square().mean().sqrt())
     if spread == 0:
         return 1.0
-    return spread / _solve(s / spread, float((y * s).sum()) / spread)
+    lag = (s.amax(dim=1, keepdim=True) - s) / spread
+    return spread / _solve(lag, float((y * lag).sum()))
 
 
-def _solve(s: Tensor, target: float) -> float:
-    """Newton steps on β = 1/t inside a bracket; the mean score of softmax(β S) rises with β."""
+def _solve(lag: Tensor, wanted: float) -> float:
+    """β = 1/t with `Σ_ij softmax(−β lag_i)_j lag_ij = wanted`: Newton steps inside a bracket.
+
+    The logarithm of the left side falls with β and is convex, so from the left the steps never overshoot.
+    """
     low, high, beta = SOFTEST, SHARPEST, 1.0
-    for _ in range(60):
-        p = (beta * s).softmax(dim=1)
-        mean = (p * s).sum(dim=1)
-        gap = target - float(mean.sum())
-        slope = float((p * s).mul_(s).sum() - (mean * mean).sum())
-        low, high = (beta, high) if gap > 0 else (low, beta)
-        newton = beta + gap / slope if slope > 0 else high
-        new = newton if low < newton < high else (low * high) ** 0.5
-        if abs(new - beta) <= 1e-8 * beta:
+    for _ in range(100):
+        weighted = (-beta * lag).softmax(dim=1).mul_(lag)
+        mean = weighted.sum(dim=1)
+        found, slope = float(mean.sum()), float((weighted * lag).sum() - mean @ mean)
+        low, high = (beta, high) if found > wanted else (low, beta)
+        new = beta + math.log(found / wanted) * found / slope if min(found, wanted, slope) > 0 else high
+        if not low < new < high:
+            new = math.sqrt(low * high)
+        if abs(new - beta) <= 1e-6 * beta:
             return new
         beta = new
     return beta

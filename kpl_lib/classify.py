@@ -29,8 +29,7 @@ class Classification:
         paths: the N files that were read.
         labels: the predicted class of each.
         probabilities: `[N, C]`.
-        descriptions: the description that spoke most for the label; empty for methods that use only class
-            names.
+        descriptions: what spoke most for the label; empty for methods that use only class names.
         skipped: files that could not be read, each with the reason.
     """
 
@@ -94,11 +93,9 @@ def classify_folder(
 def spoke_most(images: Tensor, bank: TextBank, chosen: tuple, labels: Tensor) -> tuple[str, ...]:
     """For each image, the description that spoke most for its label.
 
-    Among the descriptions that were used for the class, `argmax_m (x_i · t_m − mean_n x_n · t_m)`: the one
-    that fits
-    this image better than it fits the images at large. The plain cosine would name one description for
-    nearly all
-    images. A single image has no others to compare with; there the plain cosine decides.
+    Among the descriptions that were used for the class, `argmax_m (x_i · t_m − mean_n x_n · t_m)`: the one that
+    fits this image better than it fits the images at large. The plain cosine would name one description
+    for nearly all images. A single image has no others to compare with; there the plain cosine decides.
 
     Args:
         images: unit rows `[N, D]`.
@@ -135,12 +132,8 @@ def write_table(result: Classification, path: str | Path) -> None:
         InputError: if the file cannot be written.
     """
     rows = zip(result.paths, result.labels, result.probabilities.tolist(), result.descriptions, strict=True)
-    options = {
-        "encoding": "utf-8",
-        "errors": "backslashreplace",
-        "newline": "",
-    }  # file names need not be UTF-8
-    with atomic_path(path) as temporary, temporary.open("w", **options) as file:
+    how = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names need not be UTF-8
+    with atomic_path(path) as temporary, temporary.open("w", newline="", **how) as file:
         table = csv.writer(file)
         table.writerow([*COLUMNS[:2], *result.class_names, COLUMNS[2]])
         for image, label, values, description in rows:
@@ -188,8 +181,8 @@ def _check_number(count: int, classes: int, method: Classifier, images: str | Pa
         )
     if method.transductive and count < FEW * classes:
         warnings.warn(
-            f"{count} images for {classes} classes are few: {method.name!r} reads them as a set and assumes that all "
-            f"classes are equally common; 'clip' and 'cupl' read each image alone",
+            f"{count} images for {classes} classes are few: {method.name!r} reads them as a set and assumes that "
+            f"all classes are equally common; 'clip' and 'cupl' read each image alone",
             UserWarning,
             stacklevel=3,
         )

@@ -35,9 +35,7 @@ def main() -> None:
         _say(str(error))
         sys.exit(2)
     except OSError as error:
-        _say(
-            f"{error.filename or 'input or output'}: {error.strerror or error}; check disk and permissions"
-        )
+        _say(f"{error.filename or 'input or output'}: {error.strerror or error}; check disk and permissions")
         sys.exit(2)
 
 

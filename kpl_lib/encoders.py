@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from kpl_lib.checkpoints import local_names, open_checkpoint
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.loader import batches
+from kpl_lib.devices import PRECISIONS, check_precision, choose_device
 from kpl_lib.errors import InputError
 from kpl_lib.feature_cache import remember
 from kpl_lib.features import Features, TextBank
@@ -26,7 +26,6 @@ from kpl_lib.validation import check_count
 if TYPE_CHECKING:
     from kpl_lib.knowledge import KnowledgeBase
 
-PRECISIONS = ("fp32", "fp16", "bf16")
 PROGRESS_DELAY = 2.0  # seconds before a bar appears: short work shows none
 
 
@@ -58,27 +57,13 @@ def load_encoder(
 
     Source: Radford et al. 2021, arXiv 2103.00020; the models are run by open_clip.
     """
-    precision = precision or "fp32"
-    if precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r} is unknown: choose one of {', '.join(PRECISIONS)}")
-    place = _device(device)
+    precision = check_precision(precision)
+    place = choose_device(device)
     checkpoint = open_checkpoint(name, place, precision)
     if place.type == "cpu":
         checkpoint.model.visual.to(memory_format=torch.channels_last)
-    dtype = open_clip.get_input_dtype(precision) or torch.float32
-    return Encoder(name, checkpoint.model, checkpoint.preprocess, checkpoint.tokenizer, place, dtype)
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    """Check the device, or choose one."""
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"device {str(device)!r} cannot be used here; leave it out, or say 'cpu'") from None
-    return place
+    parts = checkpoint.model, checkpoint.preprocess, checkpoint.tokenizer
+    return Encoder(name, *parts, place, PRECISIONS[precision])
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,12 +127,10 @@ class Encoder:
             workers: processes that decode; 0 decodes in this one.
             progress: show a bar when it takes more than 2 seconds.
             skip_unreadable: leave out images that cannot be read, and list them in `meta["skipped"]`.
-
             cache: folder where the features are kept, under a key of encoder and dataset; None keeps nothing.
 
         Returns:
-            Unit features `[N, D]`, float32, on the CPU. `meta` holds encoder, dataset, paths, groups,
-            skipped.
+            Unit features `[N, D]`, float32, on the CPU, with encoder, dataset, paths, groups, skipped in `meta`.
 
         Raises:
             InputError: for an image that cannot be read, unless `skip_unreadable`; if none is left.

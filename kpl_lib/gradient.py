@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BLOCK_BYTES = 1 << 28  # logits of a block, and a block of half-precision images in float32
+FLAT = 0.25  # logits up to this size: a softmax near 1/C is taken through expm1
 CHECK_EVERY = 10  # steps between two looks at whether the steps have died out
 Callback = Callable[[int, Tensor, Tensor, Tensor], None]
 
@@ -160,15 +161,15 @@ def _blocks(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 def _constants(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean gradient `[B, 1, D]`, labels less their mean over classes, and size `[B]` of the label term."""
     b, c, _ = labels.shape
-    average = labels.mean(dim=1, keepdim=True)
+    average = labels.mean(dim=1, keepdim=True, dtype=torch.float64)
     missing = 1 / c - average
-    labels = labels - average
+    labels = labels - average.to(labels.dtype)
     centre = labels.mean(dim=2, keepdim=True)
     mean = torch.zeros(b, images.shape[1], dtype=torch.float64, device=images.device)
     term = mean.new_zeros(b * c, images.shape[1])
     row = 0
     for x, y in _blocks(images, labels):
-        mean += missing[:, 0, row : row + len(x)].double() @ x.double()
+        mean += missing[:, 0, row : row + len(x)] @ x.double()
         term += (y - centre).reshape(b * c, -1) @ x
         row += len(x)
     return mean[:, None], labels, term.view(b, -1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
@@ -178,8 +179,19 @@ def _gradient(images: Tensor, weights: Tensor, labels: Tensor, tau: Tensor) -> T
     """`(P − 1/C − Y + Ȳ_i)ᵀ X`, float64 `[B, C, D]`: the gradient less its mean over the classes."""
     b, c, d = weights.shape
     differences = ((weights - weights.mean(dim=1, keepdim=True)) / tau).to(labels.dtype).view(b * c, d)
+    flat = float(differences.norm(dim=1).max()) <= FLAT
     total = torch.zeros(b * c, d, dtype=torch.float64, device=images.device)
     for x, y in _blocks(images, labels):
-        residual = (differences @ x.T).view(b, c, -1).softmax(dim=1).sub_(1 / c).sub_(y)
-        total += residual.view(b * c, -1) @ x
+        excess = _excess((differences @ x.T).view(b, c, -1), flat)
+        total += excess.sub_(y).view(b * c, -1) @ x
     return total.view(b, c, d)
+
+
+def _excess(logits: Tensor, flat: bool) -> Tensor:
+    """`softmax(z) − 1/C` over dimension 1; where all z are small, `(ε − ε̄) / (C (1 + ε̄))` with ε = exp(z) − 1."""
+    c = logits.shape[1]
+    if not flat:
+        return logits.softmax(dim=1).sub_(1 / c)
+    logits.expm1_()
+    mean = logits.mean(dim=1, keepdim=True)
+    return logits.sub_(mean).div_(c * (1 + mean))

@@ -1,18 +1,16 @@
 """Knowledge bases: for each class, what its images look like, in words."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kpl_lib.errors import InputError
 from kpl_lib.knowledge_check import Report, check_records
-from kpl_lib.knowledge_files import find_file, parse_class, read_json, refuse_unknown_keys
+from kpl_lib.knowledge_files import find_file, parse_class, read_json, refuse_unknown_keys, uncollected
 from kpl_lib.paths import atomic_path
+from kpl_lib.templates import NAME_TEMPLATE, TEMPLATE, check_template, fill
 
-TEMPLATE = "a photo of a {class}, which has {description}"
-NAME_TEMPLATE = "a photo of a {class}."
 KEYS = ("name", "modality", "origin", "template", "name_template", "classes")
 
 
@@ -40,8 +38,7 @@ class KnowledgeBase:
         records: for each class, in class order, its descriptions.
         modality: the kind of image, such as `chest radiograph`.
         origin: who wrote it and who has reviewed it, in free text.
-        template: the sentence around a description; holds `{description}`, and `{class}` if the class name
-            is said.
+        template: the sentence around a description; holds `{description}`, and `{class}` where it is said.
         name_template: the sentence around a class name alone; holds `{class}`.
         references: for each class the sources of its facts.
 
@@ -69,8 +66,8 @@ class KnowledgeBase:
                 raise InputError(
                     f"knowledge base {self.name!r}: class {name!r} has no descriptions; add some, or drop it"
                 )
-        _check_template(self.template, "{description}")
-        _check_template(self.name_template, "{class}")
+        check_template(self.template, "{description}")
+        check_template(self.name_template, "{class}")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -94,13 +91,13 @@ class KnowledgeBase:
         Raises:
             InputError: for a template without `{description}`.
         """
-        template = _check_template(self.template if template is None else template, "{description}")
-        return {name: [_fill(template, name, text) for text in texts] for name, texts in self.classes.items()}
+        template = check_template(self.template if template is None else template, "{description}")
+        return {name: [fill(template, name, text) for text in texts] for name, texts in self.classes.items()}
 
     def prompts(self, template: str | None = None) -> list[str]:
         """Put every class name into its sentence, such as `a photo of a cat.`, in class order."""
-        template = _check_template(self.name_template if template is None else template, "{class}")
-        return [_fill(template, name, "") for name in self.records]
+        template = check_template(self.name_template if template is None else template, "{class}")
+        return [fill(template, name) for name in self.records]
 
     def subset(self, keep: Callable[[Description], bool], limit: int | None = None) -> "KnowledgeBase":
         """Keep the descriptions that pass a test.
@@ -162,7 +159,12 @@ class KnowledgeBase:
             Traceback (most recent call last):
             kpl_lib.errors.InputError: nowhere.json: no such file; ...
         """
-        path = find_file(name_or_path)
+        with uncollected():
+            return cls._load(find_file(name_or_path))
+
+    @classmethod
+    def _load(cls, path: Path) -> "KnowledgeBase":
+        """Read one file of our own format."""
         content = read_json(path)
         refuse_unknown_keys(path, "the file", content, KEYS)
         for key in KEYS[:-1]:
@@ -191,9 +193,8 @@ class KnowledgeBase:
     def from_descriptors(cls, path: str | Path, name_template: str = NAME_TEMPLATE) -> "KnowledgeBase":
         """Import a file of classification by description, `{class: [phrase, ...]}`.
 
-        Source: Menon and Vondrick 2023, arXiv 2210.07183. Their code chooses between `which is` and `which
-        has` by the
-        first word; here the sentence always says `which has`.
+        Source: Menon and Vondrick 2023, arXiv 2210.07183. Their code chooses between `which is` and
+        `which has` by the first word; here the sentence always says `which has`.
         """
         return _import(
             path,
@@ -241,16 +242,3 @@ def _made(path: Path, head: dict, records: dict, references: dict) -> KnowledgeB
         return KnowledgeBase(records=records, references=references, **head)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def _check_template(template: str, needed: str) -> str:
-    """Refuse a template that cannot carry what it is for."""
-    if not isinstance(template, str) or needed not in template:
-        raise InputError(f"template {template!r} must hold {needed}, such as {TEMPLATE!r}")
-    return template
-
-
-def _fill(template: str, name: str, description: str) -> str:
-    """Put class name and description in; braces inside them stay as they are."""
-    words = {"{class}": name, "{description}": description}
-    return re.sub(r"\{class\}|\{description\}", lambda found: words[found[0]], template)

@@ -60,9 +60,7 @@ def check_records(name: str, classes: Mapping[str, list[str]]) -> Report:
         classes: for each class its texts.
 
     Returns:
-        Duplicates within a class, texts that two classes share, class names said in their own descriptions,
-        and
-        uneven counts.
+        Duplicates within a class, texts that classes share, class names in descriptions, uneven counts.
 
     Example:
         >>> print(check_records("pets", {"cat": ["a tail", "A tail."], "dog": ["a wet nose", "a bark"]}))

@@ -1,8 +1,11 @@
 """Read the JSON of a knowledge base strictly: every fault is one line with the file and the place."""
 
 import difflib
+import gc
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kpl_lib.errors import InputError
@@ -47,8 +50,7 @@ def read_json(path: str | Path) -> dict:
         The object.
 
     Raises:
-        InputError: if the file is missing, too large, not UTF-8, not JSON, or no object; says line and
-            column.
+        InputError: if the file is missing, too large, not UTF-8, not JSON, or no object; says where.
 
     Example:
         >>> read_json("nowhere.json")
@@ -96,6 +98,18 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let the garbage collector wait: among many small new objects it would search all old ones over and over."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _TwiceError(Exception):

@@ -11,6 +11,7 @@ import torch
 import kpl_lib
 from kpl_lib.feature_cache import default_folder
 
+warnings.filterwarnings("ignore", message=".*IProgress not found.*")  # plain text progress is what pages show
 CACHE = default_folder()  # features that several chapters share; `KPL_CACHE` names another folder
 
 COLOURS = {  # Okabe and Ito's colours: they stay apart for colour-blind readers
@@ -64,7 +65,6 @@ def setup(seed: int = 0) -> torch.device:
     np.random.seed(seed)
     torch.manual_seed(seed)
     mpl.rcParams.update(_STYLE | {"axes.prop_cycle": mpl.cycler(color=list(COLOURS.values()))})
-    warnings.filterwarnings("ignore", message=".*IProgress not found.*")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(

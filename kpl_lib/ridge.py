@@ -104,16 +104,25 @@ def ridge_system(images: Tensor, temperature: float) -> RidgeSystem:
     if n < d:
         x = images.to(working_dtype(images))
         a = (x @ axis.to(x)).double()
-        gram = ((x @ x.T).double() - torch.outer(a, a)) / n
+        gram = (_lower_product(x) - torch.outer(a, a)) / n
     else:
         gram = torch.zeros(d, d, dtype=torch.float64, device=images.device)
+        side = torch.zeros_like(axis)
         for x in _blocks(images):
-            gram += (x.T @ x).double()
-        gram /= n
-        side = gram @ axis
+            gram += _lower_product(x.T)
+            side += (x.T @ (x @ axis.to(x))).double()
+        gram, side = gram / n, side / n
         gram += (axis @ side) * torch.outer(axis, axis) - torch.outer(axis, side) - torch.outer(side, axis)
     gram.diagonal().add_(ridge)
     return RidgeSystem(images, axis, length, ridge, torch.linalg.cholesky(gram))
+
+
+def _lower_product(x: Tensor, width: int = 128) -> Tensor:
+    """`x xᵀ` in float64; right on and below the diagonal, which is all that a Cholesky factor reads."""
+    product = torch.zeros(len(x), len(x), dtype=torch.float64, device=x.device)
+    for i in range(0, len(x), width):
+        product[i:, i : i + width] = x[i:] @ x[i : i + width].T
+    return product
 
 
 def warn_where_steps_end_elsewhere(system: RidgeSystem, mass: Tensor) -> None:

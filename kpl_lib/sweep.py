@@ -21,7 +21,7 @@ from kpl_lib.validation import (
     check_proxies,
     working_dtype,
 )
-from kpl_lib.vision_proxies import VisionProxies, fitted, ridge_from_system
+from kpl_lib.vision_proxies import VisionProxies, fitted, solved
 
 if TYPE_CHECKING:
     from kpl_lib.features import TextBank
@@ -132,9 +132,14 @@ def _labels(
 
 
 def _solved(images: Tensor, settings: list[tuple], intercept: bool) -> list[VisionProxies]:
-    taus = {setting[2] for setting in settings}
-    systems = {tau: ridge_system(images, check_positive(tau, "temperatures")) for tau in taus}
-    return [ridge_from_system(systems[setting[2]], setting[5], intercept) for setting in settings]
+    """One factorisation and one solve for each τ, handed back in the order of the settings."""
+    proxies: list = [None] * len(settings)
+    for tau in dict.fromkeys(setting[2] for setting in settings):
+        rows = [row for row, setting in enumerate(settings) if setting[2] == tau]
+        system = ridge_system(images, check_positive(tau, "temperatures"))
+        for row, fit in zip(rows, solved(system, [settings[row][5] for row in rows], intercept), strict=True):
+            proxies[row] = fit
+    return proxies
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Vision proxies: class vectors learned from pseudo labels, by gradient steps or in closed form."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,8 +35,10 @@ class VisionProxies:
     converged: whether the residual is at most 1e-4. Closed form: True.
     residual: tangent part of the last gradient, relative to the label term. Closed form: 0.
     temperature: t of `probabilities`, fitted to the pseudo labels (see `kpl_lib.calibration`).
-    axis: û `[D]`, which images are cleared of before they are scored, or None.
-    offset: `[C]`, added to the scores, or None.
+    directions: `[C, D]`, what images are scored with: the weights less their mean, taken before rounding, as proxies
+        that nearly coincide lose their difference in float32. Closed form: None, the weights are directions.
+    axis: û `[D]`, the direction of the mean image, orthogonal to the weights. Steps: None.
+    offset: `[C]`, added to the scores. None without an intercept.
     """
 
     weights: Tensor
@@ -44,6 +46,7 @@ class VisionProxies:
     converged: bool
     residual: float
     temperature: float
+    directions: Tensor | None = None
     axis: Tensor | None = None
     offset: Tensor | None = None
 
@@ -51,25 +54,22 @@ class VisionProxies:
     def scores(self, images: Tensor) -> Tensor:
         """Scores `[N, C]` of any images `[N, D]` (unit rows), fitted or not; larger is likelier.
 
-        x · (w_j − w̄)   (steps: cosines less their mean over classes)      x̃ · w_j + offset_j   (closed
-        form)
+        x · (w_j − w̄)   (steps: cosines less their mean over classes)      x · w_j + offset_j   (closed form)
+
+        In closed form w_j is orthogonal to û, so x · w_j = x̃ · w_j: new images need no centring of their own.
         """
         check_images(images, minimum=1)
         check_same_space(self.weights, images, "weights")
-        return _scores(images, self.weights, self.axis, self.offset)
+        return _scores(images, self.weights if self.directions is None else self.directions, self.offset)
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Probabilities `[N, C]` = softmax(scores / t); as confident as the pseudo labels, and as wrong."""
         return (self.scores(images) / self.temperature).softmax(dim=1)
 
 
-def _scores(images: Tensor, weights: Tensor, axis: Tensor | None, offset: Tensor | None) -> Tensor:
-    dtype = working_dtype(images, weights)
-    w = weights.to(dtype)
-    w = w - w.mean(dim=0)  # proxies that nearly coincide would lose their difference in the product
-    if axis is not None:  # (x − (x·û) û) · w = x · (w − (w·û) û)
-        w = w - torch.outer(w @ axis.to(dtype), axis.to(dtype))
-    scores = images.to(dtype) @ w.T
+def _scores(images: Tensor, directions: Tensor, offset: Tensor | None = None) -> Tensor:
+    dtype = working_dtype(images, directions)
+    scores = images.to(dtype) @ directions.to(dtype).T
     return scores if offset is None else scores + offset.to(dtype)
 
 
@@ -140,9 +140,11 @@ def fit_proxies(
 
 def fitted(end: Descent, i: int, images: Tensor, pseudo_labels: Tensor, dtype: torch.dtype) -> VisionProxies:
     """VisionProxies of setting `i` of a descent."""
-    weights, residual = end.weights[i].to(dtype), float(end.residual[i])
-    t = softmax_temperature(_scores(images, weights, None, None), pseudo_labels)
-    return VisionProxies(weights, int(end.steps[i]), residual <= STATIONARY, residual, t)
+    weights, residual = end.weights[i], float(end.residual[i])
+    directions = (weights - weights.mean(dim=0)).to(dtype)
+    t = softmax_temperature(_scores(images, directions), pseudo_labels)
+    steps, converged = int(end.steps[i]), residual <= STATIONARY
+    return VisionProxies(weights.to(dtype), steps, converged, residual, t, directions)
 
 
 @torch.no_grad()
@@ -183,27 +185,35 @@ def ridge_proxies(
     check_images(images)
     check_plan(pseudo_labels, images)
     check_positive(temperature, "temperature")
-    return ridge_from_system(ridge_system(images, temperature), pseudo_labels, intercept)
+    return solved(ridge_system(images, temperature), [pseudo_labels], intercept)[0]
 
 
-def ridge_from_system(system: RidgeSystem, pseudo_labels: Tensor, intercept: bool = False) -> VisionProxies:
-    """`ridge_proxies` for images that are factorised already."""
-    mass = pseudo_labels.sum(dim=0, dtype=torch.float64)
-    if intercept and mass.min() <= 0:
-        j = int(mass.argmin())
-        raise InputError(
-            f"pseudo_labels {shape_of(pseudo_labels)}: class {j} has no mass, so no mean: drop the class"
-        )
-    if not intercept:
-        warn_where_steps_end_elsewhere(system, mass)
-    sums, directions = system.solve(pseudo_labels)
+def solved(
+    system: RidgeSystem, plans: Sequence[Tensor], intercept: bool = False
+) -> tuple[VisionProxies, ...]:
+    """`ridge_proxies` of several plans `[N, C]` on images that are factorised already: one solve for all."""
+    masses = [plan.sum(dim=0, dtype=torch.float64) for plan in plans]
+    for plan, mass in zip(plans, masses, strict=True):
+        if not intercept:
+            warn_where_steps_end_elsewhere(system, mass)
+        elif mass.min() <= 0:
+            what = f"pseudo_labels {shape_of(plan)}: class {int(mass.argmin())} has no mass"
+            raise InputError(f"{what}, so it has no mean: drop the class")
+    sizes = [len(mass) for mass in masses]
+    answers = zip(*(part.split(sizes) for part in system.solve(torch.cat(list(plans), dim=1))), strict=True)
+    found = zip(plans, masses, answers, strict=True)
+    return tuple(_discriminant(system, plan, mass, *answer, intercept) for plan, mass, answer in found)
+
+
+def _discriminant(
+    system: RidgeSystem, plan: Tensor, mass: Tensor, sums: Tensor, directions: Tensor, intercept: bool
+) -> VisionProxies:
     scale = 1 / mass[:, None] if intercept else len(mass)
     weights, offset = scale * directions, None
-    dtype = working_dtype(system.images, pseudo_labels)
+    dtype = working_dtype(system.images, plan)
     if intercept:
         offset = -(scale * sums * weights).sum(dim=1) / 2
         offset = (offset - offset.mean()).to(dtype)
     weights = (weights - weights.mean(dim=0)).to(dtype)
-    axis = system.axis.to(dtype)
-    t = softmax_temperature(_scores(system.images, weights, axis, offset), pseudo_labels)
-    return VisionProxies(weights, 0, True, 0.0, t, axis, offset)
+    t = softmax_temperature(_scores(system.images, weights, offset), plan)
+    return VisionProxies(weights, 0, True, 0.0, t, None, system.axis.to(dtype), offset)

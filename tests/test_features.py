@@ -30,7 +30,7 @@ def test_half_precision_rows_come_out_as_exact_float32_units():
 @given(arrays("float32", (3, 4), elements=st.floats(-(2.0**99), 2.0**99, width=32)))
 def test_normalize_takes_any_row_but_zeros(values):
     raw = torch.from_numpy(values.copy())
-    if bool((raw.norm(dim=1) == 0).any()):
+    if bool((raw.abs().amax(dim=1) == 0).any()):
         with pytest.raises(InputError, match="all zeros"):
             unit_rows(raw, "images", normalize=True)
     else:

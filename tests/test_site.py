@@ -59,8 +59,21 @@ def test_nothing_is_loaded_from_elsewhere(pages):
     assert not remote
 
 
+def test_everything_that_is_loaded_is_there(pages):
+    missing = []
+    for page, soup in pages.items():
+        addresses = [
+            e[a] for tag, a in LOADED for e in soup.find_all(tag, **{a: True}) if not is_remote(e[a])
+        ]
+        local = {unquote(urlsplit(address).path) for address in addresses if not address.startswith("data:")}
+        missing += [(page.name, path) for path in local if path and not (page.parent / path).exists()]
+    assert not missing
+
+
 def test_pages_do_not_carry_thebe(pages):
-    assert not [page.name for page, soup in pages.items() if "thebe" in str(soup.find_all("script")).lower()]
+    assert not [
+        page.name for page, soup in pages.items() if "thebe" in str(soup.find_all(["script", "link"])).lower()
+    ]
 
 
 def test_mathematics_needs_no_network(pages):

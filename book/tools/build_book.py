@@ -39,7 +39,7 @@ def read(path: Path) -> str:
 
 
 def clear(build: Path, library: str) -> None:
-    """Remove what must not outlive a change: old pages always, executed chapters with their library.
+    """Remove what must not outlive a change: old pages always, executed chapters and features with their library.
 
     Old doctrees would hide a warning or a failure that the last build reported, so they never stay.
     """
@@ -48,7 +48,8 @@ def clear(build: Path, library: str) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     label = build / ".jupyter_cache.key"
     if read(label) != library:
-        shutil.rmtree(build / ".jupyter_cache", ignore_errors=True)
+        for name in (".jupyter_cache", "features"):
+            shutil.rmtree(build / name, ignore_errors=True)
         build.mkdir(exist_ok=True)
         label.write_text(library)
 

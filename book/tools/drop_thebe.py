@@ -1,4 +1,4 @@
-"""Sphinx extension: keep sphinx-thebe's scripts off the pages.
+"""Sphinx extension: keep sphinx-thebe's scripts and styles off the pages.
 
 Jupyter Book always loads sphinx-thebe. Its script declares a constant twice, which is an error in the
 console of every page, and it names a remote address. This book does not use it.
@@ -10,7 +10,8 @@ EVENTS = ("builder-inited", "env-before-read-docs", "doctree-resolved")
 
 
 def disconnect_thebe(app: Sphinx, config: object) -> None:
-    """Take every listener that sphinx-thebe connected off the page-building events."""
+    """Take off what sphinx-thebe registered: its listeners on the building events, and its style sheet."""
+    app.registry.css_files[:] = [file for file in app.registry.css_files if "thebe" not in file[0]]
     for event in EVENTS:
         for listener in list(app.events.listeners.get(event, [])):
             if getattr(listener.handler, "__module__", "") == "sphinx_thebe":

@@ -107,7 +107,7 @@ class KPLClosedForm(_Transported):
     Example:
         >>> import torch
         >>> bank = TextBank(("cat", "dog"), [torch.eye(2)[:1], torch.eye(2)[1:]], torch.eye(2))
-        >>> KPLClosedForm(k=1).fit_predict(torch.eye(2), bank).labels.tolist()
+        >>> KPLClosedForm(k=1).fit(torch.eye(2).repeat(50, 1), bank).predict(torch.eye(2)).labels.tolist()
         [0, 1]
 
     Source: derived for this project. Cost: one D x D solve. Derived in chapter "What KPL really computes".

@@ -12,8 +12,7 @@ from kpl_lib.images import SUFFIXES, read_image
 def load(root: str | Path, labelled: bool = False) -> ImageDataset:
     """Read the images of a folder.
 
-    Files are taken by suffix, in the order of their names. Hidden files and other kinds of files are left
-    out.
+    Files are taken by suffix, in the order of their names. Hidden files and other kinds are left out.
 
     Args:
         root: the folder.

@@ -1,0 +1,99 @@
+"""Settings swept together against the same settings one by one."""
+
+import pytest
+import torch
+from core_world import bank_of, world
+
+from kpl_lib.errors import InputError
+from kpl_lib.sweep import fit_many, sweep
+from kpl_lib.text_proxies import text_proxies
+from kpl_lib.transport import greenkhorn, sinkhorn
+from kpl_lib.vision_proxies import fit_proxies, ridge_proxies
+
+
+@pytest.fixture(scope="module")
+def scene():
+    images, texts, _ = world(n=120, dtype=torch.float32)
+    return images, bank_of(texts)
+
+
+def same_predictions(one, other, images):
+    return torch.equal(one.scores(images).argmax(dim=1), other.scores(images).argmax(dim=1))
+
+
+def test_every_combination_in_order(scene):
+    images, bank = scene
+    grid = {"priors": (None, [0.5, 0.3, 0.2]), "temperatures": (0.04, 0.1), "confidences": (0.6, 0.9)}
+    points = sweep(bank, images, (1, 4), plan="sinkhorn", steps=3, **grid)
+    assert len(points) == 16
+    seen = [(p.k, p.prior is None, p.temperature, p.confidence) for p in points]
+    expected = [(k, q, t, a) for k in (1, 4) for q in (True, False) for t in (0.04, 0.1) for a in (0.6, 0.9)]
+    assert seen == expected
+
+
+@pytest.mark.parametrize("plan", ("softmax", "sinkhorn", "converged", "released"))
+def test_exact_steps_equal_one_fit_for_each_setting(scene, plan):
+    images, bank = scene
+    points = sweep(bank, images, (1, 3, 6), plan=plan, temperatures=(0.04, 0.08))
+    for point in points:
+        text = text_proxies(bank, images, k=point.k)
+        assert torch.equal(point.text.weights, text.weights)
+        logits = images @ text.weights.T
+        labels = {
+            "softmax": lambda x: (x / 0.01).softmax(dim=1),
+            "sinkhorn": lambda x: sinkhorn(x).pseudo_labels,
+            "converged": lambda x: sinkhorn(x, iterations=10_000, tolerance=1e-6).pseudo_labels,
+            "released": lambda x: greenkhorn(x, start="released").pseudo_labels,
+        }[plan](logits)
+        torch.testing.assert_close(point.pseudo_labels, labels)
+        alone = fit_proxies(images.double(), text.weights, labels, temperature=point.temperature)
+        assert same_predictions(point.proxies, alone, images)
+
+
+def test_closed_form_factorises_once_for_each_temperature(scene, monkeypatch):
+    images, bank = scene
+    counted = []
+    import kpl_lib.sweep as module
+
+    factorise = module.ridge_system
+    monkeypatch.setattr(module, "ridge_system", lambda *a: counted.append(a[1]) or factorise(*a))
+    points = sweep(bank, images, (1, 3, 6), plan="released", closed_form=True, temperatures=(0.04, 0.1))
+    assert sorted(counted) == [0.04, 0.1] and len(points) == 6
+    for point in points:
+        alone = ridge_proxies(images, point.pseudo_labels, temperature=point.temperature)
+        torch.testing.assert_close(point.proxies.weights, alone.weights)
+
+
+def test_settings_leave_the_batch_one_by_one(scene):
+    """Different temperatures die out at different steps, and each equals its own run."""
+    images, bank = scene
+    text = text_proxies(bank, images, k=6).weights.double()
+    images = images.double()
+    labels = greenkhorn(images @ text.T, start="released").pseudo_labels
+    taus = [0.02, 0.04, 0.2]
+    many = fit_many(images, [text] * 3, [labels] * 3, temperatures=taus, confidences=[0.6] * 3)
+    assert len({fit.steps for fit in many}) > 1
+    for tau, fit in zip(taus, many, strict=True):
+        alone = fit_proxies(images, text, labels, temperature=tau)
+        torch.testing.assert_close(fit.weights, alone.weights, atol=1e-6, rtol=0)
+
+
+def test_settings_that_do_not_fit_in_memory_go_in_batches(scene, monkeypatch):
+    images, bank = scene
+    whole = sweep(bank, images, (1, 2, 3, 4, 5), plan="released")
+    monkeypatch.setattr("kpl_lib.sweep.LABEL_BYTES", 2 * 120 * 3 * 4)
+    parts = sweep(bank, images, (1, 2, 3, 4, 5), plan="released")
+    for one, other in zip(whole, parts, strict=True):
+        assert same_predictions(one.proxies, other.proxies, images)
+
+
+def test_what_does_not_fit_is_named(scene):
+    images, bank = scene
+    with pytest.raises(InputError, match="plan must be"):
+        sweep(bank, images, (1,), plan="wishful")
+    with pytest.raises(InputError, match="ks is empty"):
+        sweep(bank, images, ())
+    with pytest.raises(InputError, match=r"have lengths \[1, 1, 2, 1\]"):
+        text = bank.names
+        labels = (images @ text.T).softmax(dim=1)
+        fit_many(images, [text], [labels], temperatures=[0.04, 0.1], confidences=[0.6])
