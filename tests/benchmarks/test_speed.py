@@ -1,7 +1,7 @@
 """How much faster than the plain loop: ratios, each a median of interleaved runs on one thread.
 
-Run with `python -m pytest tests/benchmarks -s`. KPL_BENCH_OUT names a JSON file that collects the rows, KPL_BENCH_REPEATS
-the runs of each (5 unless set). Outside the timed tests: a busy machine spoils a clock, not a test.
+Run with `python -m pytest tests/benchmarks -s`. KPL_BENCH_OUT names a JSON file that collects the rows,
+KPL_BENCH_REPEATS the runs of each (5 unless set). Outside the timed tests: a busy machine spoils a clock, not a test.
 """
 
 import json
@@ -82,7 +82,7 @@ def plan_of(name, images, text):
     logits = images @ text.T
     if name == "released":
         return greenkhorn(logits, start="released").pseudo_labels
-    return sinkhorn(logits, iterations=10_000, tolerance=1e-6).pseudo_labels
+    return sinkhorn(logits, iterations=1000).pseudo_labels
 
 
 @pytest.mark.parametrize(("plan", "bound"), (("released", 8), ("converged", 3)))
@@ -97,7 +97,7 @@ def test_steps_on_real_features(natural7, plan, bound):
 
 @pytest.mark.parametrize("plan", ("released", "converged"))
 @pytest.mark.parametrize(
-    ("n", "d", "c", "steps"), ((138, 768, 2, 2000), (600, 768, 4, 1000), (5000, 512, 100, 60))
+    ("n", "d", "c", "steps"), ((138, 768, 2, 2000), (600, 768, 4, 2000), (5000, 512, 100, 400))
 )
 def test_steps_are_never_slower(n, d, c, steps, plan):
     images, texts, _ = world(n, d, c, 1, dtype=torch.float32)
