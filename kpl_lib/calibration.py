@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-MOST_IMAGES = 10_000  # one number is fitted: this many images, evenly spaced, are enough
 SOFTEST, SHARPEST = 1e-2, 1e3  # bounds of β, in units of 1 / (spread of the scores)
 
 
@@ -35,11 +34,10 @@ def softmax_temperature(scores: Tensor, pseudo_labels: Tensor) -> float:
     Source: temperature scaling (Guo et al. 2017, arXiv 1706.04599) with pseudo labels in place of labels.
     Derived in chapter "What KPL really computes".
     """
-    every = -(-len(scores) // MOST_IMAGES)
-    y = pseudo_labels[::every].double()
+    y = pseudo_labels.double()
     mass = y.sum(dim=1, keepdim=True)
     y = torch.where(mass > 0, y / mass, 1 / y.shape[1])
-    s = scores[::every].double()
+    s = scores.double()
     spread = float((s - s.mean(dim=1, keepdim=True)).square().mean().sqrt())
     if spread == 0:
         return 1.0

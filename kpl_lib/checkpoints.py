@@ -10,9 +10,9 @@ from pathlib import Path
 
 import open_clip
 import torch
-from open_clip import pretrained
 
 from kpl_lib.errors import InputError
+from kpl_lib.hub import from_hub, from_tag, one_line
 from kpl_lib.paths import data_dir
 
 CONFIG = "open_clip_config.json"
@@ -57,15 +57,14 @@ def open_checkpoint(name: str, device: torch.device, precision: str) -> Checkpoi
     if not isinstance(name, str):
         raise InputError(f"an encoder is named by text, not {type(name).__name__}: {name!r}")
     options = {"device": device, "precision": precision}
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # open_clip draws random weights first: leave the caller's seed alone
+    # open_clip draws random weights before it loads the real ones: leave the caller's random numbers alone
+    with torch.random.fork_rng(devices=[]):
         if name.startswith("path:"):
             return _from_folder(Path(name.removeprefix("path:")).expanduser(), options)
         if name.startswith("hf-hub:"):
-            return _from_hub(name, options)
+            return Checkpoint(*from_hub(name, options))
         if "/" in name:
-            return _from_tag(name, options)
+            return Checkpoint(*from_tag(name, options))
         if name in local_names():
             return _from_folder(data_dir() / "encoders" / name, options)
     near = difflib.get_close_matches(name.lower(), local_names(), 1, 0.4)
@@ -99,7 +98,7 @@ def _from_folder(folder: Path, options: dict) -> Checkpoint:
         tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}" if "hf_tokenizer_name" in text else name)
     except Exception as error:  # whatever a foreign folder makes open_clip raise is the folder's fault
         raise InputError(
-            f"{folder}: open_clip cannot load it ({_line(error)}); take all files from one model"
+            f"{folder}: open_clip cannot load it ({one_line(error)}); take all files from one model"
         ) from None
     size = getattr(tokenizer, "vocab_size", None)
     if size is not None and "vocab_size" in text and size != text["vocab_size"]:
@@ -166,64 +165,3 @@ def _register(config: dict) -> str:
             path.write_text(text, encoding="utf-8")
             open_clip.add_model_config(path)
     return name
-
-
-def _from_tag(name: str, options: dict) -> Checkpoint:
-    """Load open_clip's own pretrained weights, downloading them the first time."""
-    architecture, tag = name.split("/", 1)
-    _known(
-        architecture, open_clip.list_models(), f"unknown encoder {name!r}: no architecture {architecture!r}"
-    )
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    _known(tag, tags, f"unknown encoder {name!r}: no weights {tag!r} for {architecture}")
-    with _Fetching(name):
-        _refuse_pickle(name, pretrained.download_pretrained(open_clip.get_pretrained_cfg(architecture, tag)))
-        made = open_clip.create_model_and_transforms(
-            architecture, pretrained=tag, weights_only=True, **options
-        )
-        return Checkpoint(made[0].eval(), made[2], open_clip.get_tokenizer(architecture))
-
-
-def _from_hub(name: str, options: dict) -> Checkpoint:
-    """Load a model of the Hugging Face hub, downloading it the first time."""
-    with _Fetching(name):
-        _refuse_pickle(name, pretrained.download_pretrained_from_hf(name.removeprefix("hf-hub:")))
-        made = open_clip.create_model_and_transforms(name, weights_only=True, **options)
-        return Checkpoint(made[0].eval(), made[2], open_clip.get_tokenizer(name))
-
-
-class _Fetching:
-    """Turn whatever goes wrong on the way from the hub into one line."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, Exception) and not isinstance(error, InputError):
-            raise InputError(
-                f"encoder {self.name!r}: not on this machine, and it could not be fetched ({_line(error)}); "
-                "check the name and the network once, or use 'phantom'"
-            ) from None
-
-
-def _refuse_pickle(name: str, path: str) -> None:
-    """Raise unless the weights are safetensors."""
-    if not str(path).endswith(".safetensors"):
-        raise InputError(
-            f"encoder {name!r}: its weights {Path(path).name} are pickled; choose one with safetensors"
-        )
-
-
-def _known(word: str, words: list[str], problem: str) -> None:
-    """Raise with the nearest names unless `word` is among `words`."""
-    if word not in words:
-        near = difflib.get_close_matches(word, words, 3, 0.3) or sorted(words)[:3]
-        raise InputError(f"{problem}; nearest: {', '.join(near)}")
-
-
-def _line(error: Exception) -> str:
-    """Say an error in one line of at most 200 characters."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BLOCK_BYTES = 1 << 28  # logits of a block, and a block of half-precision images in float32
+BLOCK_BYTES = 1 << 26  # logits of a block, and a block of half-precision images in float32
 FLAT = 0.25  # logits up to this size: a softmax near 1/C is taken through expm1
 CHECK_EVERY = 10  # steps between two looks at whether the steps have died out
 Callback = Callable[[int, Tensor, Tensor, Tensor], None]
@@ -160,19 +160,23 @@ def _blocks(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _constants(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean gradient `[B, 1, D]`, labels less their mean over classes, and size `[B]` of the label term."""
-    b, c, _ = labels.shape
-    average = labels.mean(dim=1, keepdim=True, dtype=torch.float64)
-    missing = 1 / c - average
-    labels = labels - average.to(labels.dtype)
-    centre = labels.mean(dim=2, keepdim=True)
-    mean = torch.zeros(b, images.shape[1], dtype=torch.float64, device=images.device)
-    term = mean.new_zeros(b * c, images.shape[1])
+    b, c, n = labels.shape
+    d = images.shape[1]
+    centred = torch.empty_like(labels)
+    mean = torch.zeros(b, d, dtype=torch.float64, device=images.device)
+    term, total, mass = mean.new_zeros(b * c, d), mean.new_zeros(d), mean.new_zeros(b * c, 1)
     row = 0
     for x, y in _blocks(images, labels):
-        mean += missing[:, 0, row : row + len(x)] @ x.double()
-        term += (y - centre).reshape(b * c, -1) @ x
+        average = y.mean(dim=1, keepdim=True, dtype=torch.float64)
+        part = centred[:, :, row : row + len(x)]
+        torch.sub(y, average.to(y.dtype), out=part)
+        mean += (1 / c - average[:, 0]) @ x.double()
+        term += part.reshape(b * c, -1) @ x
+        mass += part.reshape(b * c, -1).sum(dim=1, keepdim=True)
+        total += x.sum(dim=0)
         row += len(x)
-    return mean[:, None], labels, term.view(b, -1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+    size = (term - mass / n * total).view(b, -1).norm(dim=1)
+    return mean[:, None], centred, size.clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def _gradient(images: Tensor, weights: Tensor, labels: Tensor, tau: Tensor) -> Tensor:

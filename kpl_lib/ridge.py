@@ -15,7 +15,7 @@ from kpl_lib.errors import InputError
 from kpl_lib.text_proxies import mean_image
 from kpl_lib.validation import shape_of, working_dtype
 
-BLOCK_BYTES = 1 << 28
+BLOCK_BYTES = 1 << 26
 # Beyond one of these the steps end elsewhere by a few percent.
 MOST_MASS, LEAST_LENGTH, MOST_LEVERAGE = 0.2, 5.0, 0.7
 

@@ -39,7 +39,7 @@ class TextProxies:
     k: tuple[int, ...]
 
 
-def mean_image(images: Tensor, block: int = 65536) -> Tensor:
+def mean_image(images: Tensor, block: int = 4096) -> Tensor:
     """Mean image `u = (1/N) Σ_i x_i`, float64 `[D]`, of length at most 1; summed block by block."""
     total = torch.zeros(images.shape[1], dtype=torch.float64, device=images.device)
     for part in images.split(block):

@@ -23,6 +23,8 @@ from kpl_lib.validation import (
 
 STATIONARY = 1e-4  # residual up to which the steps count as converged
 CONVERT = 1 << 28  # N D up to which half-precision images are converted once, not in every step
+BLOCK = 1 << 14  # images scored together
+CALIBRATE = 10_000  # images, evenly spaced, that the one temperature is fitted to
 SMALL = 1 << 17  # N D C up to which the published order of operations costs nothing
 
 
@@ -69,8 +71,16 @@ class VisionProxies:
 
 def _scores(images: Tensor, directions: Tensor, offset: Tensor | None = None) -> Tensor:
     dtype = working_dtype(images, directions)
-    scores = images.to(dtype) @ directions.to(dtype).T
+    w = directions.to(dtype).T
+    scores = torch.cat([x.to(dtype) @ w for x in images.split(BLOCK)])
     return scores if offset is None else scores + offset.to(dtype)
+
+
+def _temperature(
+    images: Tensor, pseudo_labels: Tensor, directions: Tensor, offset: Tensor | None = None
+) -> float:
+    every = -(-len(images) // CALIBRATE)
+    return softmax_temperature(_scores(images[::every], directions, offset), pseudo_labels[::every])
 
 
 @torch.no_grad()
@@ -134,7 +144,8 @@ def fit_proxies(
         end = descend_in_order(images.to(dtype), initial.to(dtype), labels, temperature, *rule)
     else:
         tau = torch.tensor([temperature], dtype=torch.float64, device=images.device)
-        end = descend(images, initial[None], labels.T.contiguous()[None], tau, *rule)
+        labels = labels.T.contiguous()[None]
+        end = descend(images, initial[None], labels, tau, *rule)
     return fitted(end, 0, images, pseudo_labels, dtype)
 
 
@@ -142,7 +153,7 @@ def fitted(end: Descent, i: int, images: Tensor, pseudo_labels: Tensor, dtype: t
     """VisionProxies of setting `i` of a descent."""
     weights, residual = end.weights[i], float(end.residual[i])
     directions = (weights - weights.mean(dim=0)).to(dtype)
-    t = softmax_temperature(_scores(images, directions), pseudo_labels)
+    t = _temperature(images, pseudo_labels, directions)
     steps, converged = int(end.steps[i]), residual <= STATIONARY
     return VisionProxies(weights.to(dtype), steps, converged, residual, t, directions)
 
@@ -192,7 +203,7 @@ def solved(
     system: RidgeSystem, plans: Sequence[Tensor], intercept: bool = False
 ) -> tuple[VisionProxies, ...]:
     """`ridge_proxies` of several plans `[N, C]` on images that are factorised already: one solve for all."""
-    masses = [plan.sum(dim=0, dtype=torch.float64) for plan in plans]
+    masses = [sum(part.double().sum(dim=0) for part in plan.split(BLOCK)) for plan in plans]
     for plan, mass in zip(plans, masses, strict=True):
         if not intercept:
             warn_where_steps_end_elsewhere(system, mass)
@@ -215,5 +226,5 @@ def _discriminant(
         offset = -(scale * sums * weights).sum(dim=1) / 2
         offset = (offset - offset.mean()).to(dtype)
     weights = (weights - weights.mean(dim=0)).to(dtype)
-    t = softmax_temperature(_scores(system.images, weights, offset), plan)
+    t = _temperature(system.images, plan, weights, offset)
     return VisionProxies(weights, 0, True, 0.0, t, None, system.axis.to(dtype), offset)

@@ -77,6 +77,14 @@ def test_rules_notice_a_careless_edit(name):
     assert any(line.startswith(expected) for line in found), found
 
 
+def test_rules_notice_a_figure_drawn_by_an_imported_name():
+    notebook = read(NOTEBOOKS[0])
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    code[1]["source"].append("\nfrom kpl_lib.plots import examples, image_grid as grid")
+    code[2]["source"].append("\ngrid(x)")
+    assert len([line for line in breaches(notebook, URL) if line.startswith("figures: the figure")]) == 2
+
+
 def test_rules_notice_a_second_setup_cell_and_a_long_chapter():
     notebook = copy.deepcopy(read(NOTEBOOKS[0]))
     notebook["cells"].insert(5, setup_cell(URL, "again"))

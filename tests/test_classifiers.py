@@ -103,6 +103,9 @@ def test_clip_is_the_softmax_of_cosines_with_the_names(world):
     features, bank = world
     expected = (features.images @ bank.names.T / 0.01).softmax(dim=1)
     torch.testing.assert_close(create("clip").fit_predict(features, bank).probabilities, expected)
+    q = torch.tensor([0.6, 0.3, 0.1])
+    tilted = (features.images @ bank.names.T / 0.01 + q.log()).softmax(dim=1)
+    torch.testing.assert_close(create("clip").fit_predict(features, bank, prior=q).probabilities, tilted)
     assert create("clip").fit_predict(features.images[:1], bank).labels.shape == (1,)
 
 

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import socket
 import time
+import urllib.request
 import warnings
 
 import numpy as np
@@ -10,6 +12,7 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from huggingface_hub import constants
 from PIL import Image
 from tiny_encoder import MODEL, write_tiny_encoder
 
@@ -260,6 +263,28 @@ def test_weights_that_cannot_be_fetched_are_one_line(name, monkeypatch):
     monkeypatch.setattr(open_clip.pretrained, "download_pretrained_from_hf", cut)
     with pytest.raises(InputError, match=r"could not be fetched .ConnectionError: no route.*'phantom'"):
         load_encoder(name, device="cpu")
+
+
+def test_without_a_network_the_hub_is_not_tried_over_and_over(monkeypatch):
+    def nowhere(*_, **__):
+        raise OSError("Name or service not known")
+
+    seen = []
+
+    def fetch(*_, **__):
+        seen.append(constants.HF_HUB_OFFLINE)
+        raise FileNotFoundError("not cached")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(urllib.request, "getproxies", dict)
+    monkeypatch.setattr(open_clip.pretrained, "download_pretrained_from_hf", fetch)
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    with pytest.raises(InputError, match="check the name and the network"):
+        load_encoder("hf-hub:nobody/nothing", device="cpu")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+    with pytest.raises(InputError, match="not cached"):
+        load_encoder("hf-hub:nobody/nothing", device="cpu")
+    assert seen == [True, False] and constants.HF_HUB_OFFLINE is False
 
 
 def test_downloaded_pickles_are_refused(monkeypatch):

@@ -46,9 +46,9 @@ def test_values_are_those_of_scikit_learn(count, classes, seed, steps):
 
 
 def test_calibration_error_by_hand():
-    p = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.55, 0.45]])
+    p = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.45, 0.55]])
     found = evaluate(Prediction(p, p, p.argmax(1)), [0, 1, 1, 1], intervals=False)
-    assert found["ece"].value == pytest.approx((abs(3 * 0.9 - 2) + 0.55) / 4)  # two bins are used
+    assert found["ece"].value == pytest.approx((abs(3 * 0.9 - 2) + abs(0.55 - 1)) / 4)  # two bins
 
 
 def test_a_class_without_images_is_left_out_of_means():

@@ -26,7 +26,8 @@ LANDMARKS = (
     ("What's next", r"^##+ .*What['’]s next"),
     ("Further reading", r"^##+ .*Further reading"),
 )
-PLOTS = {"plt", "plots"}  # names under which figures are drawn
+PLOTS = {"plt", "plots"}  # names under which figures are drawn, beside what is imported from these modules:
+PLOT_MODULES = re.compile(r"^from (?:kpl_lib\.plots|matplotlib\.pyplot) import \(?([\w, \n]+)", re.MULTILINE)
 OPTIONS = r"([^\n]*)\n((?::[^:\n]+:[^\n]*\n)*)"  # of a directive: its argument, then its :option: lines
 LIVE_WIDGETS = re.compile(r"tqdm\.notebook|tqdm\.auto|ipywidgets|plotly")
 
@@ -137,25 +138,31 @@ def exercises(notebook: dict, url: str) -> Iterator[str]:
             yield f"the exercise {label[1]} is not followed by its solution"
 
 
-def draws(cell: dict) -> bool:
-    """Whether running the cell draws a figure: a call on plt or plots outside a definition."""
+def plotters(code: list[dict]) -> set[str]:
+    """The names under which a notebook draws figures."""
+    imported = ",".join(found for cell in code for found in PLOT_MODULES.findall(text(cell)))
+    return PLOTS | {name.split(" as ")[-1].strip() for name in imported.split(",") if name.strip()}
+
+
+def draws(cell: dict, names: set[str]) -> bool:
+    """Whether running the cell draws a figure: a call on one of the names outside a definition."""
     code = re.sub(r"^(\s*)[%!].*$", r"\1pass", text(cell), flags=re.MULTILINE)
     definitions = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
     body = [node for node in ast.parse(code).body if not isinstance(node, definitions)]
     calls = [call.func for node in body for call in ast.walk(node) if isinstance(call, ast.Call)]
-    roots = [ast.unparse(function).split(".")[0] for function in calls if isinstance(function, ast.Attribute)]
-    return bool(PLOTS & set(roots)) and "remove-cell" not in tags(cell)
+    roots = {ast.unparse(function).split(".")[0] for function in calls}
+    return bool(names & roots) and "remove-cell" not in tags(cell)
 
 
 def figures(notebook: dict, url: str) -> Iterator[str]:
     """Each figure has an alt text, a caption and a name; a caption calls phantoms synthetic."""
     code = cells(notebook, "code")
-    phantoms = any("phantom" in text(cell) for cell in code)
+    names, phantoms = plotters(code), any("phantom" in text(cell) for cell in code)
     for cell in code:
         drawn = cell["metadata"].get("mystnb", {})
         figure, alt = drawn.get("figure", {}), drawn.get("image", {}).get("alt", "")
         first = text(cell).strip().split("\n")[0]
-        if not draws(cell) and not drawn.get("figure"):
+        if not draws(cell, names) and not drawn.get("figure"):
             continue
         if len(alt) < SHORTEST_ALT or re.search(r"\.(png|svg|jpe?g)$", alt):
             yield f"the figure of the cell {first!r} has no real alt text (mystnb.image.alt)"
