@@ -14,6 +14,8 @@ NOTEBOOKS := $(sort $(shell find book -name '*.ipynb' -not -path '*/.ipynb_check
 CODE := kpl_lib tests book
 PYTEST := $(BIN)/python -m pytest -q
 export KPL_CACHE := $(CURDIR)/_build/features
+# Idle threads sleep instead of spinning: on a busy machine spinning ones cost most of the time.
+export OMP_WAIT_POLICY := passive
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 

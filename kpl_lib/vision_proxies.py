@@ -22,7 +22,7 @@ from kpl_lib.validation import (
 )
 
 STATIONARY = 1e-4  # residual up to which the steps count as converged
-CONVERT = 1 << 28  # N D up to which half-precision images are converted once, not in every step
+CONVERT = 1 << 26  # N D up to which half-precision images are converted once, not in every step
 BLOCK = 1 << 14  # images scored together
 CALIBRATE = 10_000  # images, evenly spaced, that the one temperature is fitted to
 SMALL = 1 << 17  # N D C up to which the published order of operations costs nothing
