@@ -28,36 +28,36 @@ def _greedy(z, f, g, plan, rows, columns, r, q, tolerance, limit):  # runs compi
             i = 0
             while abs(rows[i] - r) != worst_row:  # the first of equals
                 i += 1
-            alive = rows[i] > TINY
-            if alive:
-                shift = np.log(r / rows[i])
+            if rows[i] > TINY:
+                change = r / rows[i] - 1
+                f[i] += np.log(r / rows[i])
+                for k in range(c):
+                    columns[k] += plan[k, i] * change
+                    plan[k, i] += plan[k, i] * change
             else:
                 top = (z[:, i] + g).max()
-                shift = np.log(r) - top - np.log(np.exp(z[:, i] + g - top).sum()) - f[i]
-            f[i] += shift
-            scale = np.exp(shift)
-            for k in range(c):
-                new = plan[k, i] * scale if alive else np.exp(z[k, i] + f[i] + g[k])
-                columns[k] += new - plan[k, i]
-                plan[k, i] = new
+                f[i] = np.log(r) - top - np.log(np.exp(z[:, i] + g - top).sum())
+                for k in range(c):
+                    new = np.exp(z[k, i] + f[i] + g[k])
+                    columns[k] += new - plan[k, i]
+                    plan[k, i] = new
             rows[i] = r
         else:
             j = 0
             while abs(columns[j] - q[j]) != worst_column:
                 j += 1
             if columns[j] > TINY:
-                shift = np.log(q[j] / columns[j])
-                change = np.exp(shift) - 1
+                change = q[j] / columns[j] - 1
+                g[j] += np.log(q[j] / columns[j])
                 for k in range(n):
                     rows[k] += plan[j, k] * change
                     plan[j, k] += plan[j, k] * change
             else:
                 top = (z[j] + f).max()
-                shift = np.log(q[j]) - top - np.log(np.exp(z[j] + f - top).sum()) - g[j]
-                new = np.exp(z[j] + f + (g[j] + shift))
+                g[j] = np.log(q[j]) - top - np.log(np.exp(z[j] + f - top).sum())
+                new = np.exp(z[j] + f + g[j])
                 rows += new - plan[j]
                 plan[j] = new
-            g[j] += shift
             columns[j] = q[j]
 
 

@@ -50,6 +50,19 @@ def test_exact_steps_equal_one_fit_for_each_setting(scene, plan):
         assert same_predictions(point.proxies, alone, images)
 
 
+def test_every_setting_starts_at_its_own_text_with_its_own_numbers(scene):
+    images, bank = scene
+    grid = {"temperatures": (0.04, 0.1), "confidences": (0.4, 0.99)}
+    points = sweep(bank, images, (1, 6), plan="softmax", text_temperature=0.1, steps=2, **grid)
+    for point in points:
+        rule = {"temperature": point.temperature, "confidence": point.confidence, "steps": 2}
+        alone = fit_proxies(images, point.text.weights, point.pseudo_labels, **rule)
+        torch.testing.assert_close(point.proxies.weights, alone.weights, atol=2e-4, rtol=0)
+    for i in range(8):
+        for j in range(i):
+            assert (points[i].proxies.weights - points[j].proxies.weights).abs().max() > 1e-3
+
+
 def test_closed_form_factorises_once_for_each_temperature(scene, monkeypatch):
     images, bank = scene
     counted = []

@@ -1,5 +1,7 @@
 """Sinkhorn and Greenkhorn: against POT, against each other, at their limits, and their reports."""
 
+import math
+
 import numpy as np
 import ot
 import pytest
@@ -64,28 +66,76 @@ def test_small_temperature_is_linear_assignment():
         assert plan.pseudo_labels[rows, columns].min() > 0.9
 
 
-def test_twenty_sweeps_equal_the_definition_in_logarithms():
-    logits = logits_of()
-    log = (logits / 0.01).log_softmax(dim=1)
-    for _ in range(20):
-        log = log - log.logsumexp(dim=0) - np.log(3)
-        log = log - log.logsumexp(dim=1, keepdim=True) - np.log(90)
-    expected = 90 * log.exp()
-    plan = sinkhorn(logits)
-    torch.testing.assert_close(plan.pseudo_labels, expected, atol=1e-12, rtol=1e-9)
-    assert plan.iterations == 20 and not plan.converged
-
-
-@pytest.mark.parametrize("temperature", (1e-3, 1e-4))
-def test_scalings_that_leave_plain_numbers_stay_exact(temperature):
-    """At these temperatures exp(L/τ) spans hundreds of powers of ten, so sweeps must visit the logarithms."""
-    logits = logits_of(n=30)
+def sweeps_in_logarithms(logits, temperature, iterations, prior=None):
+    """Sinkhorn by its definition, from the row softmax."""
+    n, c = logits.shape
+    q = torch.full((c,), 1 / c, dtype=torch.float64) if prior is None else torch.tensor(prior).double()
     log = (logits / temperature).log_softmax(dim=1)
-    for _ in range(50):
-        log = log - log.logsumexp(dim=0) - np.log(3)
-        log = log - log.logsumexp(dim=1, keepdim=True) - np.log(30)
-    plan = sinkhorn(logits, temperature=temperature, iterations=50)
-    torch.testing.assert_close(plan.pseudo_labels, 30 * log.exp(), atol=1e-8, rtol=1e-6)
+    for _ in range(iterations):
+        log = log - log.logsumexp(dim=0) + q.log()
+        log = log - log.logsumexp(dim=1, keepdim=True) - math.log(n)
+    return n * log.exp()
+
+
+@pytest.mark.parametrize("prior", (None, PRIOR))
+@pytest.mark.parametrize("iterations", (1, 2, 20))
+def test_sweeps_equal_their_definition(iterations, prior):
+    logits = logits_of()
+    plan = sinkhorn(logits, prior=prior, iterations=iterations)
+    expected = sweeps_in_logarithms(logits, 0.01, iterations, prior)
+    torch.testing.assert_close(plan.pseudo_labels, expected, atol=1e-6, rtol=1e-6)
+    assert plan.iterations == iterations and not plan.converged
+    assert sinkhorn(logits).iterations == 20
+
+
+@pytest.mark.parametrize(("n", "c", "temperature"), ((30, 3, 1e-3), (40, 4, 1e-4)))
+def test_scalings_that_leave_plain_numbers_stay_exact(n, c, temperature):
+    """exp(L/τ) spans thousands of powers of ten, and the scalings drift through them: sweeps must take logarithms."""
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.rand(n, c, generator=generator, dtype=torch.float64)
+    plan = sinkhorn(logits, temperature=temperature, iterations=3000)
+    expected = sweeps_in_logarithms(logits, temperature, 3000)
+    torch.testing.assert_close(plan.pseudo_labels, expected, atol=1e-9, rtol=1e-6)
+
+
+def greedy_state(logits, temperature=0.05):
+    """Arrays as the compiled updates take them: z, f, g, plan `[C, N]`, rows, columns."""
+    n, c = logits.shape
+    z = np.ascontiguousarray((logits / temperature).T.numpy())
+    f = -(logits / temperature).logsumexp(dim=1).numpy() - math.log(n)
+    g = np.zeros(c)
+    plan = np.exp(z + f + g[:, None])
+    return z, f, g, plan, plan.sum(axis=0), plan.sum(axis=1)
+
+
+@pytest.mark.parametrize("updates", (1, 2, 7, 40))
+def test_greedy_marginals_kept_by_differences_are_those_of_the_plan(updates):
+    z, f, g, plan, rows, columns = state = greedy_state(logits_of(n=12))
+    done = greedy._greedy(*state, 1 / 12, np.full(3, 1 / 3), 1e-15, updates)
+    assert done == updates
+    np.testing.assert_allclose(plan, np.exp(z + f + g[:, None]), rtol=1e-12)
+    np.testing.assert_allclose(rows, plan.sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(columns, plan.sum(axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("by_row", (True, False))
+def test_greedy_updates_revive_what_died_out(by_row):
+    """A row or column of zeros, too small for a number, is rebuilt from its potentials."""
+    z, f, g, *_ = greedy_state(logits_of(n=12))
+    if by_row:
+        f[4] -= 2000
+    else:
+        g[1] -= 2000
+    plan = np.exp(z + f + g[:, None])
+    state = (z, f, g, plan, plan.sum(axis=0), plan.sum(axis=1))
+    q = np.array([1e-9, 0.99, 1e-9]) if not by_row else plan.sum(axis=1)
+    assert greedy._greedy(*state, 1 / 12, q, 1e-15, 1) == 1
+    if by_row:
+        assert plan[:, 4].sum() == pytest.approx(1 / 12) and state[4][4] == 1 / 12
+    else:
+        assert plan[1].sum() == pytest.approx(0.99) and state[5][1] == 0.99
+    np.testing.assert_allclose(plan, np.exp(z + f + g[:, None]), rtol=1e-9)
+    np.testing.assert_allclose(state[4], plan.sum(axis=0), rtol=1e-9)
 
 
 def test_errors_are_those_of_a_plan_of_mass_one():
