@@ -16,8 +16,10 @@ PYTEST := $(BIN)/python -m pytest -q
 export KPL_CACHE := $(CURDIR)/_build/features
 # Idle threads sleep instead of spinning: on a busy machine spinning ones cost most of the time.
 export OMP_WAIT_POLICY := passive
+# Kernels: those of this environment, without the warnings that no reader can act on.
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
+export PYTHONWARNINGS := ignore:IProgress not found
 
 # The stamp carries a checksum of what is installed: pip runs when pyproject.toml or constraints.txt change, never otherwise.
 STAMP ?= $(VENV)/.installed-$(firstword $(shell cat pyproject.toml constraints.txt | cksum))

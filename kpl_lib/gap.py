@@ -41,7 +41,7 @@ def modality_gap(images: Tensor, texts: Tensor, *, paired: bool = False, seed: i
     """Measure the gap between image and text features.
 
     u = mean(X), v = mean(Z);   gap = ‖u − v‖;   cosine within = (N² ‖u‖² − Σ_i ‖x_i‖²) / (N (N − 1))
-    effective rank = exp(−Σ_r p_r log p_r),  p_r = σ_r² / Σ σ²,  σ the singular values of X − u
+    effective rank = exp(−Σ_r p_r log p_r),  p_r = σ_r² / Σ_s σ_s²,  σ the singular values of X − u
 
     Args:
         images: unit rows `[N, D]`.
@@ -61,7 +61,7 @@ def modality_gap(images: Tensor, texts: Tensor, *, paired: bool = False, seed: i
     (1.0, 1.38)
 
     Source: gap and cone effect, Liang et al. 2022 (arXiv 2203.02053); effective rank, Roy and Vetterli
-    2007. Derived in chapter "The modality gap".
+    2007 (there with σ in place of σ²). Derived in chapter "The modality gap".
     """
     _check_pair(images, texts, least=5)
     if paired and len(images) != len(texts):

@@ -1,10 +1,9 @@
 """Normalised gradient steps on class proxies: several settings at once, block by block over the images.
 
-Speed: the product is taken as `[C, D] x [D, N]`, which with few classes is several times faster than `[N,
-D] x [D, C]`, and B settings share one pass over the images. Accuracy: the proxies are float64 (they are
-small); the images stay float32, but only see what differs between classes. A softmax is blind to the mean
-proxy, and the mean gradient `Ḡ = (1/C) Σ_i (1 − Σ_j Y_ij) x_i` never changes. So proxies that nearly
-coincide keep their differences.
+Speed: the product is `[C, D] x [D, N]`, with few classes several times faster than `[N, D] x [D, C]`, and B
+settings share one pass over the images. Accuracy: the proxies are float64 (they are small); the images stay
+float32, but only meet what differs between classes. A softmax is blind to the mean proxy, and the mean gradient
+`Ḡ = (1/C) Σ_i (1 − Σ_j Y_ij) x_i` never changes. So proxies that nearly coincide keep their differences.
 """
 
 import math
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BLOCK_BYTES = 1 << 26  # logits of a block, and a block of half-precision images in float32
+CONVERT = 1 << 26  # N D up to which half-precision images are converted once, not in every step
 FLAT = 0.25  # logits up to this size: a softmax near 1/C is taken through expm1
 CHECK_EVERY = 10  # steps between two looks at whether the steps have died out
 Callback = Callable[[int, Tensor, Tensor, Tensor], None]
@@ -61,6 +61,8 @@ def descend(
     The products run in the dtype of `labels`. `callback(step, weights, ‖G‖, lr)` is called after each step.
     """
     n = len(images)
+    if images.numel() <= CONVERT:
+        images = images.to(labels.dtype)
     weights, tau = initial.double(), temperature.double().view(-1, 1, 1)
     mean_gradient, labels, scale = _constants(images, labels)
     rate, last = torch.full_like(tau, learning_rate), torch.full_like(tau, math.inf)
@@ -100,9 +102,8 @@ def descend_in_order(
 ) -> Descent:
     """The same steps for one setting, `initial` `[C, D]` and `labels` `[N, C]`, in the published order.
 
-    Where a large step excites a growing mode, the moment of the next halving hangs on the rounding of
-    single sums. Only the same order of operations then ends at the same weights; float64 input is meant
-    for that, so speed comes second.
+    Where a large step excites a growing mode, the moment of the next halving hangs on the rounding of sums.
+    Only the same order of operations then ends at the same weights. Float64 is meant for that: speed is second.
     """
     n, w, last, rate = len(images), initial.T.contiguous(), math.inf, float(learning_rate)
     target = images.T @ labels
@@ -120,23 +121,21 @@ def descend_in_order(
         if step % CHECK_EVERY == 0 or step == steps:
             tangent = gradient - (gradient * previous).sum(dim=0) * previous
             residual = tangent.norm() / scale
-            factor, lipschitz = (
-                w.new_tensor(rate / (n * temperature)),
-                w.new_tensor(n / (2 * temperature) + norm),
-            )
+            factor = w.new_tensor(rate / (n * temperature))
+            lipschitz = n / (2 * temperature) + norm
             if _died_out(previous.T[None], w.T[None], tangent.T[None], factor, lipschitz, steps - step):
                 break
     return Descent(w.T.contiguous()[None], torch.tensor([step]), residual[None])
 
 
 def _died_out(
-    previous: Tensor, weights: Tensor, tangent: Tensor, factor: Tensor, lipschitz: Tensor, left: int
+    previous: Tensor, weights: Tensor, tangent: Tensor, factor: Tensor, lipschitz: Tensor | float, left: int
 ) -> Tensor:
     """True for settings whose remaining steps together move no weight by a quarter of its last float32 digit.
 
-    Either a step changed no bit: then all later ones repeat it. Or the factor lr/(N τ) is so small that
-    the gradient cannot grow more than e-fold in the steps left: then these move a weight by at most e *
-    left * (step at hand).
+    Either a step changed no bit: then all later ones repeat it. Or the factor lr/(N τ) is so small that the
+    gradient cannot grow more than e-fold in the steps left: these then move a weight by at most e times `left`
+    times the step at hand.
     """
     still = (previous == weights).flatten(1).all(dim=1)
     tame = (left * factor * lipschitz).flatten() <= 1
@@ -192,7 +191,7 @@ def _gradient(images: Tensor, weights: Tensor, labels: Tensor, tau: Tensor) -> T
 
 
 def _excess(logits: Tensor, flat: bool) -> Tensor:
-    """`softmax(z) − 1/C` over dimension 1; where all z are small, `(ε − ε̄) / (C (1 + ε̄))` with ε = exp(z) − 1."""
+    """`softmax(z) − 1/C` over dimension 1; if all z are small, `(ε − ε̄) / (C (1 + ε̄))` with ε = exp(z) − 1."""
     c = logits.shape[1]
     if not flat:
         return logits.softmax(dim=1).sub_(1 / c)

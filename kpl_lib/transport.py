@@ -19,7 +19,7 @@ from kpl_lib.scaling import balance_by_sweeps, balance_greedily
 from kpl_lib.validation import check_count, check_logits, check_positive, check_prior, working_dtype
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TransportPlan:
     """Pseudo labels and how well they keep their marginals.
 
@@ -54,8 +54,7 @@ def sinkhorn(
         temperature: τ, in units of the logits.
         prior: class frequencies q, `[C]`, positive, sum 1; uniform if None.
         iterations: most sweeps (columns, then rows).
-        tolerance: stop once the L1 error of the columns is at most this; None does exactly `iterations`
-            sweeps.
+        tolerance: stop once the L1 error of the columns is at most this; None does all `iterations`.
 
     Returns:
         TransportPlan with rows of sum 1. A tolerance that was missed gives a UserWarning and
@@ -94,8 +93,7 @@ def greenkhorn(
 ) -> TransportPlan:
     """Pseudo labels with the class frequencies of a prior: rescale the row or column most off, and repeat.
 
-    (i, j) = argmax |Σ_j P_ij − 1/N|, argmax |Σ_i P_ij − q_j|;   rescale row i or column j, whichever is
-    further off
+    i = argmax |Σ_j P_ij − 1/N|,   j = argmax |Σ_i P_ij − q_j|;   rescale row i or column j, the further off
 
     `start="plan"` runs to the tolerance and then equals Sinkhorn's fixed point. `start="released"` does
     what the authors' code does: 20 updates from the row softmax (mass N, not 1), returned as they are, far
@@ -106,8 +104,7 @@ def greenkhorn(
         temperature: τ, in units of the logits.
         prior: class frequencies q, `[C]`, positive, sum 1; uniform if None.
         iterations: most single updates; None means 1000 (N + C), or 20 for `start="released"`.
-        tolerance: stop once the L1 errors of rows and columns together are at most this; unused for
-            "released".
+        tolerance: stop once the L1 errors of rows and columns together are at most this; not for "released".
         start: "plan" or "released".
 
     Returns:

@@ -22,7 +22,6 @@ from kpl_lib.validation import (
 )
 
 STATIONARY = 1e-4  # residual up to which the steps count as converged
-CONVERT = 1 << 26  # N D up to which half-precision images are converted once, not in every step
 BLOCK = 1 << 14  # images scored together
 CALIBRATE = 10_000  # images, evenly spaced, that the one temperature is fitted to
 SMALL = 1 << 17  # N D C up to which the published order of operations costs nothing
@@ -37,8 +36,8 @@ class VisionProxies:
     converged: whether the residual is at most 1e-4. Closed form: True.
     residual: tangent part of the last gradient, relative to the label term. Closed form: 0.
     temperature: t of `probabilities`, fitted to the pseudo labels (see `kpl_lib.calibration`).
-    directions: `[C, D]`, what images are scored with: the weights less their mean, taken before rounding, as proxies
-        that nearly coincide lose their difference in float32. Closed form: None, the weights are directions.
+    directions: `[C, D]`, what images are scored with: the weights less their mean, taken before rounding, for
+        proxies that nearly coincide lose their difference in float32. Closed form: None, weights are directions.
     axis: û `[D]`, the direction of the mean image, orthogonal to the weights. Steps: None.
     offset: `[C]`, added to the scores. None without an intercept.
     """
@@ -105,9 +104,8 @@ def fit_proxies(
         pseudo_labels: Y `[N, C]`, not negative; left as it is.
         temperature: τ.
         learning_rate: lr, in units of N τ / ‖G‖.
-        steps: most steps; it stops early once all steps left would move no weight by a quarter float32
-            digit.
-        confidence: α; rows of Y whose maximum is above it are taken as one-hot.
+        steps: most steps; it stops once all that are left would move no weight by a quarter float32 digit.
+        confidence: α; rows of Y whose maximum is above it are taken as one-hot, none if α >= 1.
         callback: called after each step with (step, weights `[C, D]`, ‖G‖, lr).
 
     Returns:
@@ -128,15 +126,10 @@ def fit_proxies(
     check_proxies(initial, images)
     check_plan(pseudo_labels, images, classes=len(initial))
     check_count(steps, "steps", minimum=0)
-    for value, name in (
-        (temperature, "temperature"),
-        (learning_rate, "learning_rate"),
-        (confidence, "confidence"),
-    ):
-        check_positive(value, name)
+    check_positive(temperature, "temperature")
+    check_positive(learning_rate, "learning_rate")
+    check_positive(confidence, "confidence")
     dtype = working_dtype(images, initial, pseudo_labels)
-    if images.numel() <= CONVERT:
-        images = images.to(dtype)
     labels = harden(pseudo_labels.to(dtype), confidence)
     report = callback and (lambda step, w, norm, rate: callback(step, w[0], float(norm), float(rate)))
     rule = (learning_rate, steps, report)
@@ -176,8 +169,8 @@ def ridge_proxies(
         intercept: add the intercept; Y may then have any scale.
 
     Returns:
-        VisionProxies whose weights are the directions w_j − w̄. The steps end at normalize(−û + (τ/N)(w_j
-        − w̄)).
+        VisionProxies whose weights are the directions w_j − w̄, `[C, D]`. The unit vectors of the steps end
+        near normalize(−û + (τ/N)(w_j − w̄)): they coincide as N grows, the directions do not.
 
     Raises:
         InputError: if an argument does not fit, or the mean image is zero.

@@ -57,11 +57,7 @@ def clear(build: Path, library: str) -> None:
 def run_jupyter_book(root: Path) -> int:
     """Run Jupyter Book with warnings as errors, on this Python and this checkout; give its exit code."""
     paths = [str(root), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "JUPYTER_PREFER_ENV_PATH": "1",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     arguments = ["build", "book", "-W", "-n", "--keep-going"]
     return subprocess.run([sys.executable, "-c", COMMAND, *arguments], cwd=root, env=environment).returncode
 
@@ -79,7 +75,12 @@ def build(root: Path = ROOT) -> int:
     code = run_jupyter_book(root)
     if code or not index.is_file():
         reason = f"Jupyter Book ended with code {code}" if code else f"there is no {index}"
-        print(f"The book was not built: {reason}. The first error above says why.", file=sys.stderr)
+        print(
+            f"The book was not built: {reason}. The first error or warning above says why.", file=sys.stderr
+        )
+        print(
+            "If a chapter was mended by other means than its code, run `make clean` first.", file=sys.stderr
+        )
         return code or 1
     (folder / ".book.key").write_text(key)
     print(f"Built in {time.monotonic() - started:.0f} s.", index, sep="\n", flush=True)
