@@ -15,7 +15,9 @@ def data_dir() -> Path:
     for candidate in (here / "data", here.parent / "data"):
         if (candidate / "knowledge").is_dir():
             return candidate
-    raise InputError(f"the data folder is missing beside {here}: reinstall kpl_lib, or clone the repository again")
+    raise InputError(
+        f"the data folder is missing beside {here}: reinstall kpl_lib, or clone the repository again"
+    )
 
 
 @contextmanager
@@ -34,14 +36,18 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=folder)
     except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror}; choose a folder that you may write to") from None
+        raise InputError(
+            f"cannot write {target}: {error.strerror}; choose a folder that you may write to"
+        ) from None
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # a temporary file is private; the finished one is an ordinary file
+        os.chmod(
+            temporary, 0o666 & ~umask
+        )  # a temporary file is private; the finished one is an ordinary file
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
