@@ -34,26 +34,25 @@ def softmax_temperature(scores: Tensor, pseudo_labels: Tensor) -> float:
     Source: temperature scaling (Guo et al. 2017, arXiv 1706.04599) with pseudo labels in place of labels.
     Derived in chapter "What KPL really computes".
     """
-    y = pseudo_labels.double()
-    mass = y.sum(dim=1, keepdim=True)
-    y = torch.where(mass > 0, y / mass, 1 / y.shape[1])
-    s = scores.double()
-    spread = float((s - s.mean(dim=1, keepdim=True)).square().mean().sqrt())
+    y, s = (x.double().T.contiguous() for x in (pseudo_labels, scores))  # [C, N]: a softmax over rows is slow
+    mass = y.sum(dim=0)
+    y = torch.where(mass > 0, y / mass, 1 / len(y))
+    spread = float((s - s.mean(dim=0)).square().mean().sqrt())
     if spread == 0:
         return 1.0
-    lag = (s.amax(dim=1, keepdim=True) - s) / spread
+    lag = (s.amax(dim=0) - s) / spread
     return spread / _solve(lag, float((y * lag).sum()))
 
 
 def _solve(lag: Tensor, wanted: float) -> float:
-    """β = 1/t with `Σ_ij softmax(−β lag_i)_j lag_ij = wanted`: Newton steps inside a bracket.
+    """β = 1/t with `Σ_ij softmax(−β lag_i)_j lag_ij = wanted`: Newton steps inside a bracket; lag is `[C, N]`.
 
     The logarithm of the left side falls with β and is convex, so from the left the steps never overshoot.
     """
     low, high, beta = SOFTEST, SHARPEST, 1.0
     for _ in range(100):
-        weighted = (-beta * lag).softmax(dim=1).mul_(lag)
-        mean = weighted.sum(dim=1)
+        weighted = (-beta * lag).softmax(dim=0).mul_(lag)
+        mean = weighted.sum(dim=0)
         found, slope = float(mean.sum()), float((weighted * lag).sum() - mean @ mean)
         low, high = (beta, high) if found > wanted else (low, beta)
         new = beta + math.log(found / wanted) * found / slope if min(found, wanted, slope) > 0 else high

@@ -79,7 +79,7 @@ def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:
 
 @torch.no_grad()
 def text_proxies_sweep(bank: "TextBank", images: Tensor, ks: Sequence[int]) -> tuple[TextProxies, ...]:
-    """Text proxies for several k at the cost of one: a sort and a running sum for each class.
+    """Text proxies for several k at the cost of one: a sort and a product for each class.
 
     T_c(k) = normalize( Σ_{m <= k} t_(m) ),   t_(1), t_(2), … the descriptions in order of falling
     similarity
@@ -115,8 +115,8 @@ def text_proxies_sweep(bank: "TextBank", images: Tensor, ks: Sequence[int]) -> t
         check_same_space(rows, images, f"bank.descriptions of {name!r}")
     _report_clipping(bank, max(ks))
     u = mean_image(images)
-    ranked = [_rank(rows, u, working_dtype(images, rows)) for rows in bank.descriptions]
-    return tuple(_keep(ranked, k, bank.class_names) for k in ks)
+    ranked = [_rank(rows, u, ks, working_dtype(images, rows)) for rows in bank.descriptions]
+    return tuple(_keep(ranked, i, k, bank.class_names) for i, k in enumerate(ks))
 
 
 def _report_clipping(bank: "TextBank", k: int) -> None:
@@ -129,18 +129,18 @@ def _report_clipping(bank: "TextBank", k: int) -> None:
         warnings.warn(message, UserWarning, stacklevel=4)
 
 
-def _rank(rows: Tensor, u: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Order of the descriptions, their similarities in it, and the running sum of their vectors."""
+def _rank(rows: Tensor, u: Tensor, ks: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Order of the descriptions, their similarities in it, and for each k the sum of the first k vectors."""
     rows = rows.double()
     similarity = rows @ u
     order = similarity.argsort(descending=True, stable=True)
-    return order, similarity[order].to(dtype), rows[order].cumsum(dim=0).to(dtype)
+    first = torch.arange(len(rows), device=rows.device) < torch.tensor(ks, device=rows.device)[:, None]
+    return order, similarity[order].to(dtype), (first.double() @ rows[order]).to(dtype)
 
 
-def _keep(ranked: list[tuple[Tensor, Tensor, Tensor]], k: int, names: Sequence[str]) -> TextProxies:
+def _keep(ranked: list[tuple[Tensor, Tensor, Tensor]], i: int, k: int, names: Sequence[str]) -> TextProxies:
     used = tuple(min(k, len(order)) for order, _, _ in ranked)
-    kept = list(zip(ranked, used, strict=True))
-    sums = torch.stack([running[m - 1] for (_, _, running), m in kept])
+    sums = torch.stack([first[i] for _, _, first in ranked])
     lengths = sums.norm(dim=1)
     if lengths.min() < 1e-6:
         raise InputError(
@@ -148,7 +148,7 @@ def _keep(ranked: list[tuple[Tensor, Tensor, Tensor]], k: int, names: Sequence[s
         )
     return TextProxies(
         weights=F.normalize(sums, dim=1),
-        chosen=tuple(order[:m] for (order, _, _), m in kept),
-        similarity=tuple(values[:m] for (_, values, _), m in kept),
+        chosen=tuple(order[:m] for (order, _, _), m in zip(ranked, used, strict=True)),
+        similarity=tuple(values[:m] for (_, values, _), m in zip(ranked, used, strict=True)),
         k=used,
     )

@@ -152,8 +152,8 @@ def _released(logits: Tensor, temperature: float, q: Tensor, iterations: int) ->
     for _ in range(iterations):
         plan = (z + f[:, None] + g).exp()
         rows, columns = (plan.sum(dim=1) - 1 / n).abs(), (plan.sum(dim=0) - q).abs()
-        i, j = rows.argmax(), columns.argmax()
-        if rows[i] > columns[j]:
+        i, j = int(rows.argmax()), int(columns.argmax())
+        if float(rows[i]) > float(columns[j]):
             f[i] = -math.log(n) - (z[i] + g).logsumexp(dim=0)
         else:
             g[j] = q[j].log() - (z[:, j] + f).logsumexp(dim=0)

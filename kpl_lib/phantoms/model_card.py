@@ -65,10 +65,9 @@ def write(run, out: Path) -> None:
     measured = "\n".join(f"| {key} | {value:.3f} |" for key, value in figures.items())
     (out / "model_card.md").write_text(f"""# Phantom encoder: model card
 
-A tiny CLIP (open_clip: ModifiedResNet for images, a 2-layer transformer for text). It was trained from
-scratch on
-procedurally drawn, **synthetic** images and captions. It knows no real patient and no real disease. Not for
-clinical use.
+A tiny CLIP (open_clip: ModifiedResNet for images, a 2-layer transformer for text). It was trained from scratch
+on procedurally drawn, **synthetic** images and captions. It knows no real patient and no real disease.
+Not for clinical use.
 
 Train it again: `python -m kpl_lib.phantoms.train`. Licence: MIT, like the code.
 
