@@ -26,7 +26,9 @@ for block in images.split(10_000):
 base = peak()
 stage = sys.argv[1]
 if stage == "transport":
-    logits = torch.cat([x.float() @ text.T for x in images.split(20_000)])
+    logits = torch.empty(n, c)  # filled block by block: a list of blocks to join would need it twice
+    for block, x in zip(logits.split(10_000), images.split(10_000), strict=True):
+        block.copy_(x.float() @ text.T)
     base = peak()
     sinkhorn(logits, iterations=2)
 else:
