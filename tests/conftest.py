@@ -46,3 +46,16 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="module")
+def natural7(request):
+    """Image features `[1803, 512]` and text features `[7, 512]` of real CLIP, unit rows; skipped where absent."""
+    import numpy as np
+    import torch  # not above: the number of threads is set first
+    import torch.nn.functional as F
+
+    path = request.getfixturevalue("shared")("real/natural7_clip_vitb32.npz")
+    with np.load(path) as file:
+        images, text = (torch.from_numpy(file[f"{kind}_features"]) for kind in ("image", "text"))
+    return F.normalize(images, dim=1), F.normalize(text, dim=1)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from core_world import cosine_of_deviations
 from published_loop import published_loop
 
@@ -31,14 +30,6 @@ def released(request):
     path = request.getfixturevalue("shared")("parity/released.npz")
     with np.load(path) as file:
         return {name: torch.from_numpy(file[name]) for name in file}
-
-
-@pytest.fixture(scope="module")
-def natural7(request):
-    path = request.getfixturevalue("shared")("real/natural7_clip_vitb32.npz")
-    with np.load(path) as file:
-        images, text = (torch.from_numpy(file[f"{kind}_features"]) for kind in ("image", "text"))
-    return F.normalize(images, dim=1), F.normalize(text, dim=1)
 
 
 @pytest.mark.parametrize("name", PLANS)

@@ -13,10 +13,8 @@ import time
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from core_world import DoubleBank, world
@@ -68,14 +66,6 @@ def record(what, shape, slow, fast, bound):
         rows = [r for r in rows if (r["what"], r["shape"]) != (what, shape)] + [row]
         Path(out).write_text(json.dumps(rows, indent=1) + "\n")
     assert ratio >= bound
-
-
-@pytest.fixture(scope="module")
-def natural7(request):
-    path = request.getfixturevalue("shared")("real/natural7_clip_vitb32.npz")
-    with np.load(path) as file:
-        images, text = (torch.from_numpy(file[f"{kind}_features"]) for kind in ("image", "text"))
-    return F.normalize(images, dim=1), F.normalize(text, dim=1)
 
 
 def plan_of(name, images, text):
