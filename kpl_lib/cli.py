@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from kpl_lib import cli_benchmark, cli_knowledge
 from kpl_lib.errors import InputError
 
 NOTE = "research and teaching only, not for clinical use"
@@ -18,9 +19,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 datasets_app = typer.Typer(help="Datasets that can be loaded by name.", no_args_is_help=True)
-knowledge_app = typer.Typer(help="Knowledge bases.", no_args_is_help=True)
 app.add_typer(datasets_app, name="datasets")
-app.add_typer(knowledge_app, name="knowledge")
+app.add_typer(cli_knowledge.app, name="knowledge")
+app.add_typer(cli_benchmark.app, name="benchmark")
 
 
 def main() -> None:
@@ -95,16 +96,3 @@ def list_datasets() -> None:
     from kpl_lib.datasets import available
 
     print("\n".join(available()))
-
-
-@knowledge_app.command("check")
-def check_knowledge(
-    file: Annotated[str, typer.Argument(help="A .json file, or a name that `kpl doctor` lists.")],
-) -> None:
-    """Report duplicates, class names inside descriptions, uneven counts; exit code 1 where they matter."""
-    from kpl_lib.knowledge import KnowledgeBase
-
-    found = KnowledgeBase.load(file).check()
-    print(found)
-    if not found.clean:
-        raise typer.Exit(1)
