@@ -1,5 +1,7 @@
 """Every classifier behind the one interface."""
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,9 @@ from kpl_lib.transport import sinkhorn
 from kpl_lib.vision_proxies import fit_proxies
 
 NAMES = available()
-FAST = {"kpl": {"steps": 200}}
+FAST = {name: {"steps": 200} for name in ("inmap", "inmap-sinkhorn", "kpl", "kpl-released")}
+CONTRACT = {"clip", "cupl", "description-vote", "waffle", "inmap", "inmap-sinkhorn", "sinkhorn", "kpl"}
+CONTRACT |= {"kpl-released", "kpl-closed-form", "transclip", "stata", "zlap", "otter", "ss-text"}
 
 
 def unit(*shape, seed=0, shift=0.0):
@@ -31,12 +35,28 @@ def world():
         F.normalize(centres[c] + 0.6 * torch.randn(4 + c, 16, generator=generator) - 0.3, dim=1)
         for c in range(3)
     ]
-    bank = TextBank(("a", "b", "c"), texts, torch.stack([rows[0] for rows in texts]))
+    words = F.normalize(centres[:, None] + 0.5 * torch.randn(9, 16, generator=generator) - 0.3, dim=2)
+    bank = TextBank(
+        ("a", "b", "c"), texts, torch.stack([rows[0] for rows in texts]), controls={"random": list(words)}
+    )
     return Features(images, labels, ("a", "b", "c")), bank
 
 
 def made(name, **parameters) -> Classifier:
     return create(name, **{**FAST.get(name, {}), "k": 3, **parameters})
+
+
+def test_the_names_of_the_contract_are_known():
+    assert set(NAMES) >= CONTRACT
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACT))
+def test_each_docstring_tells_source_cost_behaviour_and_chapter(name):
+    text = " ".join(type(create(name)).__doc__.split())
+    for word in ("Source: ", "Cost: ", "new", "order", "Example:", "Args:", "chapter"):
+        assert word in text, word
+    for parameter in create(name).parameters:
+        assert re.search(rf"\b{parameter}\b", text), parameter
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,15 +93,18 @@ def test_order_of_images_does_not_matter(name, world):
     order = torch.randperm(120, generator=torch.Generator().manual_seed(5))
     there = made(name).fit_predict(features.images[order], bank)
     here = made(name).fit_predict(features.images, bank)
-    torch.testing.assert_close(there.probabilities, here.probabilities[order], atol=2e-3, rtol=0)
+    near = 2e-3 if create(name).order_free else 2e-2  # in float32; see test_peer_invariance for float64
+    torch.testing.assert_close(there.probabilities, here.probabilities[order], atol=near, rtol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_prior_moves_predictions_its_way_and_must_be_one(name, world):
     features, bank = world
-    even = made(name).fit_predict(features, bank).probabilities[:, 0].mean()
-    tilted = made(name).fit_predict(features, bank, prior=[0.8, 0.1, 0.1]).probabilities[:, 0].mean()
-    assert tilted > even
+    hard = F.normalize(features.images + 0.4 * unit(120, 16, seed=3), dim=1)
+    even = made(name).fit_predict(hard, bank).probabilities[:, 0].mean()
+    tilted = made(name).fit_predict(hard, bank, prior=[0.8, 0.1, 0.1]).probabilities[:, 0].mean()
+    if name != "kpl-adaptive":  # decides as if classes were equally common, whatever the prior
+        assert tilted > even
     with pytest.raises(InputError, match="sum to 1"):
         made(name).fit(features, bank, prior=[0.5, 0.1, 0.1])
 

@@ -193,7 +193,7 @@ BAD = {
     "missing knowledge": (
         lambda w: w["knowledge"].unlink(),
         {},
-        "pets.json: no such file; name a knowledge base",
+        "pets.json: no such file; correct the path",
     ),
     "unknown knowledge": (
         {},

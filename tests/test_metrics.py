@@ -166,7 +166,7 @@ def test_unknown_metrics_levels_and_groups_are_refused():
 
 
 def test_large_sets_are_quick():
-    prediction, true = guess(5_000, 10, seed=0)
+    prediction, true = guess(30_000, 10, seed=0)
     start = time.process_time()
-    evaluate(prediction, true)
-    assert time.process_time() - start < 5  # 30,000 images take 5 s on two quiet cores
+    evaluate(prediction, true)  # 1000 resamples
+    assert time.process_time() - start < 5  # 0.9 s on one quiet core

@@ -1,0 +1,425 @@
+"""Each peer against its formula, written as plain loops in NumPy; what their options do; small and bad input."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from published_loop import published_loop
+from scipy.optimize import linprog
+
+from kpl_lib.classifiers import available, create, neighbours
+from kpl_lib.classifiers.start import CONTROLS, start
+from kpl_lib.controls import with_controls
+from kpl_lib.errors import InputError
+from kpl_lib.features import TextBank
+from kpl_lib.knowledge import KnowledgeBase
+from kpl_lib.metrics import accuracy
+from kpl_lib.transport import greenkhorn, sinkhorn
+from kpl_lib.vision_proxies import ridge_proxies
+
+N, D, C = 40, 8, 3
+
+
+def make_world(counts, noise=0.5, seed=3, d=D):
+    """Images of `counts` per class, a bank with 4 texts a class and with controls, and the labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    centres = 1.5 * torch.eye(len(counts), d)
+    images = centres[labels] + noise * torch.randn(len(labels), d, generator=generator) + 0.4
+    texts = F.normalize(
+        centres[:, None] + 0.7 * torch.randn(len(counts), 4, d, generator=generator) - 0.2, dim=2
+    )
+    names = tuple("abcdefgh"[: len(counts)])
+    noise_texts = F.normalize(centres[:, None] + torch.randn(5, d, generator=generator), dim=2)
+    controls = {"random": list(noise_texts), "swapped": list(texts.roll(1, 0))}
+    return F.normalize(images, dim=1), TextBank(names, list(texts), texts[:, 0], controls=controls), labels
+
+
+@pytest.fixture(scope="module")
+def world():
+    return make_world((20, 12, 8))
+
+
+@pytest.fixture(scope="module")
+def arrays(world):
+    """X, T and the cosines, float64."""
+    x, t = world[0].double().numpy(), world[1].names.double().numpy()
+    return x, t, x @ t.T
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def sweeps(logits, q, count):
+    """Rows of sum 1 after `count` sweeps: columns to N q, then rows to 1."""
+    plan = softmax(logits)
+    for _ in range(count):
+        for j in range(plan.shape[1]):
+            plan[:, j] *= len(plan) * q[j] / plan[:, j].sum()
+        for i in range(len(plan)):
+            plan[i] /= plan[i].sum()
+    return plan
+
+
+def same(prediction, expected, atol=1e-5):
+    np.testing.assert_allclose(prediction.probabilities.double().numpy(), expected, atol=atol, rtol=0)
+
+
+def test_description_vote_is_the_mean_cosine(world):
+    images, bank, _ = world
+    expected = np.zeros((N, C))
+    for i in range(N):
+        for c in range(C):
+            expected[i, c] = sum(float(images[i] @ t) for t in bank.descriptions[c]) / 4
+    found = create("description-vote").fit_predict(images, bank)
+    np.testing.assert_allclose(found.scores, expected, atol=1e-6)
+    same(found, softmax(expected / 0.01))
+    assert create("description-vote").fit(images, bank).chosen == ((0, 1, 2, 3),) * 3
+    assert not torch.equal(found.labels, create("cupl").fit_predict(images, bank).labels) or not torch.equal(
+        found.scores, create("cupl").fit_predict(images, bank).scores
+    )
+
+
+def test_a_vote_of_the_nearest_k_and_of_the_names(world):
+    images, bank, _ = world
+    top = create("description-vote", text="top-k", k=2).fit(images, bank)
+    rows = torch.stack([bank.descriptions[c][list(top.chosen[c])].mean(dim=0) for c in range(C)])
+    torch.testing.assert_close(top.predict(images).scores, images @ rows.T)
+    by_name = create("description-vote", text="names").fit_predict(images, bank)
+    assert torch.equal(by_name.scores, create("clip").fit_predict(images, bank).scores)
+
+
+def test_waffle_votes_with_the_random_words_of_the_bank(world):
+    images, bank, _ = world
+    means = torch.stack([rows.mean(dim=0) for rows in bank.controls["random"]])
+    torch.testing.assert_close(create("waffle").fit_predict(images, bank).scores, images @ means.T)
+
+
+@pytest.mark.parametrize("text", CONTROLS)
+@pytest.mark.filterwarnings("ignore:.*stays with the text proxies")
+def test_controls_are_starts_of_every_method(world, text):
+    images, bank, _ = world
+    proxies, chosen = start(bank, images, text, 8)
+    expected = [F.normalize(rows.mean(dim=0), dim=0) for rows in bank.controls[text]]
+    torch.testing.assert_close(proxies, torch.stack(expected))
+    assert chosen == ((),) * 3
+    for name in available():
+        assert len(create(name, text=text).fit_predict(images, bank)) == N
+
+
+def test_controls_that_are_absent_are_one_error_with_the_cure(world):
+    images, bank, _ = world
+    bare = TextBank(bank.class_names, bank.descriptions, bank.names)
+    for name, text in (("waffle", "random"), ("kpl", "swapped")):
+        with pytest.raises(InputError, match=r"holds no such texts; encode them with .*with_controls\("):
+            create(name, text=text).fit(images, bare)
+
+
+class Letters:
+    """Stands in for an encoder: a text becomes the counts of its letters."""
+
+    def encode_texts(self, texts):
+        counts = [[text.lower().count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
+        return F.normalize(torch.tensor(counts, dtype=torch.float32), dim=1)
+
+
+def test_with_controls_encodes_random_words_and_swapped_descriptions(tmp_path):
+    from kpl_lib.knowledge import Description
+
+    records = {"cat": [Description("fur"), Description("claws")], "owl": [Description("quills")]}
+    kb, letters = KnowledgeBase("pets", records), Letters()
+    rows = [letters.encode_texts(group) for group in kb.sentences().values()]
+    bank = TextBank(kb.class_names, rows, letters.encode_texts(kb.prompts()))
+    full = with_controls(bank, kb, letters, seeds=4)
+    assert [len(rows) for rows in full.controls["random"]] == [8, 8]  # 4 seeds, 2 texts a class on average
+    assert len(torch.unique(full.controls["random"][0], dim=0)) == 8
+    swapped = letters.encode_texts(["a photo of a cat, which has quills"])
+    torch.testing.assert_close(full.controls["swapped"][0], swapped)
+    assert len(full.controls["swapped"][1]) == 2
+    full.save(tmp_path / "bank.safetensors")
+    loaded = TextBank.load(tmp_path / "bank.safetensors").to("cpu")
+    for key in CONTROLS:
+        assert all(map(torch.equal, loaded.controls[key], full.controls[key]))
+    with pytest.raises(InputError, match="random texts: 1 for 2 classes"):
+        TextBank(bank.class_names, bank.descriptions, bank.names, controls={"random": [bank.names]})
+    with pytest.raises(InputError, match="encode that one"):
+        with_controls(bank, KnowledgeBase("one", {"cat": records["cat"]}), letters)
+
+
+@pytest.mark.parametrize("name", ("inmap", "inmap-sinkhorn", "kpl-released"))
+def test_gradient_methods_are_the_published_loop_on_their_plan(world, arrays, name):
+    images, bank, _ = world
+    cosines = arrays[2] / 0.01
+    plan = {
+        "inmap": lambda: softmax(cosines),
+        "inmap-sinkhorn": lambda: sweeps(cosines, np.full(C, 1 / C), 20),
+        "kpl-released": lambda: greenkhorn(images @ bank.names.T, start="released").pseudo_labels,
+    }[name]()
+    proxies = published_loop(images.double(), bank.names.double(), torch.as_tensor(plan).double())
+    found = create(name, text="names").fit_predict(images, bank)
+    assert torch.equal(found.labels, (images.double() @ proxies.T).argmax(dim=1))
+
+
+def test_inmap_takes_a_prior_into_its_softmax(world, arrays):
+    images, bank, _ = world
+    q = np.array([0.7, 0.2, 0.1])
+    plan = torch.from_numpy(softmax(arrays[2] / 0.01 + np.log(q)))
+    proxies = published_loop(images.double(), bank.names.double(), plan)
+    found = create("inmap").fit(images, bank, prior=q)
+    torch.testing.assert_close(found.model.weights.double(), proxies, atol=1e-3, rtol=0)
+    even = create("inmap").fit(images, bank)
+    assert (even.model.weights - proxies).abs().max() > 1e-2
+
+
+def test_kpl_on_names_is_inmap_with_transport_run_to_convergence(world):
+    images, bank, _ = world
+    kpl = create("kpl", text="names", tolerance=1e-12, steps=300).fit_predict(images, bank)
+    inmap = create("inmap-sinkhorn", sweeps=3000, steps=300).fit_predict(images, bank)
+    torch.testing.assert_close(kpl.probabilities, inmap.probabilities, atol=1e-5, rtol=0)
+    short = create("inmap-sinkhorn", sweeps=1, steps=300).fit_predict(images, bank)
+    assert (kpl.probabilities - short.probabilities).abs().max() > 1e-3
+
+
+def test_the_two_plans_of_the_closed_form():
+    images, bank, _ = make_world((60, 60, 60))
+    cosines = images @ bank.names.T
+    released = greenkhorn(cosines, start="released").pseudo_labels
+    converged = sinkhorn(cosines, iterations=10_000, tolerance=1e-4).pseudo_labels / len(images)
+    for plan, labels in (("released", released), ("converged", converged)):
+        for intercept in (False, True):
+            found = create("kpl-closed-form", text="names", plan=plan, intercept=intercept)
+            expected = ridge_proxies(images, labels, intercept=intercept).scores(images)
+            torch.testing.assert_close(found.fit_predict(images, bank).scores, expected)
+    assert create("kpl-closed-form").plan == "released"
+
+
+def test_sinkhorn_labels_have_the_shares_of_the_prior(world, arrays):
+    images, bank, _ = world
+    for q in (np.full(C, 1 / C), np.array([0.5, 0.3, 0.2])):
+        found = create("sinkhorn", tolerance=1e-8).fit_predict(images, bank, prior=q)
+        same(found, sweeps(arrays[2] / 0.01, q, 1000), 1e-3)
+        np.testing.assert_allclose(found.probabilities.mean(dim=0), q, atol=1e-4)
+
+
+def test_sinkhorn_places_a_new_image_with_the_fitted_potentials(world):
+    images, bank, _ = world
+    fitted = create("sinkhorn").fit(images, bank)
+    new = F.normalize(images[:4] + 0.3, dim=1)
+    ratio = fitted.predict(new).probabilities.log() - (new @ bank.names.T / 0.01).log_softmax(dim=1)
+    known = fitted.predict(images).probabilities.log() - (images @ bank.names.T / 0.01).log_softmax(dim=1)
+    steps = [
+        x[:, 1:] - x[:, :1] for x in (ratio, known)
+    ]  # differences of potentials: the same for all images
+    torch.testing.assert_close(steps[0], steps[1][:1].expand(4, -1), atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("q", ([0.5, 0.3, 0.2], [1 / 3, 1 / 3, 1 / 3]))
+def test_otter_is_the_cheapest_plan(world, arrays, q):
+    images, bank, _ = world
+    cost = -np.log(softmax(arrays[2] / 0.01))
+    rows = np.kron(np.eye(N), np.ones(C))
+    columns = np.kron(np.ones(N), np.eye(C))
+    solved = linprog(cost.ravel(), A_eq=np.vstack([rows, columns]), b_eq=np.concatenate([np.ones(N) / N, q]))
+    plan = solved.x.reshape(N, C) * N
+    found = create("otter").fit_predict(images, bank, prior=q)
+    whole = plan.max(axis=1) > 1 - 1e-6
+    assert (~whole).sum() <= C - 1
+    assert np.array_equal(found.labels.numpy()[whole], plan.argmax(axis=1)[whole])
+
+
+def test_otter_gives_each_class_its_share_and_places_new_images_by_potentials():
+    images, bank, _ = make_world((30, 20, 10))
+    fitted = create("otter").fit(images, bank, prior=[1 / 2, 1 / 3, 1 / 6])
+    assert torch.bincount(fitted.predict(images).labels).tolist() == [30, 20, 10]
+    nudged = F.normalize(images + 1e-4, dim=1)
+    assert (fitted.predict(nudged).labels == fitted.predict(images).labels).double().mean() > 0.95
+
+
+def naive_gaussians(x, t, stata, rounds=10, turns=5):
+    """TransCLIP, or StatA, image by image."""
+    n, d = x.shape
+    log_y = np.log(softmax(100 * x @ t.T))
+    y = z = np.exp(log_y)
+    near = np.zeros((n, n))
+    for i in range(n):
+        cosines = x @ x[i]
+        others = sorted((j for j in range(n) if j != i), key=lambda j: -cosines[j])[:3]
+        near[i, others] = cosines[others]
+    mu = unit(np.stack([x[np.argsort(-y[:, c])[:8]].mean(axis=0) for c in range(len(t))]))
+    opened = np.full(d, 1 / d)
+    if stata:
+        opened = sum(y[i, c] * (x[i] - t[c]) ** 2 for i in range(n) for c in range(len(t))) / n
+    sigma = np.tile(opened, (len(t), 1))
+    for _ in range(rounds):
+        density = np.zeros((n, len(t)))
+        for i in range(n):
+            for c in range(len(t)):
+                density[i, c] = -0.5 * ((x[i] - mu[c]) ** 2 / sigma[c]).sum()
+                density[i, c] -= 0.5 * np.log(sigma[c]).sum() if stata else 0
+        for _ in range(turns):
+            z = softmax(log_y + (density + 50 / 6 * (near.T @ z + near @ z)) / 50)
+        for c in range(len(t)):
+            count = z[:, c].sum()
+            share = count / (1 + count) if stata else 1.0
+            mean = (z[:, c : c + 1] * x).sum(axis=0) / count
+            mu[c] = share * mean + (1 - share) * t[c]
+            mu[c] /= np.linalg.norm(mu[c])
+        for c in range(len(t)):
+            count = z[:, c].sum()
+            if stata:
+                share = count / (1 + count)
+                spread = (z[:, c : c + 1] * (x - mu[c]) ** 2).sum(axis=0) / count
+                sigma[c] = share * spread + (1 - share) * (opened + (t[c] - mu[c]) ** 2)
+            else:
+                sigma[c] = sum(z[i, k] * (x[i] - mu[k]) ** 2 for i in range(n) for k in range(len(t))) / n
+    return z, mu, sigma
+
+
+@pytest.mark.parametrize("name", ("transclip", "stata"))
+def test_transclip_and_stata_are_their_loops(world, arrays, name):
+    images, bank, _ = world
+    x, t, _ = arrays
+    z, mu, sigma = naive_gaussians(x, t, stata=name == "stata")
+    fitted = create(name)
+    same(fitted.fit_predict(images, bank), z)
+    new = unit(x[:3] + 0.2)
+    density = -0.5 * ((new[:, None] - mu) ** 2 / sigma + np.log(sigma)).sum(axis=2)
+    same(fitted.predict(torch.from_numpy(new)), softmax(100 * new @ t.T + density / 50))
+
+
+def naive_zlap(x, t):
+    """Rows of `(I − 0.3 S)⁻¹` at the class nodes, by the inverse; also `W` with the degrees."""
+    n, c = len(x), len(t)
+    w = np.zeros((c + n, c + n))
+    for i in range(n):
+        cosines, texts = x @ x[i], t @ x[i]
+        for j in sorted((j for j in range(n) if j != i), key=lambda j: -cosines[j])[:5]:
+            w[c + i, c + j] = max(cosines[j], 0)
+        for j in np.argsort(-texts)[:5]:
+            w[c + i, j] = max(texts[j], 0) ** 5
+    w = w + w.T
+    degree = w.sum(axis=1)
+    inverse = np.linalg.inv(np.eye(c + n) - 0.3 * w / np.sqrt(np.outer(degree, degree)))
+    return inverse[:c].T, degree
+
+
+def test_zlap_is_the_inverse_and_new_images_take_one_step(world, arrays):
+    images, bank, _ = world
+    x, t, _ = arrays
+    values, degree = naive_zlap(x, t)
+    fitted = create("zlap")
+    same(fitted.fit_predict(images, bank), values[C:] / values[C:].sum(axis=1, keepdims=True))
+    q = np.array([0.5, 0.3, 0.2])
+    tilted = create("zlap").fit_predict(images, bank, prior=q)
+    same(tilted, values[C:] * q / (values[C:] * q).sum(axis=1, keepdims=True))
+    new = unit(x[:1] + 0.2)
+    cosines, score = (x @ new[0]), np.zeros(C)
+    for j in np.argsort(-cosines)[:5]:
+        score += cosines[j] * values[C + j] / np.sqrt(degree[C + j])
+    for j in range(C):
+        score += max(t[j] @ new[0], 0) ** 5 * values[j] / np.sqrt(degree[j])
+    same(fitted.predict(torch.from_numpy(new)), score[None] / score.sum())
+
+
+def test_neighbours_are_the_same_in_blocks(world, monkeypatch):
+    images = world[0]
+    whole = neighbours.nearest(images, images, 3, themselves=True)
+    monkeypatch.setattr(neighbours, "BLOCK", 7 * N)
+    parts = neighbours.nearest(images, images, 3, themselves=True)
+    assert torch.equal(whole.index, parts.index) and (whole.index != torch.arange(N)[:, None]).all()
+    torch.testing.assert_close(whole.weights, parts.weights)
+
+
+def test_ss_text_is_three_rounds(world, arrays):
+    images, bank, _ = world
+    x, t, _ = arrays
+    q, w = np.array([0.5, 0.3, 0.2]), t
+    for _ in range(3):
+        z = sweeps(x @ w.T / 0.01, q, 10)
+        w = np.stack([t[c] + sum(z[i, c] * x[i] for i in range(N)) / (0.01 * N) for c in range(C)])
+        w = unit(w)
+    same(create("ss-text").fit_predict(images, bank, prior=q), softmax(x @ w.T / 0.01), 1e-4)
+
+
+@pytest.mark.parametrize("name", ("sinkhorn", "otter", "inmap-sinkhorn", "kpl"))
+def test_the_true_prior_helps_under_skew(name):
+    images, bank, labels = make_world((160, 30, 10), noise=0.6)
+    even = accuracy(create(name, text="names").fit_predict(images, bank), labels)
+    true = accuracy(create(name, text="names").fit_predict(images, bank, prior=[0.8, 0.15, 0.05]), labels)
+    assert true > even + 0.1
+
+
+@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("count", (2, 3, 5))
+@pytest.mark.filterwarnings(
+    "ignore:.*is clipped to",
+    "ignore:the closed form is not where",
+    "ignore:.*stays with the text proxies",
+)
+def test_few_images_still_give_probabilities(name, count):
+    images, bank, _ = make_world((2, 2, 1))
+    found = create(name, k=2).fit_predict(images[:count], bank)
+    assert torch.isfinite(found.probabilities).all() and torch.isfinite(found.scores).all()
+    torch.testing.assert_close(found.probabilities.sum(dim=1), torch.ones(count))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), (("zlap", "neighbours = 5 is clipped to 3"), ("stata", "confident = 8 is clipped to 4"))
+)
+def test_neighbourhoods_larger_than_the_set_are_clipped_with_a_warning(name, said):
+    images, bank, _ = make_world((2, 1, 1))
+    with pytest.warns(UserWarning, match=said):
+        create(name).fit(images, bank)
+
+
+@pytest.mark.parametrize("name", available())
+def test_one_image_is_classified_or_refused_in_one_line(name, world):
+    images, bank, _ = world
+    method = create(name)
+    if method.transductive:
+        with pytest.raises(InputError, match="too few for a method that reads the whole set"):
+            method.fit(images[:1], bank)
+    else:
+        whole = create(name).fit_predict(images, bank)
+        one = method.fit_predict(images[:1], bank)
+        torch.testing.assert_close(one.probabilities, whole.probabilities[:1])
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "said"),
+    [
+        ("zlap", {"damping": 1.0}, "damping must be below 1"),
+        ("zlap", {"neighbours": 0}, "neighbours must be a whole number of at least 1"),
+        ("transclip", {"softness": 0.0}, "softness must be a number above 0"),
+        ("kpl-closed-form", {"plan": "released2"}, "plan 'released2' is unknown: did you mean 'released'"),
+        ("kpl-closed-form", {"intercept": "yes"}, "intercept must be True or False"),
+        ("waffle", {"text": "randm"}, "text 'randm' is unknown: did you mean 'random'"),
+        ("inmap-sinkhorn", {"sweeps": 2.5}, "sweeps must be a whole number"),
+    ],
+)
+def test_options_are_checked(name, parameters, said):
+    with pytest.raises(InputError, match=said):
+        create(name, **parameters)
+
+
+def test_a_released_plan_of_many_classes_gets_the_right_advice():
+    images, bank, _ = make_world((40,) * 3)
+    generator = torch.Generator().manual_seed(1)
+    centres = torch.randn(30, 40, generator=generator)
+    x = F.normalize(centres.repeat(20, 1) + 0.5 * torch.randn(600, 40, generator=generator) + 0.5, dim=1)
+    t = F.normalize(centres + 0.5 * torch.randn(30, 40, generator=generator), dim=1)
+    plan = greenkhorn(x @ t.T, start="released").pseudo_labels
+    with pytest.warns(UserWarning, match="some columns were not scaled: give greenkhorn at least C updates"):
+        ridge_proxies(x, plan)
+    ridge_proxies(x, greenkhorn(x @ t.T, start="released", iterations=40).pseudo_labels)
+    with pytest.warns(UserWarning, match="divide a plan whose rows sum to 1 by N") as caught:
+        ridge_proxies(images, sinkhorn(images @ bank.names.T).pseudo_labels)
+    from kpl_lib.ridge import ridge_system
+
+    assert f"leverage {ridge_system(images, 0.04).leverage():.3g} " in str(caught[0].message)
