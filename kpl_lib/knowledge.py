@@ -1,32 +1,21 @@
 """Knowledge bases: for each class, what its images look like, in words."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from kpl_lib.descriptions import Description
 from kpl_lib.errors import InputError
-from kpl_lib.knowledge_check import Report, check_records
-from kpl_lib.knowledge_files import find_file, parse_class, read_json, refuse_unknown_keys, uncollected
-from kpl_lib.paths import atomic_path
+from kpl_lib.knowledge_check import Report, check_base
+from kpl_lib.knowledge_files import find_file, read_base, write_base
+from kpl_lib.knowledge_import import export_file, import_file
+from kpl_lib.strict_files import uncollected
 from kpl_lib.templates import NAME_TEMPLATE, TEMPLATE, check_template, fill
 
-KEYS = ("name", "modality", "origin", "template", "name_template", "classes")
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """One short phrase that describes a class.
-
-    Args:
-        text: the phrase, such as `a cavity with a thick wall`.
-        tags: what it describes, such as `location` or `shape`.
-        visual: True if it can be seen in the image, False if not, None where nobody said.
-    """
-
-    text: str
-    tags: tuple[str, ...] = ()
-    visual: bool | None = None
+if TYPE_CHECKING:
+    from kpl_lib.encoders import Encoder
+    from kpl_lib.features import Features
 
 
 @dataclass(frozen=True)
@@ -125,9 +114,35 @@ class KnowledgeBase:
             )
         return replace(self, records=left)
 
-    def check(self) -> Report:
-        """Look for duplicates, class names inside descriptions, and uneven counts."""
-        return check_records(self.name, self.classes)
+    def check(
+        self,
+        class_names: Sequence[str] | None = None,
+        encoder: "Encoder | None" = None,
+        images: "Features | None" = None,
+    ) -> Report:
+        """Look for what is wrong: by words, and with an encoder by its features. Labels are never read.
+
+        Args:
+            class_names: the classes that there should be, as of a dataset; None does not compare.
+            encoder: adds how much the descriptions differ for it, and which are too long for it.
+            images: features `[N, D]` from this encoder; adds coverage, and what retrieval never keeps.
+
+        Returns:
+            The findings; print it for one page of text.
+
+        Raises:
+            InputError: for images without an encoder, or of another one.
+
+        Derived in chapter "Building a knowledge base".
+        """
+        report = check_base(self, class_names)
+        if encoder is None and images is None:
+            return report
+        from kpl_lib.knowledge_coverage import (
+            check_encoded,
+        )  # needs torch, and the rest of this class does not
+
+        return check_encoded(self, report, encoder, images)
 
     def save(self, path: str | Path) -> None:
         """Write the JSON file, whole or not at all.
@@ -135,17 +150,20 @@ class KnowledgeBase:
         Raises:
             InputError: if the file cannot be written.
         """
-        classes = {
-            name: {
-                "references": list(self.references.get(name, ())),
-                "descriptions": [{"text": d.text, "tags": list(d.tags), "visual": d.visual} for d in found],
-            }
-            for name, found in self.records.items()
-        }
-        head = {key: getattr(self, key) for key in KEYS if key != "classes"}
-        with atomic_path(path) as temporary:
-            text = json.dumps({**head, "classes": classes}, ensure_ascii=False, indent=1)
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_base(path, self)
+
+    def export(self, path: str | Path, format: str, section: str | None = None) -> None:
+        """Write a file for other people's code.
+
+        Args:
+            path: the file.
+            format: `cupl` (whole sentences), `descriptors` (phrases), `kpl`, or `csv` (also tags and visual).
+            section: the section of a `kpl` file; None takes the name of this base.
+
+        Raises:
+            InputError: for an unknown format, or if the file cannot be written.
+        """
+        export_file(path, self, format, section)
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "KnowledgeBase":
@@ -159,85 +177,54 @@ class KnowledgeBase:
             Traceback (most recent call last):
             kpl_lib.errors.InputError: nowhere.json: no such file; ...
         """
+        path = find_file(name_or_path)
         with uncollected():
-            return cls._load(find_file(name_or_path))
+            head, rows, references = read_base(path)
+            return _made(path, head, rows, references)
 
     @classmethod
-    def _load(cls, path: Path) -> "KnowledgeBase":
-        """Read one file of our own format."""
-        content = read_json(path)
-        refuse_unknown_keys(path, "the file", content, KEYS)
-        for key in KEYS[:-1]:
-            if not isinstance(content.get(key, ""), str):
-                raise InputError(f"{path}: {key!r} must be text, not {content[key]!r}")
-        if not isinstance(content.get("classes"), dict):
-            raise InputError(
-                f'{path}: no \'classes\'; write {{"classes": {{class: {{"descriptions": [...]}}}}}}'
-            )
-        parsed = {name: parse_class(path, name, value) for name, value in content["classes"].items()}
-        head = {key: content[key] for key in KEYS[:-1] if key in content}
-        records = {name: [Description(*row) for row in rows] for name, (rows, _) in parsed.items()}
-        return _made(
-            path, {"name": path.stem, **head}, records, {name: found for name, (_, found) in parsed.items()}
-        )
+    def read(cls, path: str | Path, format: str, section: str | None = None) -> "KnowledgeBase":
+        """Read a file of another format.
+
+        Args:
+            path: the file.
+            format: `cupl`, `descriptors`, `kpl` or `csv`.
+            section: the section of a `kpl` file; None takes the only one.
+
+        Returns:
+            The base; its origin says the format and the file.
+
+        Raises:
+            InputError: for an unknown format, or a wrong file; says where.
+        """
+        path = Path(path).expanduser()
+        with uncollected():
+            head, records = import_file(path, format, section)
+            return _made(path, head, records, {})
 
     @classmethod
     def from_cupl(cls, path: str | Path, name_template: str = NAME_TEMPLATE) -> "KnowledgeBase":
-        """Import a CuPL file, `{class: [sentence, ...]}`: whole sentences that already say the class.
-
-        Source: Pratt et al. 2023, arXiv 2209.03320.
-        """
-        return _import(path, read_json(path), "CuPL", "{description}", name_template)
+        """Import a CuPL file, `{class: [sentence, ...]}`: whole sentences that already say the class."""
+        return replace(cls.read(path, "cupl"), name_template=name_template)
 
     @classmethod
     def from_descriptors(cls, path: str | Path, name_template: str = NAME_TEMPLATE) -> "KnowledgeBase":
-        """Import a file of classification by description, `{class: [phrase, ...]}`.
-
-        Source: Menon and Vondrick 2023, arXiv 2210.07183. Their code chooses between `which is` and
-        `which has` by the first word; here the sentence always says `which has`.
-        """
-        return _import(
-            path,
-            read_json(path),
-            "classification by description",
-            "{class}, which has {description}",
-            name_template,
-        )
+        """Import a file of classification by description, `{class: [phrase, ...]}`."""
+        return replace(cls.read(path, "descriptors"), name_template=name_template)
 
     @classmethod
-    def from_kpl(cls, path: str | Path, section: str) -> "KnowledgeBase":
-        """Import one section of a KPL file, `{section: {class: [{"feature": phrase}, ...]}}`.
+    def from_kpl(cls, path: str | Path, section: str | None = None) -> "KnowledgeBase":
+        """Import one section of a KPL file, `{section: {class: [{"feature": phrase}, ...]}}`."""
+        return cls.read(path, "kpl", section)
 
-        Source: Liu et al. 2025, arXiv 2501.11231.
-        """
-        content = read_json(path)
-        if section not in content:
-            raise InputError(
-                f"{path}: no section {section!r}; it has {', '.join(map(repr, content)) or 'none'}"
-            )
-        found = content[section]
-        if not isinstance(found, dict):
-            raise InputError(f"{path}: section {section!r} must map classes to descriptions")
-        return _import(path, found, "KPL", TEMPLATE, NAME_TEMPLATE, "feature")
+    @classmethod
+    def from_csv(cls, path: str | Path) -> "KnowledgeBase":
+        """Import a table `class,description[,tags,visual]`: a row a description, tags separated by `;`."""
+        return cls.read(path, "csv")
 
 
-def _import(
-    path, content: dict, source: str, template: str, name_template: str, key: str = "text"
-) -> KnowledgeBase:
-    """Read `{class: [text or {key: text}, ...]}`."""
-    rows = {name: parse_class(path, name, value, key)[0] for name, value in content.items()}
-    records = {name: [Description(*row) for row in found] for name, found in rows.items()}
-    head = {"origin": f"imported from a {source} file, {Path(path).name}", "template": template}
-    return _made(Path(path), {"name": Path(path).stem, "name_template": name_template, **head}, records, {})
-
-
-def _made(path: Path, head: dict, records: dict, references: dict) -> KnowledgeBase:
+def _made(path: Path, head: Mapping[str, str], records: Mapping, references: Mapping) -> KnowledgeBase:
     """Build the base; name the file in whatever is wrong with it as a whole."""
-    seen: dict[str, str] = {}
-    for name in records:
-        twin = seen.setdefault(" ".join(name.casefold().split()), name)
-        if twin != name:
-            raise InputError(f"{path}: classes {twin!r} and {name!r} differ only in case or spaces; keep one")
     try:
         return KnowledgeBase(records=records, references=references, **head)
     except InputError as error:

@@ -18,7 +18,10 @@ from kpl_lib import cli
 from kpl_lib.errors import InputError
 from kpl_lib.generate import Prices, generate
 from kpl_lib.generate_access import read_access
+from kpl_lib.generate_cache import Cache, Written
 from kpl_lib.generate_endpoint import Endpoint, EndpointError
+from kpl_lib.generate_prompts import load_prompt
+from kpl_lib.generate_workers import Writer
 from kpl_lib.knowledge import KnowledgeBase
 
 SECRET = "sk-pßl".replace("ß", "s") + "-7hK2vQ9xW4mT1zB6"
@@ -269,9 +272,10 @@ def test_a_broken_file_in_the_cache_is_written_anew(spoil, tmp_path):
 def test_two_runs_on_one_cache_do_not_harm_each_other(tmp_path):
     names, done = things(40), []
     with ChatServer(0.1, hang=0.7, delay=0.005) as server:
-        run = lambda: done.append(
-            make(server, names, per_class=5, timeout=0.5, cache=tmp_path, concurrency=4)
-        )  # noqa: E731
+
+        def run():
+            done.append(make(server, names, per_class=5, timeout=0.5, cache=tmp_path, concurrency=4))
+
         threads = [threading.Thread(target=run) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -282,6 +286,17 @@ def test_two_runs_on_one_cache_do_not_harm_each_other(tmp_path):
         assert len(json.loads(path.read_text())["descriptions"]) == 5
     for found in done:
         assert_whole(found.base, names, 5, server)
+
+
+def test_a_class_that_another_process_finished_is_taken_over_and_never_cut(tmp_path):
+    whole = Written("cat", ("a long tail", "a wet nose"), 2, "2026-01-01", refused=Counter(empty=1))
+    cache = Cache(tmp_path, {"model": "local"})
+    cache.store(whole)
+    writer = Writer(None, load_prompt("visual"), "photograph", 0, cache)  # no endpoint: it must not ask
+    taken = writer.write(Written("cat", (), 2), threading.Event())
+    assert taken.written == taken.before == whole  # nothing of it counts as work of this run
+    cache.store(Written("cat", ("a long tail",), 2))
+    assert cache.load("cat") == whole
 
 
 def test_an_interrupted_run_keeps_what_was_under_way(tmp_path, monkeypatch):
@@ -555,6 +570,7 @@ def test_without_openai_there_is_one_line(monkeypatch):
 
 BAD = {
     "no model": ({"model": ""}, "no model: pass --model NAME, or set KPL_LLM_MODEL"),
+    "a text as classes": ({"class_names": "cub"}, "classes must be a list of names, not 'cub'"),
     "no classes": ({"class_names": []}, "classes: no classes"),
     "a class twice": ({"class_names": ["cat", "dog", "Cat"]}, "number 3: class 'Cat' stands in number 1"),
     "an empty class": ({"class_names": ["cat", " "]}, "number 2 is no class name"),
@@ -567,7 +583,7 @@ BAD = {
     "tokens": ({"max_tokens": 1}, "max_tokens must be a whole number from 16 to"),
     "temperature": ({"temperature": float("nan")}, "temperature between 0 and 2"),
     "time": ({"timeout": 0}, "timeout must be above 0"),
-    "prompt": ({"prompt": "visul"}, "unknown prompt 'visul': did you mean 'visual'?"),
+    "prompt": ({"prompt": "visua"}, "unknown prompt 'visua': did you mean 'visual'?"),
     "no folder": (
         {"out": "nowhere/o.json"},
         "cannot write nowhere/o.json: the folder nowhere does not exist",

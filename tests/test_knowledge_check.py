@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from kpl_lib.errors import InputError
 from kpl_lib.knowledge import Description, KnowledgeBase
 from kpl_lib.knowledge_check import check_base, check_records, too_long
 from kpl_lib.knowledge_files import known_names
@@ -59,8 +60,11 @@ def test_pairs_are_exactly_those_of_the_slow_way():
 
 def test_pairs_meet_across_blocks(monkeypatch):
     monkeypatch.setattr("kpl_lib.knowledge_words._BLOCK", 2)
-    sets = [frozenset("abcd"), frozenset("xy"), frozenset(), frozenset("qr"), frozenset("abcde")]
-    assert [[int(v[0]) for v in block[:2]] for block in near_pairs(sets)] == [[4, 0]]
+    sets = [frozenset(letters) for letters in ("xy", "abcd", "", "qr", "abcde", "qrs")]
+    assert [(int(i), int(j)) for block in near_pairs(sets) for i, j, _ in zip(*block, strict=True)] == [
+        (4, 1),
+        (5, 3),
+    ]
     assert list(near_pairs([])) == list(near_pairs([frozenset()])) == []
 
 
@@ -111,9 +115,11 @@ def test_a_text_on_the_bound_is_no_near_duplicate():
 
 
 def test_repeats_and_shared_texts_are_said_once_each():
-    report = check_records("x", {"a": ["a tail", "A Tail!", "tail a"], "b": ["a tail"], "c": ["a tail."]})
+    report = check_records("x", {"a": ["a tail", "A Tail!", "tail a"], "b": ["a tail."], "c": ["a coat"]})
     assert kinds(report) == ["duplicate", "near duplicate", "shared", "uneven"]
-    assert "stands under 'a', 'b', 'c'" in report.findings[2].message
+    assert report.findings[2].message == "'a tail' stands under 'a', 'b'"
+    (many,) = check_records("x", {f"class {c}": ["a tail"] for c in range(9)}).findings
+    assert many.message.endswith("'class 2', 'class 3', 5 more") and many.grave
 
 
 def test_class_names_are_grave_in_their_own_class_alone():
@@ -180,6 +186,8 @@ def test_classes_are_compared_by_name():
         ("unknown class", "cat", True),
         ("order", "", False),
     ]
+    with pytest.raises(InputError, match="a list of names, not 'cat'"):
+        made.check("cat")
     assert "is it 'cat'?" in report.findings[1].message and "?" not in report.findings[0].message
 
 

@@ -1,5 +1,7 @@
 """What an encoder and images say about a knowledge base; checked on vectors whose answer is plain."""
 
+import random
+import time
 import warnings
 
 import numpy as np
@@ -149,6 +151,10 @@ def test_images_that_do_not_fit_are_one_line(encoder, images, said):
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="need the encoder"):
         base.check(images=images)
+    with pytest.raises(InputError, match=r"pass load_encoder\('phantom'\)"):
+        base.check(encoder="phantom")
+    with pytest.raises(InputError, match="must be Features, not Tensor"):
+        base.check(encoder=encoder, images=images.images)
 
 
 def test_one_class_has_no_rivals():
@@ -161,6 +167,31 @@ def test_the_text_is_one_page_for_a_thousand_classes():
     found = coverage_of(*world((3,) * 1000, images=5))
     assert len(found.text().splitlines()) < 60 and "and 960 more classes" in found.text()
     assert len(found.text(None).splitlines()) > 1000
+
+
+@pytest.mark.slow
+def test_a_thousand_classes_of_fifty_are_encoded_in_a_minute_with_a_bar(capsys):
+    rng = random.Random(0)
+    words = sorted(
+        {
+            w
+            for texts in KnowledgeBase.load("phantom-chest").classes.values()
+            for t in texts
+            for w in t.split()
+        }
+    )
+    base = KnowledgeBase(
+        "large",
+        {
+            f"class {c}": [Description(" ".join(rng.choices(words, k=rng.randint(8, 12)))) for _ in range(50)]
+            for c in range(1000)
+        },
+    )
+    start = time.process_time()
+    bank = load_encoder("phantom").encode_knowledge(base)
+    assert time.process_time() - start < 110  # of all cores together: 26 s measured
+    assert bank.counts == (50,) * 1000
+    assert "encode texts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 20, 37])

@@ -1,0 +1,145 @@
+"""Read text and JSON files strictly: every fault is one line with the file and the place."""
+
+import gc
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kpl_lib.errors import InputError
+
+MAX_BYTES = 64_000_000
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON object; a key that stands twice is an error, as it would hide the first one.
+
+    Args:
+        path: the file, UTF-8.
+
+    Returns:
+        The object.
+
+    Raises:
+        InputError: if the file is missing, too large, not UTF-8, not JSON, or no object; says where.
+
+    Example:
+        >>> read_json("nowhere.json")
+        Traceback (most recent call last):
+        kpl_lib.errors.InputError: nowhere.json: no such file; correct the path
+    """
+    text = read_text(path)
+    try:
+        content = json.loads(text, object_pairs_hook=_unique)
+    except _TwiceError as twice:
+        raise InputError(
+            f"{path}: {twice.key!r} stands twice{_again(text, twice.key)}; merge the two, or rename one"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}; correct it there"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: broken JSON ({str(error)[:80]}); correct it") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must hold one JSON object, {{...}}, not a {type(content).__name__}")
+    _refuse_half_characters(path, text, content)
+    return content
+
+
+def read_text(path: str | Path) -> str:
+    """Read a UTF-8 file of at most 64 MB.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its text, with line ends as they are.
+
+    Raises:
+        InputError: if it is missing, too large, not UTF-8, or begins with a byte order mark; says where.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("a folder, not a file")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(
+                f"{path}: larger than {MAX_BYTES // 1_000_000} MB, no knowledge base; name another file"
+            )
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; correct the path") from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); name a file that you may read"
+        ) from None
+    if raw.startswith(b"\xef\xbb\xbf"):
+        raise InputError(f"{path}: line 1, column 1 is a byte order mark; save the file as UTF-8 without BOM")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - raw.rfind(b"\n", 0, error.start)
+        raise InputError(f"{path}: line {line}, byte {column} is not UTF-8; save the file as UTF-8") from None
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let the garbage collector wait: among many small new objects it would search all old ones over and over."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _TwiceError(Exception):
+    """A key stands twice in one object."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict:
+    """Make the object; refuse a key that stands twice."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        seen: set[str] = set()
+        raise _TwiceError(next(key for key, _ in pairs if key in seen or seen.add(key)))
+    return made
+
+
+def _again(text: str, key: str) -> str:
+    """The line of the second one, if the key stands exactly twice in the file."""
+    spelled = (json.dumps(key, ensure_ascii=False), json.dumps(key))
+    found = [m.start() for m in re.finditer("|".join(rf"{re.escape(s)}\s*:" for s in set(spelled)), text)]
+    return f" (again in line {_line(text, found[1])})" if len(found) == 2 else ""
+
+
+def _refuse_half_characters(path: str | Path, text: str, content: dict) -> None:
+    """Refuse half a surrogate pair, such as `\\ud83d` alone: nothing could write or encode it later."""
+    escapes = list(re.finditer(r"(?:\\u[dD][89a-fA-F][0-9a-fA-F]{2})+", text))
+    if not escapes:
+        return
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        lone = next((m for m in escapes if not _pairs(m[0])), escapes[0])
+        raise InputError(
+            f"{path}: line {_line(text, lone.start())} holds half a character, {lone[0][:12]}; write it whole"
+        ) from None
+
+
+def _pairs(escapes: str) -> bool:
+    """Whether surrogate escapes come in pairs, the high one first."""
+    return bool(re.fullmatch(r"(?:\\u[dD][89abAB]..\\u[dD][c-fC-F]..)+", escapes))
+
+
+def _line(text: str, place: int) -> int:
+    """The number of the line at this place."""
+    return text.count("\n", 0, place) + 1
