@@ -9,6 +9,8 @@ from pathlib import Path
 from torch import Tensor
 
 from kpl_lib.classifiers import Classifier, create
+from kpl_lib.classifiers.start import CONTROLS
+from kpl_lib.controls import with_controls
 from kpl_lib.datasets import load_dataset
 from kpl_lib.encoders import load_encoder
 from kpl_lib.errors import InputError
@@ -76,9 +78,12 @@ def classify_folder(
     method = _method(classifier, k)
     dataset = load_dataset("folder", images)
     model = load_encoder(encoder, device)
-    features = model.encode_images(dataset, progress=progress, skip_unreadable=skip_unreadable)
+    on_error = "skip" if skip_unreadable else "raise"
+    features = model.encode_images(dataset, progress=progress, on_error=on_error)
     _check_number(len(features), len(kb.class_names), method, images)
     bank = model.encode_knowledge(kb, progress=progress)
+    if method.text in CONTROLS:
+        bank = with_controls(bank, kb, model)
     prediction = method.fit_predict(features, bank)
     return Classification(
         kb.class_names,

@@ -2,7 +2,7 @@
 
 Two kinds. Text controls change the sentences, which are then encoded like any others: `waffle_texts`
 (random words), `scramble` (the words of each sentence in random order), `swap_texts` (sentences of another
-class). Feature
+class); `with_controls` encodes the first and the last of them beside a bank. Feature
 controls need no encoder: they read a description as its class name plus an offset, `t_cm = n_c + o_cm`,
 and move the
 offsets: `swap_offsets` and `share_offsets`. No description at all is `name_proxies`.
@@ -17,11 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kpl_lib.errors import InputError
+from kpl_lib.templates import check_template, fill
 from kpl_lib.text_proxies import TextProxies
 from kpl_lib.validation import check_classes, check_count
 
 if TYPE_CHECKING:
+    from kpl_lib.encoders import Encoder
     from kpl_lib.features import TextBank
+    from kpl_lib.knowledge import KnowledgeBase
 
 CONSONANTS, VOWELS = "bcdfghjklmnprstvwz", "aeiou"
 
@@ -99,6 +103,49 @@ def derangement(n: int, seed: int) -> list[int]:
         j = source.randrange(i)
         order[i], order[j] = order[j], order[i]
     return order
+
+
+def with_controls(
+    bank: "TextBank", kb: "KnowledgeBase", encoder: "Encoder", seeds: int = 3, template: str | None = None
+) -> "TextBank":
+    """Encode the controls of a knowledge base beside it: `random` words, and texts `swapped` between classes.
+
+    random: for each seed, as many sentences of random words as a class has descriptions on average, the same
+    for every class. swapped: each class gets the descriptions of another one; the seed of that is fixed.
+    Both stand in the sentences of the knowledge base, with the class's own name.
+
+    Args:
+        bank: the encoded knowledge base.
+        kb: its texts.
+        encoder: the one that encoded it.
+        seeds: sets of random words; methods average over all of them.
+        template: the sentence that `encode_knowledge` was given.
+
+    Returns:
+        The bank with `controls`, which classifiers read as `text="random"` and `text="swapped"`.
+
+    Raises:
+        InputError: if bank and knowledge base name different classes.
+
+    Source: WaffleCLIP (arXiv 2306.07282). Used in chapter "Full benchmark results".
+    """
+    if bank.class_names != kb.class_names:
+        raise InputError(
+            f"the bank has classes {', '.join(bank.class_names)}, the knowledge base {kb.name!r} has "
+            f"{', '.join(kb.class_names)}: encode that one"
+        )
+    count = max(1, round(sum(bank.counts) / len(bank)))
+    drawn = [waffle_texts(kb.class_names, count, seed) for seed in range(check_count(seeds, "seeds"))]
+    texts = {
+        "random": {name: [text for words in drawn for text in words[name]] for name in kb.class_names},
+        "swapped": swap_texts(kb.classes, seed=0),
+    }
+    template = check_template(kb.template if template is None else template, "{description}")
+    encoded = {}
+    for key, classes in texts.items():
+        sentences = [fill(template, name, text) for name, group in classes.items() for text in group]
+        encoded[key] = encoder.encode_texts(sentences).split([len(group) for group in classes.values()])
+    return replace(bank, controls={**bank.controls, **encoded})
 
 
 def swap_offsets(bank: "TextBank", seed: int) -> "TextBank":

@@ -1,6 +1,6 @@
 """Features of images and of descriptions: encoded once, kept as safetensors, never pickled."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 
@@ -135,6 +135,8 @@ class TextBank:
         descriptions: one tensor `[M_c, D]` of unit rows a class; M_c >= 1 may differ by class.
         names: unit rows `[C, D]`, the class names in a template.
         texts: the description texts of each class, in their order; `()` where they are unknown.
+        controls: unit rows of texts that should not help, by name, such as `random` words: one tensor a class
+            (see `kpl_lib.controls.with_controls`).
         normalize: take rows of any length and scale them to 1.
 
     Raises:
@@ -152,6 +154,7 @@ class TextBank:
     descriptions: Sequence[torch.Tensor]
     names: torch.Tensor
     texts: tuple[tuple[str, ...], ...] = ()
+    controls: Mapping[str, Sequence[torch.Tensor]] = field(default_factory=dict)
     normalize: InitVar[bool] = False
 
     def __post_init__(self, normalize: bool) -> None:
@@ -160,20 +163,29 @@ class TextBank:
         object.__setattr__(self, "texts", tuple(tuple(t) for t in self.texts) or ((),) * len(classes))
         object.__setattr__(self, "names", unit_rows(self.names, "names", normalize))
         self._check_counts()
-        rows = [
-            unit_rows(d, f"descriptions of {c!r}", normalize)
-            for c, d in zip(classes, self.descriptions, strict=True)
-        ]
-        object.__setattr__(self, "descriptions", tuple(rows))
-        for name, d, texts in zip(classes, rows, self.texts, strict=True):
-            if d.shape[1] != self.names.shape[1] or d.device != self.names.device:
-                raise InputError(
-                    f"descriptions of {name!r} and names differ in size or device; use one encoder for all"
-                )
+        object.__setattr__(self, "descriptions", self._rows("descriptions", self.descriptions, normalize))
+        found = {key: self._rows(f"{key} texts", rows, normalize) for key, rows in self.controls.items()}
+        object.__setattr__(self, "controls", found)
+        for name, d, texts in zip(classes, self.descriptions, self.texts, strict=True):
             if texts and len(texts) != len(d):
                 raise InputError(
                     f"texts of {name!r}: {len(texts)} texts for {len(d)} descriptions; give one each"
                 )
+
+    def _rows(self, what: str, groups: Sequence[torch.Tensor], normalize: bool) -> tuple[torch.Tensor, ...]:
+        """Unit rows of each class, in the space of the names."""
+        if len(groups) != len(self):
+            raise InputError(f"{what}: {len(groups)} for {len(self)} classes; give one a class, in order")
+        made = tuple(
+            unit_rows(rows, f"{what} of {name!r}", normalize)
+            for name, rows in zip(self.class_names, groups, strict=True)
+        )
+        for name, rows in zip(self.class_names, made, strict=True):
+            if rows.shape[1] != self.names.shape[1] or rows.device != self.names.device:
+                raise InputError(
+                    f"{what} of {name!r} and names differ in size or device; use one encoder for all"
+                )
+        return made
 
     def _check_counts(self) -> None:
         """Refuse classes that are absent, twice, or without their row, descriptions or texts."""
@@ -204,7 +216,8 @@ class TextBank:
     def to(self, device: str | torch.device) -> "TextBank":
         """Move every tensor to a device."""
         rows = [d.to(device) for d in self.descriptions]
-        return TextBank(self.class_names, rows, self.names.to(device), self.texts)
+        controls = {key: [d.to(device) for d in group] for key, group in self.controls.items()}
+        return TextBank(self.class_names, rows, self.names.to(device), self.texts, controls)
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all.
@@ -214,6 +227,8 @@ class TextBank:
         """
         tensors = {"names": self.names, "descriptions": torch.cat(list(self.descriptions))}
         header = {"class_names": self.class_names, "texts": self.texts, "counts": self.counts}
+        header["controls"] = {key: [len(rows) for rows in group] for key, group in self.controls.items()}
+        tensors |= {f"control {key}": torch.cat(group) for key, group in self.controls.items()}
         write_tensors(path, "TextBank", tensors, header)
 
     @classmethod
@@ -225,4 +240,6 @@ class TextBank:
         """
         tensors, header = read_tensors(path, "TextBank", ("names", "descriptions"))
         rows = tensors["descriptions"].split(header["counts"])
-        return cls(header["class_names"], rows, tensors["names"], header["texts"])
+        counts = header.get("controls", {})
+        controls = {key: tensors[f"control {key}"].split(found) for key, found in counts.items()}
+        return cls(header["class_names"], rows, tensors["names"], header["texts"], controls)

@@ -11,7 +11,7 @@ from threading import Lock
 from kpl_lib.errors import InputError
 from kpl_lib.paths import atomic_path
 
-_LOCK = Lock()  # `atomic_path` looks at the umask, which all threads share
+_LOCK = Lock()  # one write at a time: each looks at what is there
 COUNTS = ("calls", "retries", "tokens_in", "tokens_out", "uncounted")
 
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 from kpl_lib.errors import InputError
 
@@ -18,6 +19,9 @@ def data_dir() -> Path:
     raise InputError(
         f"the data folder is missing beside {here}: reinstall kpl_lib, or clone the repository again"
     )
+
+
+_UMASK = Lock()
 
 
 @contextmanager
@@ -43,11 +47,10 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(
-            temporary, 0o666 & ~umask
-        )  # a temporary file is private; the finished one is an ordinary file
+        with _UMASK:  # it can only be read by setting it, and all threads share it
+            umask = os.umask(0)
+            os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # a temporary file is private; the finished one an ordinary file
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -20,11 +20,12 @@ ROUND = 20  # greedy updates, in units of N + C, after which the plan is rebuilt
 
 def balance_by_sweeps(
     logits: Tensor, temperature: float, q: Tensor, iterations: int, tolerance: float | None
-) -> tuple[Tensor, int, bool]:
+) -> tuple[Tensor, Tensor, int, bool]:
     """Sweeps (columns to q, then rows to 1/N) from the row softmax.
 
     Returns:
-        The plan `[N, C]`, float64; the sweeps done; whether the L1 error of the columns met the tolerance.
+        The plan `[N, C]`, float64; the column potentials g `[C]`; the sweeps done; whether the L1 error of the
+        columns met the tolerance.
     """
     f, plan = row_softmax(logits, temperature), None
     done, stop = 0, False
@@ -33,7 +34,7 @@ def balance_by_sweeps(
         plan = _plan(logits, temperature, f, g, plan)
         a, b, done, met, stop = _plain_sweeps(plan, q, done + 1, iterations, tolerance)
         f = f + a.log()
-    return plan.mul_(a[:, None]).mul_(b), done, met
+    return plan.mul_(a[:, None]).mul_(b), g + b.log(), done, met
 
 
 def balance_greedily(

@@ -8,7 +8,7 @@ overflows nor dies out.
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -27,6 +27,7 @@ class TransportPlan:
     iterations: sweeps (Sinkhorn) or single updates (Greenkhorn) that were done.
     converged: True only if a tolerance was asked for and met.
     row_error, column_error: L1 distance of the marginals, on a plan of mass 1, from 1/N and from the prior.
+    class_potentials: Sinkhorn only: g `[C]`, float64, mean 0, with `Y = softmax_rows(L/τ + g)`.
     """
 
     pseudo_labels: Tensor
@@ -34,6 +35,7 @@ class TransportPlan:
     converged: bool
     row_error: float
     column_error: float
+    class_potentials: Tensor | None = None
 
 
 @torch.no_grad()
@@ -76,8 +78,9 @@ def sinkhorn(
     if tolerance is not None:
         check_positive(tolerance, "tolerance")
     q = check_prior(prior, logits.shape[1]).to(logits.device)
-    plan, done, met = balance_by_sweeps(logits, temperature, q, iterations, tolerance)
+    plan, g, done, met = balance_by_sweeps(logits, temperature, q, iterations, tolerance)
     result = _report(plan, q, done, met, working_dtype(logits), scale=len(logits))
+    result = replace(result, class_potentials=g - g.mean())
     return _warn_if_missed(result, tolerance, "sinkhorn")
 
 

@@ -148,7 +148,7 @@ def check_prior(prior: Tensor | Sequence[float] | None, classes: int, name: str 
     if prior is None:
         return torch.full((classes,), 1 / classes, dtype=torch.float64)
     try:
-        q = torch.as_tensor(prior).detach().to("cpu", torch.float64)
+        q = torch.as_tensor(prior, dtype=torch.float64).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
         raise InputError(
             f"{name} must hold one number for each of the {classes} classes, not {prior!r}"

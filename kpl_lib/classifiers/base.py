@@ -2,19 +2,19 @@
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Self
 
 from torch import Tensor
 
+from kpl_lib.classifiers.start import STARTS
 from kpl_lib.errors import InputError
 from kpl_lib.features import Features, TextBank
 from kpl_lib.store import read_tensors, write_tensors
-from kpl_lib.validation import check_count, check_positive
+from kpl_lib.validation import check_count, check_images, check_positive
 
-STARTS = ("names", "all", "top-k")
 _REGISTRY: dict[str, type["Classifier"]] = {}
 
 
@@ -43,10 +43,15 @@ class Classifier(ABC):
     """A method from image features and descriptions to classes: fields are parameters, `fit` sets the rest.
 
     After `fit`: `class_names`; `model`, which predicts; `chosen`, for each class the numbers of the
-    descriptions that were used, best first, empty where only the class name was.
+    descriptions that were used, best first, empty where none was; `joint`, what a method that reads
+    neighbours says about the fitted images, where that is not what `predict` says of an image alone.
+
+    Of each method: `transductive`, it reads the images as a set; `order_free`, their order does not matter;
+    `needs_patches`, it reads patch features too.
 
     Args:
-        text: where the text proxies come from: `names`, `all` descriptions, or the `top-k` nearest ones.
+        text: where the text proxies come from: class `names`, `all` descriptions, the `top-k` nearest ones; as
+            controls `random` words, or descriptions `swapped` between classes.
         k: descriptions kept per class with `top-k`.
     """
 
@@ -54,19 +59,29 @@ class Classifier(ABC):
     k: int = 8
     name: ClassVar[str] = ""
     transductive: ClassVar[bool] = False
+    order_free: ClassVar[bool] = True
+    needs_patches: ClassVar[bool] = False
     model_type: ClassVar[type] = object
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     class_names: tuple[str, ...] = field(default=(), init=False, repr=False)
     chosen: tuple[tuple[int, ...], ...] = field(default=(), init=False, repr=False)
     model: object | None = field(default=None, init=False, repr=False)
+    joint: Tensor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.text not in STARTS:
-            raise InputError(f"text {self.text!r} is unknown: choose one of {', '.join(STARTS)}")
+        for key, allowed in {"text": STARTS, **self.choices}.items():
+            if getattr(self, key) not in allowed:
+                raise InputError(
+                    f"{key} {getattr(self, key)!r} is unknown: {_nearest(getattr(self, key), allowed)}"
+                )
         for known in fields(self):
+            value = getattr(self, known.name)
             if type(known.default) is int:
-                check_count(getattr(self, known.name), known.name)
+                check_count(value, known.name)
             elif type(known.default) is float:
-                check_positive(getattr(self, known.name), known.name)
+                check_positive(value, known.name)
+            elif type(known.default) is bool and type(value) is not bool:
+                raise InputError(f"{known.name} must be True or False, not {value!r}")
 
     @property
     def parameters(self) -> dict:
@@ -77,7 +92,10 @@ class Classifier(ABC):
     def _fit(
         self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None
     ) -> tuple[object, tuple]:
-        """Return the model (`scores` and `probabilities` of images), and the chosen descriptions."""
+        """Return the model (`scores` and `probabilities` of images), and the chosen descriptions.
+
+        A method that reads neighbours also sets `joint`: scores `[N, C]` whose softmax are the probabilities.
+        """
 
     def fit(
         self, images: Tensor | Features, bank: TextBank, prior: Tensor | Sequence[float] | None = None
@@ -95,7 +113,10 @@ class Classifier(ABC):
         Raises:
             InputError: for input that does not fit together.
         """
-        model, chosen = self._fit(_matrix(images), bank, prior)
+        x = _matrix(images)
+        if self.transductive:
+            check_images(x)
+        model, chosen = self._fit(x, bank, prior)
         self.model, self.class_names = model, bank.class_names
         self.chosen = tuple(tuple(int(i) for i in found) for found in chosen)
         return self
@@ -129,16 +150,21 @@ class Classifier(ABC):
     ) -> Prediction:
         """Fit to images and classify the same images.
 
-        `patches` is for methods that read patch tokens; the others ignore it.
+        `patches` is for methods that read patch tokens; the others ignore it. A method that reads neighbours
+        classifies the fitted images together here; its `predict` places images one by one.
         """
-        return self.fit(images, bank, prior).predict(images)
+        self.fit(images, bank, prior)
+        if self.joint is None:
+            return self.predict(images)
+        labels = self.joint.argmax(dim=1)
+        return Prediction(self.joint.softmax(dim=1), self.joint, labels, self.class_names)
 
     def save(self, path: str | Path) -> None:
         """Write the fitted classifier as safetensors, whole or not at all."""
         if self.model is None:
             raise InputError(f"classifier {self.name!r} is not fitted: there is nothing to save")
         values = {f.name: getattr(self.model, f.name) for f in fields(self.model)}
-        tensors = {key: value for key, value in values.items() if isinstance(value, Tensor)}
+        tensors = {key: value.clone() for key, value in values.items() if isinstance(value, Tensor)}
         header = {
             "name": self.name,
             "parameters": self.parameters,
@@ -176,14 +202,17 @@ def register(name: str) -> Callable[[type[Classifier]], type[Classifier]]:
     return add
 
 
-def available() -> tuple[str, ...]:
+def available(patches: bool = False) -> tuple[str, ...]:
     """Names that `create` knows.
 
+    Args:
+        patches: also those of methods that read patch features beside the image features.
+
     Example:
-        >>> "kpl" in available()
-        True
+        >>> "kpl" in available(), "calip" in available(), "calip" in available(patches=True)
+        (True, False, True)
     """
-    return tuple(_REGISTRY)
+    return tuple(name for name, kind in _REGISTRY.items() if patches or not kind.needs_patches)
 
 
 def create(name: str, **parameters) -> Classifier:
@@ -207,7 +236,7 @@ def create(name: str, **parameters) -> Classifier:
         kpl_lib.errors.InputError: unknown classifier 'klp': did you mean 'kpl'? known: ...
     """
     if name not in _REGISTRY:
-        raise InputError(f"unknown classifier {name!r}: {_nearest(name, available())}")
+        raise InputError(f"unknown classifier {name!r}: {_nearest(name, available(patches=True))}")
     kind = _REGISTRY[name]
     known = tuple(f.name for f in fields(kind) if f.init)
     for key in parameters:

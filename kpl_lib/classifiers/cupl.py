@@ -25,6 +25,7 @@ class CuPL(Clip):
         [0, 1]
 
     Source: Pratt et al. 2023, arXiv 2209.03320. It has no licence; this is written from the formula.
+    Each image is classified alone, new ones too; order and number do not matter. Cost: one product `[N, D] x [D, C]`.
     Derived in chapter "Zero-shot classification, and why medicine breaks it".
     """
 

@@ -1,31 +1,36 @@
-"""The text proxies that a method starts from: class names, all descriptions, or the nearest k."""
+"""The text proxies that a method starts from: class names, descriptions, or texts that should not help."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kpl_lib.errors import InputError
 from kpl_lib.features import TextBank
 from kpl_lib.text_proxies import text_proxies
-from kpl_lib.validation import check_images, check_proxies
+from kpl_lib.validation import check_images, check_proxies, check_same_space
+
+STARTS = ("names", "all", "top-k", "random", "swapped")
+CONTROLS = STARTS[3:]
 
 
 def start(bank: TextBank, images: Tensor, text: str, k: int) -> tuple[Tensor, tuple]:
     """Choose the text proxies of a method.
 
     `names`: T_c is the embedded class name. `all`: T_c = normalize(mean_m t_cm). `top-k`: the same over the k
-    descriptions with the largest mean cosine to the images.
+    descriptions with the largest mean cosine to the images. `random`, `swapped`: the same over random words,
+    or over the descriptions of another class.
 
     Args:
         bank: text features of C classes.
         images: unit rows `[N, D]`; only `top-k` reads more than their shape.
-        text: `names`, `all` or `top-k`.
+        text: `names`, `all`, `top-k`, `random` or `swapped`.
         k: descriptions kept per class with `top-k`.
 
     Returns:
         Unit text proxies `[C, D]`, and for each class the descriptions (numbers) that made it, best first.
 
     Raises:
-        InputError: if images and bank do not fit together.
+        InputError: if images and bank do not fit together, or the bank holds no such texts.
 
     Example:
         >>> bank = TextBank(("cat", "dog"), [torch.eye(2)[:1], torch.eye(2)], torch.eye(2))
@@ -37,8 +42,37 @@ def start(bank: TextBank, images: Tensor, text: str, k: int) -> tuple[Tensor, tu
     if text == "top-k":
         found = text_proxies(bank, images, k=k)
         return found.weights, found.chosen
-    weights, chosen = bank.names, tuple(() for _ in bank.class_names)
-    if text == "all":
-        weights = torch.stack([F.normalize(rows.mean(dim=0), dim=0) for rows in bank.descriptions])
-        chosen = tuple(tuple(range(count)) for count in bank.counts)
+    if text == "names":
+        return check_proxies(bank.names, images, "text proxies"), _none(bank)
+    rows, chosen = _described(bank, text)
+    weights = torch.stack([F.normalize(group.mean(dim=0), dim=0) for group in rows])
     return check_proxies(weights, images, "text proxies"), chosen
+
+
+def start_rows(bank: TextBank, images: Tensor, text: str, k: int) -> tuple[tuple[Tensor, ...], tuple]:
+    """The texts behind the proxies of `start`: for each class `[m_c, D]`, and their numbers."""
+    check_images(images, minimum=1)
+    bank = bank.to(images.device)
+    check_same_space(bank.names, images, "text proxies")
+    if text == "names":
+        return tuple(bank.names[:, None]), _none(bank)
+    if text != "top-k":
+        return _described(bank, text)
+    chosen = text_proxies(bank, images, k=k).chosen
+    return tuple(rows[kept] for rows, kept in zip(bank.descriptions, chosen, strict=True)), chosen
+
+
+def _described(bank: TextBank, text: str) -> tuple[tuple[Tensor, ...], tuple]:
+    """All descriptions with their numbers, or the texts of a control, which are none of them."""
+    if text == "all":
+        return tuple(bank.descriptions), tuple(tuple(range(count)) for count in bank.counts)
+    if text not in bank.controls:
+        raise InputError(
+            f"text={text!r}: the bank holds no such texts; encode them with "
+            "kpl_lib.controls.with_controls(bank, knowledge_base, encoder)"
+        )
+    return tuple(bank.controls[text]), _none(bank)
+
+
+def _none(bank: TextBank) -> tuple:
+    return tuple(() for _ in bank.class_names)
