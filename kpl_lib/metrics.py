@@ -8,8 +8,9 @@ import torch
 
 from kpl_lib.classifiers.base import Prediction
 from kpl_lib.errors import InputError
-from kpl_lib.measures import METRICS, find_metric, make_tables, measure_all
+from kpl_lib.measures import METRICS, find_metric, measure_all, metric_names
 from kpl_lib.resampling import bootstrap_weights
+from kpl_lib.tallies import make_cases, tally, tally_once
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,14 @@ def balanced_accuracy(prediction: Prediction, labels: Sequence[int] | torch.Tens
     return _point("balanced_accuracy", prediction, labels)
 
 
+def confusion_matrix(prediction: Prediction, labels: Sequence[int] | torch.Tensor) -> np.ndarray:
+    """Images by true class (rows) and predicted class (columns), whole numbers `[C, C]`.
+
+    Arguments as for `accuracy`.
+    """
+    return tally_once(make_cases(prediction, labels)).confusion[0].astype(np.int64)
+
+
 def evaluate(
     prediction: Prediction,
     labels: Sequence[int] | torch.Tensor,
@@ -74,12 +83,22 @@ def evaluate(
     seed: int = 0,
     resamples: int = 1000,
     level: float = 0.95,
+    positive: int | str | None = None,
+    ordered: bool = False,
 ) -> dict[str, Estimate]:
-    """Measure a prediction: accuracy, balanced accuracy, macro AUROC, macro F1, calibration error, recalls.
+    """Measure a prediction, with bootstrap intervals.
 
-    AUROC is one class against the rest, from the probabilities. The expected calibration error uses 15 bins of
-    equal width of the largest probability: `ECE = sum_b |sum_{i in b} (confidence_i - right_i)| / N`.
-    Classes without images are left out of means.
+    `accuracy`, `balanced_accuracy`, `macro_f1`, `macro_auroc` (one class against the rest, from the
+    probabilities), `ece`, the recall of each class, and of the positive class `sensitivity` (its recall),
+    `specificity` (recall of the rest), `ppv` (share of right ones among those said to be of it) and `auprc`
+    (average precision). With more than two classes and no `positive` these four are means over the classes, each
+    against the rest. The expected calibration error uses 15 bins of equal width of the largest probability:
+    `ECE = sum_b |sum_{i in b} (confidence_i - right_i)| / N`. What is undefined (the recall of a class without
+    images, the PPV of one that is never said) is nan, and left out of means.
+
+    The intervals answer one question: how much would the figure move with other images of the same kind? The
+    fitted classifier, its texts and its seed stay as they are. The calibration error rises in resamples (each bin
+    gets noisier), so its interval sits high.
 
     Args:
         prediction: N predictions over C classes.
@@ -89,29 +108,52 @@ def evaluate(
         seed: of the resamples.
         resamples: how many.
         level: of the interval, in 0..1.
+        positive: number or name of the positive class; None is the second of two.
+        ordered: classes are grades, in order: also give `quadratic_kappa`.
 
     Returns:
         Estimates by metric name; recalls as `recall/CLASS`.
 
     Raises:
-        InputError: if labels are missing, of another length, or no class numbers.
+        InputError: if labels are missing, of another length, or no class numbers; for an unknown class.
 
     Example:
         >>> p = torch.tensor([[0.9, 0.1], [0.8, 0.2]])
         >>> evaluate(Prediction(p, p, p.argmax(1), ("cat", "dog")), [0, 1])["recall/cat"].value
         1.0
 
-    Source: Guo et al. 2017, arXiv 1706.04599 (calibration); Efron and Tibshirani 1993 (intervals).
+    Source: Guo et al. 2017, arXiv 1706.04599 (calibration); Efron and Tibshirani 1993 (intervals);
+    Cohen 1968 (weighted kappa). Derived in chapter "Full benchmark results".
     """
-    tables = make_tables(prediction, labels)
-    names = [*METRICS, *(f"recall/{name}" for name in _class_names(prediction))]
-    point = measure_all(tables, np.ones((len(tables.true), 1), dtype=np.float32))[:, 0]
+    cases, which = make_cases(prediction, labels), positive_class(prediction, positive)
+    names = [*metric_names(ordered), *(f"recall/{name}" for name in _class_names(prediction))]
+    point = measure_all(tally_once(cases), which, ordered)[:, 0]
     low = high = np.full(len(names), np.nan)
     if intervals:
-        blocks = bootstrap_weights(tables.true, groups, resamples, seed)
-        low, high = _bounds(np.concatenate([measure_all(tables, block) for block in blocks], axis=1), level)
+        blocks = bootstrap_weights(cases.true, groups, resamples, seed)
+        low, high = bounds(measure_all(tally(cases, blocks), which, ordered), level)
     rows = zip(names, point, low, high, strict=True)
     return {name: Estimate(float(a), float(b), float(c)) for name, a, b, c in rows}
+
+
+def positive_class(prediction: Prediction, positive: int | str | None = None) -> int | None:
+    """Number of the positive class.
+
+    Args:
+        prediction: over C classes.
+        positive: number or name; None is the second of two classes, and no class where there are more.
+
+    Raises:
+        InputError: if there is no such class.
+    """
+    names = _class_names(prediction)
+    if positive is None:
+        return 1 if len(names) == 2 else None
+    if positive in names:
+        return names.index(positive)
+    if isinstance(positive, int) and not isinstance(positive, bool) and 0 <= positive < len(names):
+        return positive
+    raise InputError(f"positive: there is no class {positive!r}; known: {', '.join(names)}")
 
 
 def paired_difference(
@@ -124,6 +166,7 @@ def paired_difference(
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
+    positive: int | str | None = None,
 ) -> Difference:
     """How much better the first prediction is than the second, on the same images and the same resamples.
 
@@ -133,7 +176,7 @@ def paired_difference(
         first, second: predictions of the same N images.
         labels: true class numbers `[N]`.
         metric: a name in `METRICS`.
-        groups, resamples, level, seed: as for `evaluate`.
+        groups, resamples, level, seed, positive: as for `evaluate`.
 
     Returns:
         The difference and its interval; its sign is beyond chance where the interval leaves 0 out.
@@ -147,29 +190,31 @@ def paired_difference(
         >>> paired_difference(same, same, [0, 1]).difference
         0.0
     """
-    measure = find_metric(metric)
-    pair = make_tables(first, labels), make_tables(second, labels)
-    ones = np.ones((len(pair[0].true), 1), dtype=np.float32)
-    point = measure(pair[0], ones) - measure(pair[1], ones)
-    blocks = bootstrap_weights(pair[0].true, groups, resamples, seed)
-    drawn = np.concatenate([measure(pair[0], block) - measure(pair[1], block) for block in blocks])
-    low, high = _bounds(drawn[None], level)
-    return Difference(metric, float(point[0]), float(low[0]), float(high[0]))
+    measure, which = find_metric(metric), positive_class(first, positive)
+    pair = make_cases(first, labels), make_cases(second, labels)
+    point, *others = (measure(tally_once(cases), which) for cases in pair)
+    blocks = list(bootstrap_weights(pair[0].true, groups, resamples, seed))
+    drawn = [measure(tally(cases, blocks), which) for cases in pair]
+    low, high = bounds((drawn[0] - drawn[1])[None], level)
+    return Difference(metric, float((point - others[0])[0]), float(low[0]), float(high[0]))
 
 
-def _point(metric: str, prediction: Prediction, labels) -> float:
-    tables = make_tables(prediction, labels)
-    return float(METRICS[metric](tables, np.ones((len(tables.true), 1), dtype=np.float32))[0])
+def bounds(drawn: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of each row of `[M, R]`: low and high `[M]`; nan where a metric is never defined.
 
-
-def _bounds(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of each row; nan where a metric is never defined."""
+    Raises:
+        InputError: if `level` is not between 0 and 1.
+    """
     if not 0 < level < 1:
         raise InputError(f"level must lie between 0 and 1, not {level!r}")
     low, high = np.full((2, len(drawn)), np.nan)
     known = ~np.isnan(drawn).all(axis=1)
     low[known], high[known] = np.nanquantile(drawn[known], [(1 - level) / 2, (1 + level) / 2], axis=1)
     return low, high
+
+
+def _point(metric: str, prediction: Prediction, labels) -> float:
+    return float(METRICS[metric](tally_once(make_cases(prediction, labels)), None)[0])
 
 
 def _class_names(prediction: Prediction) -> tuple[str, ...]:

@@ -2,13 +2,17 @@
 
 import json
 import multiprocessing
+import os
 import random
+import subprocess
+import sys
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
-from benchmark_world import SETS, kill_after, lines, notes, runner, small_grid
+from benchmark_world import SETS, figures, kill_after, lines, notes, runner, small_grid
 
 from kpl_lib import benchmark_inputs
 from kpl_lib.benchmark import Grid, read_rows, run
@@ -16,9 +20,11 @@ from kpl_lib.benchmark_code import bare, code_checksum, code_of
 from kpl_lib.benchmark_inputs import Inputs
 from kpl_lib.benchmark_rows import ResultsFile, to_line
 from kpl_lib.classifiers import Classifier, create
+from kpl_lib.encoders import Encoder
 from kpl_lib.errors import InputError
 from kpl_lib.features import Features
 from kpl_lib.metrics import accuracy, evaluate, paired_difference
+from kpl_lib.paths import data_dir
 
 pytestmark = pytest.mark.xdist_group("benchmark")
 
@@ -27,11 +33,6 @@ pytestmark = pytest.mark.xdist_group("benchmark")
 def home(tmp_path_factory):
     """Folder with encoder and features."""
     return tmp_path_factory.mktemp("benchmark")
-
-
-@pytest.fixture
-def content(home):
-    return small_grid(home)
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +44,13 @@ def finished(home):
 
 
 def do(home, out, content=None, **options):
-    grid = Grid.from_dict(content or small_grid(home))
+    grid = Grid.from_dict(content or small_grid())
     return run(grid, out, cache=home / "features", progress=False, **options)
 
 
 def test_a_row_says_everything_about_its_run(home, finished):
     rows = lines(finished)
-    grid = Grid.from_dict(small_grid(home))
+    grid = Grid.from_dict(small_grid())
     assert {row["key"] for row in rows} == {setting.key for setting in grid.settings()}
     assert len(rows) == 2 * (2 * 2 + 2) + 1
     row = next(r for r in rows if r["dataset"] == SETS[1] and r["changed"] == {"k": 4})
@@ -62,7 +63,7 @@ def test_a_row_says_everything_about_its_run(home, finished):
 
 
 def test_a_row_holds_what_the_library_says(home, finished):
-    grid = Grid.from_dict(small_grid(home))
+    grid = Grid.from_dict(small_grid())
     setting = next(s for s in grid.settings() if s.classifier == "kpl-closed-form" and s.text == "names")
     row = next(r for r in lines(finished) if r["key"] == setting.key)
     inputs = Inputs(setting.dataset, setting.encoder, cache=home / "features")
@@ -73,6 +74,7 @@ def test_a_row_holds_what_the_library_says(home, finished):
     for name, estimate in found.items():
         triple = (estimate.value, estimate.low, estimate.high)
         assert row["metrics"][name] == pytest.approx(triple, abs=1e-6, nan_ok=True)
+    assert prediction.labels.tolist() != plain.labels.tolist()
     for name in ("accuracy", "balanced_accuracy"):
         gain = paired_difference(prediction, plain, features.labels, name, resamples=50)
         assert row["difference"][name] == pytest.approx((gain.difference, gain.low, gain.high), abs=1e-6)
@@ -81,11 +83,15 @@ def test_a_row_holds_what_the_library_says(home, finished):
 def test_the_plain_text_proxy_differs_by_nothing_from_itself(finished):
     same = [r for r in lines(finished) if r["classifier"] == "clip" and r["prior"] == "uniform"]
     assert len(same) == 8 and {tuple(r["difference"]["accuracy"]) for r in same} == {(0.0, 0.0, 0.0)}
+    assert len({tuple(r["metrics"]["accuracy"]) for r in same if r["dataset"] == SETS[0]}) > 1  # texts matter
 
 
 def test_a_prior_reaches_the_method(finished):
-    rows = {r["prior"]: r for r in lines(finished) if r["classifier"] == "clip" and r["dataset"] == SETS[1]}
-    by_prior = {p: rows[p]["metrics"]["ece"] for p in ("uniform", "true")}
+    rows = [
+        r for r in lines(finished) if (r["classifier"], r["text"], r["dataset"]) == ("clip", "names", SETS[1])
+    ]
+    by_prior = {r["prior"]: r["metrics"]["ece"] for r in rows}
+    assert len(rows) == 2
     assert by_prior["uniform"] != by_prior["true"]
 
 
@@ -99,15 +105,20 @@ def test_what_is_there_is_kept(home, finished, tmp_path):
     assert (rest.written, rest.kept) == (8, 5) and cut.read_bytes().startswith(
         b"".join(before.splitlines(True)[:5])
     )
-    assert {r["key"]: r["metrics"] for r in lines(cut)} == {r["key"]: r["metrics"] for r in lines(finished)}
+    assert figures(cut) == pytest.approx(figures(finished), abs=1e-5)
 
 
-def test_images_are_encoded_once_and_not_at_all_where_nothing_is_left(home, finished, monkeypatch):
-    def never(*_):
-        raise AssertionError("encoded again")
+def test_images_are_encoded_once_and_not_at_all_where_nothing_is_left(home, tmp_path, monkeypatch):
+    encoded, real = [], Encoder.encode_images
 
-    monkeypatch.setattr("kpl_lib.encoders.Encoder._encode_pixels", never)
-    assert do(home, finished).written == 0
+    def counted(self, dataset, *arguments, **options):
+        encoded.append(dataset.name)
+        return real(self, dataset, *arguments, **options)
+
+    monkeypatch.setattr(Encoder, "encode_images", counted)
+    do(home, tmp_path / "x.jsonl")
+    assert sorted(encoded) == sorted(SETS)
+    assert do(home, tmp_path / "x.jsonl").kept == 13 and len(encoded) == 2
 
 
 def changed_keys(home, finished, tmp_path, content=None):
@@ -148,13 +159,13 @@ def test_other_texts_parameters_and_resamples_count_too(home, finished, tmp_path
 
     own = tmp_path / "own.json"
     KnowledgeBase.load("phantom-chest").save(own)
-    content = small_grid(home, references=[], datasets=[{"name": SETS[0], "knowledge": str(own)}])
+    content = small_grid(references=[], datasets=[{"name": SETS[0], "knowledge": str(own)}])
     first = do(home, tmp_path / "own.jsonl", content)
     assert (first.written, first.failed) == (6, ())
     own.write_text(own.read_text().replace("lung", "chest", 1))
     assert do(home, tmp_path / "own.jsonl", content).written == 6
     assert len(lines(tmp_path / "own.jsonl")) == 6
-    changed, _ = changed_keys(home, finished, tmp_path, small_grid(home, resamples=40))
+    changed, _ = changed_keys(home, finished, tmp_path, small_grid(resamples=40))
     assert len(changed) == 13
 
 
@@ -172,28 +183,43 @@ def test_code_checksums_follow_imports_and_forget_comments():
     assert code_of(Mine) != code_of(type(create("clip")))
 
 
+def test_grades_and_the_positive_class_are_read_from_the_grid(home, tmp_path):
+    sets = [
+        {"name": SETS[0], "positive": "normal chest"},
+        {"name": "phantom-retinopathy/unseen/even", "ordered": True},
+        {"name": SETS[1], "positive": "flu"},
+    ]
+    done = do(home, tmp_path / "x.jsonl", small_grid(datasets=sets, blocks=[{"classifiers": "clip"}]))
+    chest, fundus = lines(tmp_path / "x.jsonl")
+    assert chest["positive"] == "normal chest" and fundus["positive"] is None
+    assert chest["metrics"]["sensitivity"] == chest["metrics"]["recall/normal chest"]
+    assert "quadratic_kappa" in fundus["metrics"] and "quadratic_kappa" not in chest["metrics"]
+    assert done.missing == 1 and "there is no class 'flu'" in done.failed[0]
+
+
 def test_a_failing_run_is_one_line_and_the_others_go_on(home, tmp_path, monkeypatch):
     def fails(self, images, bank, prior):
         raise RuntimeError("no luck\ntoday")
 
     monkeypatch.setattr(type(create("kpl-closed-form")), "_fit", fails)
-    done = do(home, tmp_path / "x.jsonl", small_grid(home, datasets=[SETS[0]]))
+    done = do(home, tmp_path / "x.jsonl", small_grid(datasets=[SETS[0]]))
     assert done.written == len(lines(tmp_path / "x.jsonl")) == 4
-    assert done.failed == ("phantom-chest/seen/even: 2 runs: RuntimeError: no luck today",)
+    assert done.failed == ("phantom-chest/unseen/even: 2 runs: RuntimeError: no luck today",)
     assert done.missing == 2 and "4 rows written, 0 kept, 2 runs failed" in str(done)
 
 
 def test_missing_inputs_are_said_once_a_set(home, tmp_path):
     absent = {"name": "folder", "options": {"root": str(tmp_path / "absent")}, "knowledge": "phantom-chest"}
     wrong = {"name": SETS[0], "knowledge": "phantom-malaria"}
-    done = do(home, tmp_path / "x.jsonl", small_grid(home, datasets=[absent, wrong], options={}))
+    done = do(home, tmp_path / "x.jsonl", small_grid(datasets=[absent, wrong], options={}))
     assert done.written == 0 and len(done.failed) == 2
-    assert "absent: no such folder" in done.failed[0] and "give them the same names" in done.failed[1]
+    assert "absent: no such folder" in done.failed[0] and "7 runs" not in done.failed[0]
+    assert "describes none of the 2 classes" in done.failed[1]
 
 
 def test_without_labels_metrics_refuse_and_predictions_still_come(home, monkeypatch, tmp_path):
     features = Features(torch.eye(4))
-    bank = Inputs(Grid.from_dict(small_grid(home)).datasets[0], small_grid(home)["encoders"][0]).bank(
+    bank = Inputs(Grid.from_dict(small_grid()).datasets[0], small_grid()["encoders"][0]).bank(
         "phantom-chest", "names"
     )
     images = Features(torch.nn.functional.normalize(torch.rand(5, bank.names.shape[1]), dim=1))
@@ -209,14 +235,14 @@ def test_without_labels_metrics_refuse_and_predictions_still_come(home, monkeypa
         return found
 
     monkeypatch.setattr(benchmark_inputs, "load_dataset", unlabelled)
-    grid = Grid.from_dict(small_grid(home, datasets=[SETS[0]]))
+    grid = Grid.from_dict(small_grid(datasets=[SETS[0]]))
     done = run(grid, tmp_path / "x.jsonl", cache=tmp_path / "other", progress=False)
     assert done.written == 0 and "6 runs" in done.failed[0] and "labels are missing" in done.failed[0]
 
 
 def test_references_use_labels_and_say_so(home, tmp_path):
     wanted = [{"name": "linear-probe", "parameters": {"shots": [1, 2], "draws": 3}}, {"name": "class-means"}]
-    done = do(home, tmp_path / "x.jsonl", small_grid(home, references=wanted, blocks=[]))
+    done = do(home, tmp_path / "x.jsonl", small_grid(references=wanted, blocks=[]))
     rows = lines(tmp_path / "x.jsonl")
     assert [(r["classifier"], r["changed"].get("shots")) for r in rows][:3] == [
         ("linear-probe", 1),
@@ -297,17 +323,11 @@ def test_a_full_disk_leaves_whole_rows(finished, tmp_path, monkeypatch):
     store = ResultsFile(tmp_path / "x.jsonl")
     one, two = rows_of(finished, 2)
     store.add(one)
-    real = benchmark_rows_write()
+    real = os.write
     monkeypatch.setattr("kpl_lib.benchmark_rows.os.write", lambda handle, line: real(handle, line[:50]))
     with pytest.raises(InputError, match="the disk is full"):
         store.add(two)
     assert lines(tmp_path / "x.jsonl") == [one]
-
-
-def benchmark_rows_write():
-    import os
-
-    return os.write
 
 
 def test_numbers_survive_the_file(finished):
@@ -329,7 +349,7 @@ def context():
 
 def kills(context, home, tmp_path, count, seed):
     """Kill a runner `count` times at random moments; after each look at the file; then finish."""
-    content, out, log = small_grid(home), tmp_path / "killed.jsonl", tmp_path / "log"
+    content, out, log = small_grid(), tmp_path / "killed.jsonl", tmp_path / "log"
     rng, hit = random.Random(seed), 0
     arguments = (content, out, home / "features", log)
     for _ in range(count):
@@ -362,17 +382,71 @@ def test_twenty_kills_lose_at_most_the_run_in_progress_each(context, home, finis
 
 def test_two_runners_share_a_file(context, home, finished, tmp_path):
     out = tmp_path / "shared.jsonl"
-    pair = [context.Process(target=runner, args=(small_grid(home), out, home / "features")) for _ in range(2)]
+    pair = [context.Process(target=runner, args=(small_grid(), out, home / "features")) for _ in range(2)]
     for process in pair:
         process.start()
     for process in pair:
         process.join()
         assert process.exitcode == 0
-    assert {r["key"]: r["metrics"] for r in lines(out)} == {r["key"]: r["metrics"] for r in lines(finished)}
+    assert figures(out) == pytest.approx(figures(finished), abs=1e-5)
 
 
 @pytest.mark.slow
-def test_worker_processes_give_the_same_rows_and_end_with_their_parent(context, home, finished, tmp_path):
+def test_worker_processes_give_the_same_rows(context, home, finished, tmp_path):
     out = tmp_path / "jobs.jsonl"
     assert do(home, out, jobs=2).written == 13
-    assert {r["key"]: r["metrics"] for r in lines(out)} == {r["key"]: r["metrics"] for r in lines(finished)}
+    assert figures(out) == pytest.approx(figures(finished), abs=1e-5)
+
+
+def children(process: int) -> list[int]:
+    return [int(x) for x in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+def test_worker_processes_end_when_the_first_one_is_killed(home, tmp_path):
+    grid, out = tmp_path / "long.json", tmp_path / "x.jsonl"
+    grid.write_text(json.dumps(small_grid(options={"n": 100}, datasets=list(SETS), resamples=20_000)))
+    command = [
+        sys.executable,
+        "-m",
+        "kpl_lib",
+        "benchmark",
+        "run",
+        "--grid",
+        grid,
+        "--out",
+        out,
+        "--jobs",
+        "2",
+    ]
+    process = subprocess.Popen(
+        command, env={**os.environ, "KPL_CACHE": str(tmp_path)}, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not out.exists():
+        time.sleep(0.05)
+    workers = children(process.pid)
+    process.kill()
+    process.wait()
+    assert len(workers) >= 2
+    deadline = time.time() + 30
+    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.time() < deadline:
+        time.sleep(0.1)
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    lines(out)
+
+
+def test_knowledge_is_brought_to_the_classes_of_the_images(home, tmp_path):
+    content = json.loads((data_dir() / "knowledge" / "phantom-chest.json").read_text())
+    turned = {**content, "classes": dict(reversed(content["classes"].items()))}
+    file = tmp_path / "turned.json"
+    file.write_text(json.dumps(turned))
+    sets = [{"name": SETS[0], "knowledge": ["phantom-chest", str(file)]}]
+    do(home, tmp_path / "x.jsonl", small_grid(datasets=sets))
+    rows = lines(tmp_path / "x.jsonl")
+    pair = [[r["metrics"]["accuracy"] for r in rows if r["knowledge"] == k] for k in sets[0]["knowledge"]]
+    assert len(pair[0]) == 6 and pair[0] == pair[1]
+    more = {**content["classes"], "third": ["a third"]}
+    file.write_text(json.dumps({**content, "classes": more}))
+    done = do(home, tmp_path / "x.jsonl", small_grid(datasets=sets))
+    assert done.missing == 6 and "has more classes: third of phantom-chest" in done.failed[0]

@@ -22,7 +22,7 @@ def results(tmp_path_factory):
     home = tmp_path_factory.mktemp("report")
     sweep = {"classifiers": ["clip", "kpl-closed-form"], "text": "top-k", "parameters": {"k": KS}}
     blocks = [sweep, {"classifiers": "clip", "priors": ["uniform", "true"]}]
-    content = small_grid(home, blocks=blocks, references=[{"name": "class-means"}])
+    content = small_grid(blocks=blocks, references=[{"name": "class-means"}])
     done = run(Grid.from_dict(content), home / "x.jsonl", cache=home / "features", progress=False)
     assert done.failed == ()
     return home / "x.jsonl"
@@ -66,7 +66,7 @@ def test_the_overview_holds_means_over_datasets(results):
     worst = f"{100 * mine['difference_balanced_accuracy'].min():+.1f}".replace("-", "−")
     assert line["Δ balanced, worst"] == worst
     only = mine[mine["dataset"] == SETS[0]]["balanced_accuracy"].iloc[0]
-    assert line["balanced accuracy, seen/even"] == f"{100 * only:.1f}"
+    assert line["balanced accuracy, unseen/even"] == f"{100 * only:.1f}"
 
 
 def test_a_cell_holds_value_and_interval(results):
@@ -95,7 +95,7 @@ def test_files_are_written_in_three_formats(results, tmp_path):
     with (tmp_path / "new" / "tables" / "overview.csv").open(newline="", encoding="utf-8") as file:
         assert [row["setting"] for row in csv.DictReader(file)] == list(made.tables["overview"]["setting"])
     assert len(pd.read_csv(tmp_path / "new" / "tables" / "rows.csv")) == 22
-    latex = (tmp_path / "new" / "tables" / "phantom-chest-seen-even.tex").read_text()
+    latex = (tmp_path / "new" / "tables" / "phantom-chest-unseen-even.tex").read_text()
     rules = [latex.count(rf"\{rule}") for rule in ("toprule", "midrule", "bottomrule")]
     assert rules == [1, 1, 1] and not re.search(r"(?<!\\)[%_&#](?![ }\n]|needs)", latex.split(r"\midrule")[1])
     with pytest.raises(InputError, match="cannot write"):
@@ -115,7 +115,7 @@ def test_hostile_text_is_escaped():
 
 def test_the_command_line_runs_resumes_and_reports(results, monkeypatch, capsys, tmp_path):
     home, grid, out = results.parent, tmp_path / "my.json", tmp_path / "x.jsonl"
-    grid.write_text(json.dumps(small_grid(home)))
+    grid.write_text(json.dumps(small_grid()))
     monkeypatch.setenv("KPL_CACHE", str(home / "features"))
     command = ("benchmark", "run", "--grid", grid, "--out", out, "--jobs", 1)
     code, _, err = kpl(monkeypatch, capsys, *command, "--datasets", SETS[0], "--classifiers", "clip")
@@ -132,7 +132,7 @@ def test_the_command_line_runs_resumes_and_reports(results, monkeypatch, capsys,
 def test_a_failed_run_gives_exit_code_2(results, monkeypatch, capsys, tmp_path):
     grid = tmp_path / "my.json"
     wrong = {"name": SETS[1], "knowledge": "phantom-chest"}
-    grid.write_text(json.dumps(small_grid(results.parent, datasets=[SETS[0], wrong])))
+    grid.write_text(json.dumps(small_grid(datasets=[SETS[0], wrong])))
     monkeypatch.setenv("KPL_CACHE", str(results.parent / "features"))
     command = ("benchmark", "run", "--grid", grid, "--out", tmp_path / "x.jsonl", "--jobs", 1)
     code, _, err = kpl(monkeypatch, capsys, *command)

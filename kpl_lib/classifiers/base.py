@@ -47,7 +47,7 @@ class Classifier(ABC):
     neighbours says about the fitted images, where that is not what `predict` says of an image alone.
 
     Of each method: `transductive`, it reads the images as a set; `order_free`, their order does not matter;
-    `needs_patches`, it reads patch features too.
+    `takes_prior`, it uses class shares; `needs_patches`, it reads patch features too.
 
     Args:
         text: where the text proxies come from: class `names`, `all` descriptions, the `top-k` nearest ones; as
@@ -60,6 +60,7 @@ class Classifier(ABC):
     name: ClassVar[str] = ""
     transductive: ClassVar[bool] = False
     order_free: ClassVar[bool] = True
+    takes_prior: ClassVar[bool] = True
     needs_patches: ClassVar[bool] = False
     model_type: ClassVar[type] = object
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
@@ -159,20 +160,29 @@ class Classifier(ABC):
         labels = self.joint.argmax(dim=1)
         return Prediction(self.joint.softmax(dim=1), self.joint, labels, self.class_names)
 
-    def save(self, path: str | Path) -> None:
-        """Write the fitted classifier as safetensors, whole or not at all."""
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """The fitted classifier as tensors, and a header that JSON can hold; `from_state` makes it again."""
         if self.model is None:
             raise InputError(f"classifier {self.name!r} is not fitted: there is nothing to save")
         values = {f.name: getattr(self.model, f.name) for f in fields(self.model)}
         tensors = {key: value.clone() for key, value in values.items() if isinstance(value, Tensor)}
-        header = {
-            "name": self.name,
-            "parameters": self.parameters,
-            "class_names": self.class_names,
-            "chosen": self.chosen,
-            "model": {key: value for key, value in values.items() if key not in tensors},
-        }
-        write_tensors(path, "Classifier", tensors, header)
+        header = {"name": self.name, "parameters": self.parameters, "class_names": self.class_names}
+        header["chosen"] = self.chosen
+        header["model"] = {key: value for key, value in values.items() if key not in tensors}
+        return tensors, header
+
+    @staticmethod
+    def from_state(tensors: Mapping[str, Tensor], header: Mapping) -> "Classifier":
+        """Make the classifier that `state` described; an InputError for a method that is unknown here."""
+        made = create(header["name"], **header["parameters"])
+        made.class_names = tuple(header["class_names"])
+        made.chosen = tuple(map(tuple, header["chosen"]))
+        made.model = made.model_type(**tensors, **header["model"])
+        return made
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted classifier as safetensors, whole or not at all."""
+        write_tensors(path, "Classifier", *self.state())
 
     @staticmethod
     def load(path: str | Path) -> "Classifier":
@@ -181,12 +191,7 @@ class Classifier(ABC):
         Raises:
             InputError: if the file is missing, broken, or of a method that this library does not know.
         """
-        tensors, header = read_tensors(path, "Classifier")
-        made = create(header["name"], **header["parameters"])
-        made.class_names = tuple(header["class_names"])
-        made.chosen = tuple(map(tuple, header["chosen"]))
-        made.model = made.model_type(**tensors, **header["model"])
-        return made
+        return Classifier.from_state(*read_tensors(path, "Classifier"))
 
 
 def register(name: str) -> Callable[[type[Classifier]], type[Classifier]]:

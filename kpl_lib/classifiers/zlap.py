@@ -86,6 +86,7 @@ class ZLaP(Classifier):
     power: float = 5.0
     damping: float = 0.3
     transductive: ClassVar[bool] = True
+    takes_prior: ClassVar[bool] = False
     model_type: ClassVar[type] = GraphClassifier
 
     def __post_init__(self) -> None:

@@ -1,0 +1,161 @@
+"""What every metric is made of, counted for many resamples in one compiled pass over the images."""
+
+import functools
+import pickle
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from kpl_lib.classifiers.base import Prediction
+from kpl_lib.errors import InputError
+
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What is tallied: true and predicted classes `[N]`, probabilities `[N, C]`."""
+
+    true: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def classes(self) -> int:
+        return self.probabilities.shape[1]
+
+
+@dataclass(frozen=True)
+class Tallies:
+    """Sums over the images of R resamples.
+
+    Args:
+        confusion: `[R, C, C]`, images by true and predicted class.
+        auroc: `[R, C]`, area under the ROC curve of each class against the rest; nan where undefined.
+        auprc: `[R, C]`, average precision of each class against the rest; nan where undefined.
+        ece: `[R]`, expected calibration error.
+    """
+
+    confusion: np.ndarray
+    auroc: np.ndarray
+    auprc: np.ndarray
+    ece: np.ndarray
+
+
+def make_cases(prediction: Prediction, labels: Sequence[int] | torch.Tensor | None) -> Cases:
+    """Check labels against the prediction, and take both to numpy.
+
+    Raises:
+        InputError: if labels are missing, of another length, or no class numbers.
+    """
+    if labels is None:
+        raise InputError("labels are missing: metrics need the true classes; predictions do without them")
+    true = torch.as_tensor(labels).cpu().numpy()
+    count, classes = prediction.probabilities.shape
+    if true.shape != (count,):
+        raise InputError(f"labels: {list(true.shape)} for {count} predictions; give one label an image")
+    if not count:
+        raise InputError("labels: there are none; metrics need at least one image")
+    if true.dtype.kind not in "iu" or true.min() < 0 or true.max() >= classes:
+        raise InputError(f"labels must be class numbers in 0..{classes - 1}")
+    probabilities = prediction.probabilities.detach().cpu().double().numpy()
+    if not np.isfinite(probabilities).all():
+        raise InputError("probabilities hold NaN or Inf: the classifier failed; look at its input")
+    return Cases(true.astype(np.int64), prediction.labels.cpu().numpy().astype(np.int64), probabilities)
+
+
+def bin_of(confidence: np.ndarray) -> np.ndarray:
+    """Number of the bin of equal width, of `BINS` over 0..1, that each confidence falls into."""
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+
+
+def tally(cases: Cases, blocks: Iterable[np.ndarray]) -> Tallies:
+    """Count every resample.
+
+    Args:
+        cases: N images.
+        blocks: weights `[N, R_b]`: how often each image stands in each resample.
+
+    Returns:
+        Tallies of all R resamples, in order.
+    """
+    confidence = cases.probabilities.max(axis=1)
+    gap = confidence - (cases.true == cases.predicted)
+    order, marks = _sorted(cases)
+    fixed = cases.true, cases.predicted, bin_of(confidence), gap, order, marks
+    parts = [_run(np.ascontiguousarray(block.T, dtype=np.float32), *fixed) for block in blocks]
+    return Tallies(*(np.concatenate(found) for found in zip(*parts, strict=True)))
+
+
+def tally_once(cases: Cases) -> Tallies:
+    """Count the images themselves: R = 1."""
+    return tally(cases, [np.ones((len(cases.true), 1), dtype=np.float32)])
+
+
+def _sorted(cases: Cases) -> tuple[np.ndarray, np.ndarray]:
+    """For each class, images by rising probability, and marks: 1 is of the class, 2 is the last of a tie."""
+    columns = np.ascontiguousarray(cases.probabilities.T)
+    order = np.argsort(columns, axis=1, kind="stable").astype(np.int32)
+    values = np.take_along_axis(columns, order, axis=1)
+    marks = (cases.true[order] == np.arange(cases.classes)[:, None]).astype(np.uint8)
+    marks[:, -1] += 2
+    marks[:, :-1] += 2 * (values[:, 1:] > values[:, :-1]).astype(np.uint8)
+    return order, marks
+
+
+def _count(weights, true, predicted, bins, gap, order, marks):  # runs compiled
+    """Confusion, AUROC, average precision and calibration error of each row of `weights [R, N]`."""
+    resamples, images = weights.shape
+    classes = len(order)
+    confusion = np.zeros((resamples, classes, classes))
+    auroc = np.full((resamples, classes), np.nan)
+    auprc = np.full((resamples, classes), np.nan)
+    ece = np.zeros(resamples)
+    gaps = np.zeros(BINS)
+    for r in range(resamples):
+        w = weights[r]
+        gaps[:] = 0.0
+        for i in range(images):
+            confusion[r, true[i], predicted[i]] += w[i]
+            gaps[bins[i]] += w[i] * gap[i]
+        total = confusion[r].sum()
+        ece[r] = np.abs(gaps).sum() / total
+        for c in range(classes):
+            positives = confusion[r, c].sum()
+            negatives = total - positives
+            if positives == 0:
+                continue
+            own, other, own_below, other_below, won, precision = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for i in range(images):
+                mark = marks[c, i]
+                if mark & 1:
+                    own += w[order[c, i]]
+                else:
+                    other += w[order[c, i]]
+                if mark & 2:
+                    if own > 0:
+                        above = positives - own_below
+                        won += own * (other_below + 0.5 * other)
+                        precision += own * above / (above + negatives - other_below)
+                    own_below, other_below, own, other = own_below + own, other_below + other, 0.0, 0.0
+            auprc[r, c] = precision / positives
+            if negatives > 0:
+                auroc[r, c] = won / (positives * negatives)
+    return confusion, auroc, auprc, ece
+
+
+@functools.cache
+def _compiled(on_disk: bool) -> Callable:
+    import numba  # takes a second to import
+
+    return numba.njit(cache=on_disk, nogil=True)(_count)
+
+
+def _run(*arguments) -> tuple:
+    """Run the compiled count; where compiled code cannot be kept on disk, compile for this process."""
+    try:
+        return _compiled(True)(*arguments)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
+        return _compiled(False)(*arguments)
