@@ -78,7 +78,7 @@ def test_ranges_admit_what_colab_has(shared):
     absent = {canonicalize_name(requirement.name) for requirement in core} - set(colab)
     assert [str(r) for r in core if r.name in colab and colab[r.name] not in r.specifier] == []
     cell = source(repository_url())
-    installed = {canonicalize_name(found) for found in re.findall(r'"([A-Za-z_]+)[><=]', cell)}
+    installed = {canonicalize_name(found) for found in re.findall(r'"([A-Za-z_]+)[><=~]', cell)}
     assert installed == absent == {"open-clip-torch", "ftfy", "pot"}
     needs = [Requirement(line) for package in installed for line in metadata.requires(package) or []]
     assert {canonicalize_name(need.name) for need in needs if applies(need)} <= set(colab) | installed

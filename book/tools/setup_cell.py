@@ -17,7 +17,7 @@ SOURCE = """\
 import sys
 
 if "google.colab" in sys.modules:  # elsewhere kpl_lib is installed already: see "How to use this book"
-    %pip install -q --no-deps "git+{url}" "open_clip_torch>=3.3,<4" "ftfy>=6.3" "POT>=0.9.6"
+    %pip install -q --no-deps "git+{url}" "open_clip_torch~=3.3" "ftfy>=6.3" "POT>=0.9.6"
 """
 
 
