@@ -46,7 +46,7 @@ def knowledge_figure(coverage: Coverage, title: str = "") -> Figure:
     Used in chapter "Building a knowledge base".
     """
     count = len(coverage.texts)
-    columns = count if count <= 3 else 3 if count <= 9 else 5 if count <= 25 else 7
+    columns = 2 if count == 4 else count if count <= 3 else 3 if count <= 9 else 5 if count <= 25 else 7
     lines = -(-count // columns)
     height = {2: 3.4, 3: 3.0, 1: 3.4}.get(columns, 2.5 if columns == 3 else 1.75 if columns == 5 else 1.45)
     figure = Figure(figsize=(WIDTH, height * lines + 1.0), dpi=110, layout="constrained", facecolor="white")
