@@ -64,6 +64,8 @@ def read_text(path: str | Path) -> str:
     try:
         if path.is_dir():
             raise IsADirectoryError("a folder, not a file")
+        if path.exists() and not path.is_file():
+            raise OSError("a device or pipe, not a file")
         if path.stat().st_size > MAX_BYTES:
             raise InputError(
                 f"{path}: larger than {MAX_BYTES // 1_000_000} MB, no knowledge base; name another file"

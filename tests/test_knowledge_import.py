@@ -159,3 +159,8 @@ def test_a_file_of_100_mb_is_refused_unread(tmp_path, format):
     with pytest.raises(InputError, match="large: larger than 64 MB"):
         KnowledgeBase.read(path, format)
     assert time.process_time() - start < 0.05
+
+
+def test_a_device_is_refused_unread():
+    with pytest.raises(InputError, match="device or pipe"):
+        KnowledgeBase.load("/dev/zero")

@@ -1,11 +1,31 @@
 """The one shape of every dataset: images by number, with names, labels and groups where they are known."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from PIL import Image
 
 from kpl_lib.errors import InputError
+
+
+class _Later:
+    """A field that may be given as a function; it is called once, when the value is asked for first."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.slot = f"_{name}"
+
+    def __get__(self, instance, owner: type):
+        if instance is None:
+            return None  # the default of the field
+        value = instance.__dict__[self.slot]
+        if callable(value):
+            value = instance.__dict__[self.slot] = value()
+        return value
+
+    def __set__(self, instance, value) -> None:
+        instance.__dict__[self.slot] = value
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +39,8 @@ class ImageDataset:
         class_names: the classes, in label order; empty where nothing is labelled.
         labels: class numbers, one an image, or None.
         groups: patient identifiers, one an image, or None.
-        fingerprint: changes whenever an image would; None where that is not known, and features are not cached.
+        fingerprint: changes whenever an image, a label or their order would; None where that is not known,
+            and features are not cached. A function gives it when it is asked for first.
 
     Raises:
         InputError: if the lengths differ, or a label is no class number.
@@ -37,7 +58,7 @@ class ImageDataset:
     class_names: tuple[str, ...] = ()
     labels: list[int] | None = None
     groups: list[str] | None = None
-    fingerprint: str | None = None
+    fingerprint: str | Callable[[], str | None] | None = _Later()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(str(path) for path in self.paths))
@@ -68,7 +89,10 @@ class ImageDataset:
         return (self[index] for index in range(len(self)))
 
     def subset(self, indices: Sequence[int], name: str | None = None) -> "ImageDataset":
-        """Return the images with these numbers, in this order."""
+        """Return the images with these numbers, in this order.
+
+        Its fingerprint is made of this one's and the numbers, so its features can be cached too.
+        """
         rows = [range(len(self))[int(i)] for i in indices]
 
         def pick(values):
@@ -76,9 +100,21 @@ class ImageDataset:
 
         return ImageDataset(
             name or self.name,
-            lambda i: self.read(rows[i]),
+            partial(_read_row, self, rows),
             pick(self.paths),
             self.class_names,
             pick(self.labels),
             pick(self.groups),
+            partial(_subset_fingerprint, self, rows),
         )
+
+
+def _read_row(dataset: ImageDataset, rows: list[int], index: int) -> Image.Image:
+    return dataset.read(rows[index])
+
+
+def _subset_fingerprint(dataset: ImageDataset, rows: list[int]) -> str | None:
+    """Checksum of the whole and of the numbers that were picked; None where the whole has none."""
+    if dataset.fingerprint is None:
+        return None
+    return hashlib.sha256(f"{dataset.fingerprint}\n{rows}".encode()).hexdigest()

@@ -1,0 +1,179 @@
+"""Image files on disk: listed safely, and fingerprinted fast."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from PIL import Image
+
+from kpl_lib import images
+from kpl_lib.datasets.base import ImageDataset
+from kpl_lib.errors import InputError
+
+WHOLE = 65_536  # bytes; a file up to this size is hashed whole
+PART = 16_384  # bytes that are hashed at the start, in the middle and at the end of a larger one
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies in one folder, by name: image files, subfolders, and visible files of other kinds."""
+
+    images: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+
+def list_folder(folder: str | Path) -> Listing:
+    """List one folder, without its subfolders: links can make no loop.
+
+    Hidden names are left out. A broken link with an image's name counts as an image, so that reading it says so.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        Its visible entries, each kind in the order of the names.
+
+    Raises:
+        InputError: if it cannot be read, or holds a pipe or device named as an image.
+
+    Example:
+        >>> list_folder("nowhere")
+        Traceback (most recent call last):
+        kpl_lib.errors.InputError: nowhere: no such folder; name the folder that holds the images
+    """
+    folder = need_folder(folder)
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); change its permissions") from None
+    kinds: dict[str, list[Path]] = {"images": [], "folders": [], "others": []}
+    for entry in entries:
+        kinds[_kind(folder, entry)].append(folder / entry.name)
+    return Listing(**{kind: tuple(paths) for kind, paths in kinds.items()})
+
+
+def need_folder(folder: str | Path) -> Path:
+    """The folder as a path; an error in one line where there is none."""
+    folder = Path(folder)
+    try:
+        found = stat.S_ISDIR(folder.stat().st_mode)
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no such folder; name the folder that holds the images") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder}: cannot be reached ({why}); correct the path") from None
+    if not found:
+        raise InputError(f"{folder}: a file, not a folder; name the folder that holds the images")
+    return folder
+
+
+def find_folder(root: str | Path, candidates: Sequence[str], layout: str) -> Path:
+    """The first of these folders under `root` that is there.
+
+    Args:
+        root: where the reader put the dataset.
+        candidates: relative paths, `""` for `root` itself.
+        layout: what was expected, for the message.
+
+    Raises:
+        InputError: if none is there.
+    """
+    root = need_folder(root)
+    for candidate in candidates:
+        if (root / candidate).is_dir():
+            return root / candidate
+    raise InputError(f"{root}: no {' or '.join(candidates)} in it; expected {layout}")
+
+
+def file_dataset(
+    name: str,
+    root: str | Path,
+    paths: Sequence[Path],
+    class_names: tuple[str, ...] = (),
+    labels: list[int] | None = None,
+    groups: list[str] | None = None,
+) -> ImageDataset:
+    """A dataset of image files, with a fingerprint.
+
+    Args:
+        name: what it is called in results.
+        root: the folder that the fingerprint's names are relative to: a moved folder keeps its fingerprint.
+        paths, class_names, labels, groups: as in `ImageDataset`.
+    """
+    paths = [Path(path) for path in paths]
+    extra = (tuple(class_names), labels, groups)
+    later = partial(fingerprint, Path(root), paths, extra)
+    return ImageDataset(name, partial(_read, paths), paths, class_names, labels, groups, later)
+
+
+def fingerprint(root: Path, paths: Sequence[Path], extra: object = None) -> str:
+    """Checksum of files: relative names, sizes and content, with labels and groups as `extra`.
+
+    A file up to 64 KiB is hashed whole; of a larger one 16 KiB at the start, in the middle and at the end. This
+    sees files that were added, lost, renamed, reordered, replaced or saved again. It does not see a change of
+    some bytes inside a large file that keeps its size and these three parts, which image formats with a
+    checksum at the end (PNG) exclude; `kpl datasets check` hashes files whole.
+
+    Args:
+        root: names are taken relative to it.
+        paths: N files; one that cannot be read counts as its error, so that mending it changes the checksum.
+        extra: anything whose text belongs to the checksum.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(repr(extra).encode("utf-8", "surrogateescape"))
+    start = os.path.join(root, "")
+    for path in map(str, paths):
+        name = path.removeprefix(start)
+        digest.update(os.fsencode(name) + b"\0" + _look(path))
+    return digest.hexdigest()
+
+
+def _look(path: str) -> bytes:
+    """Size and checksum of the sampled content of a file; its error number where it cannot be read."""
+    try:
+        facts = os.stat(path)
+        if not stat.S_ISREG(facts.st_mode):  # a pipe would wait for its writer
+            return b"no file\0"
+        size = facts.st_size
+        with open(path, "rb", buffering=0) as file:
+            content = file.read(WHOLE) if size <= WHOLE else _parts(file, size)
+    except (OSError, ValueError) as error:
+        return f"error {getattr(error, 'errno', 0)}\0".encode()
+    return b"%d\0" % size + hashlib.sha256(content).digest()
+
+
+def _parts(file: IO[bytes], size: int) -> bytes:
+    """The start, the middle and the end of a large file."""
+    parts = []
+    for place in (0, size // 2, size - PART):
+        file.seek(place)
+        parts.append(file.read(PART))
+    return b"".join(parts)
+
+
+def _kind(folder: Path, entry: os.DirEntry) -> str:
+    """`images`, `folders` or `others`; refuses what only has the name of an image."""
+    try:
+        if entry.is_dir():
+            return "folders"
+        regular = entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:  # a link that points to itself
+        regular = True
+    if not entry.name.lower().endswith(images.SUFFIXES):
+        return "others"
+    if not regular:
+        raise InputError(f"{folder / entry.name}: a pipe or a device, no image file; take it away")
+    return "images"
+
+
+def _read(paths: list[Path], index: int) -> Image.Image:
+    return images.read_image(paths[index])

@@ -1,0 +1,139 @@
+"""Text lists and tables of datasets, read strictly: every fault names the file and the line."""
+
+import csv
+import io
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from kpl_lib.errors import InputError
+
+MAX_BYTES = 128_000_000
+
+
+def read_lines(path: str | Path, fields: int, sep: str | None = None) -> list[tuple[int, list[str]]]:
+    """The lines of a list whose last field may hold blanks; empty lines are left out.
+
+    Args:
+        path: a text file, such as CUB's `images.txt`.
+        fields: how many fields a line has.
+        sep: what is between them; None is any blank.
+
+    Returns:
+        (line number, fields) of each line.
+
+    Raises:
+        InputError: if the file is missing or not UTF-8, or a line has fewer fields.
+    """
+    rows = []
+    for number, line in enumerate(_text(Path(path)).split("\n"), 1):
+        if not line.strip():
+            continue
+        parts = line.strip().split(sep, fields - 1)
+        if len(parts) != fields:
+            raise InputError(f"{path}: line {number} has {len(parts)} of {fields} fields; mend it")
+        rows.append((number, parts))
+    if not rows:
+        raise InputError(f"{path}: empty; copy it again from its source")
+    return rows
+
+
+def read_table(path: str | Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file that has a header.
+
+    Blanks around names and values are stripped, case in the header is ignored, empty columns and empty rows
+    (which IDRiD's tables have) are left out, other columns are kept.
+
+    Args:
+        path: the file.
+        columns: names that the header must have.
+
+    Returns:
+        (line number, column -> value) of each row; keys are lower case.
+
+    Raises:
+        InputError: if the file is missing, a column is missing or stands twice, or a row is longer than the header.
+    """
+    reader = csv.reader(io.StringIO(_text(Path(path)), newline=""), strict=True)
+    try:
+        header = [name.strip().casefold() for name in next(reader, [])]
+        rows = [(reader.line_num, [value.strip() for value in row]) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{path}: line {reader.line_num}: {error}; mend the table") from None
+    for column in columns:
+        if header.count(column.casefold()) != 1:
+            how = "no" if column.casefold() not in header else "more than one"
+            raise InputError(f"{path}: {how} column {column!r} in its header ({', '.join(header)[:80]})")
+    for number, row in rows:
+        if any(row[len(header) :]):
+            raise InputError(f"{path}: line {number} has more values than the header has columns; mend it")
+    rows = [
+        (number, {**dict.fromkeys(header, ""), **dict(zip(header, row, strict=False))})
+        for number, row in rows
+        if any(row)
+    ]
+    if not rows:
+        raise InputError(f"{path}: no rows below its header; copy it again from its source")
+    return rows
+
+
+def whole_number(path: str | Path, line: int, text: str, low: int, high: int) -> int:
+    """A number of a list, within bounds."""
+    if not text.isascii() or not text.isdigit() or not low <= int(text[:9]) <= high or len(text) > 9:
+        raise InputError(f"{path}: line {line}: {text[:20]!r} is no number from {low} to {high}; mend it")
+    return int(text)
+
+
+def need_files(path: str | Path, files: Sequence[tuple[int, Path]]) -> None:
+    """Refuse a list that names files which are not there, or one file twice.
+
+    Args:
+        path: the list.
+        files: (line number, file) of each of its lines.
+
+    Raises:
+        InputError: names the first missing file and how many there are; or the two lines of a file.
+    """
+    missing = [(line, file) for line, file in files if not os.path.lexists(file)]
+    if missing:
+        line, file = missing[0]
+        more = f", and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        raise InputError(f"{path}: line {line} names {file}, which is missing{more}; copy what is missing")
+    seen: dict[Path, int] = {}
+    for line, file in files:
+        if file in seen:
+            raise InputError(f"{path}: lines {seen[file]} and {line} name the same file {file}; keep one")
+        seen[file] = line
+
+
+def inside(path: str | Path, line: int, root: Path, name: str) -> Path:
+    """A file that a list names, below `root`; a way out of it is refused."""
+    parts = name.replace("\\", "/").lstrip("/").split("/")
+    if ".." in parts or "\0" in name or not name.strip("/"):
+        raise InputError(f"{path}: line {line} names {name!r}, which is outside {root}; mend it")
+    return root.joinpath(*parts)
+
+
+def _text(path: Path) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+            raise InputError(f"{path}: {what}, not a file; name the file")
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; copy it from its source, or correct the path") from None
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({why}); name a file that you may read") from None
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{path}: larger than {MAX_BYTES // 1_000_000} MB, no list; name another file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
