@@ -1,33 +1,24 @@
-"""Find open_clip models by name and load them: safetensors only, nothing unpickles."""
+"""Find a model by its name, on this machine or on the hub, and load it without running code of others."""
 
 import difflib
-import hashlib
-import json
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
 from pathlib import Path
 
 import open_clip
 import torch
 
 from kpl_lib.errors import InputError
-from kpl_lib.hub import from_hub, from_tag, one_line
+from kpl_lib.hub import careful, from_hub, from_tag
+from kpl_lib.model_config import CONFIG, HUB_FILES, Checkpoint, Source, build, check_config, read_settings
+from kpl_lib.openai_layout import check_activation, openai_config, preprocessing
 from kpl_lib.paths import data_dir
+from kpl_lib.weights import SUFFIXES, read_weights
 
-CONFIG = "open_clip_config.json"
 VOCABULARY = "bpe_vocab.txt.gz"
-PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-FORMS = "'path:DIR' for a folder, 'ARCH/TAG' such as 'ViT-L-14-quickgelu/openai', or 'hf-hub:ORG/NAME'"
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """A model with what it needs to read images and texts."""
-
-    model: torch.nn.Module
-    preprocess: Callable
-    tokenizer: Callable
+FORMS = (
+    "'path:DIR' or 'path:FILE' on this machine, 'ARCH/TAG' such as 'ViT-L-14-quickgelu/openai', 'ARCH/FILE', "
+    "or 'hf-hub:ORG/NAME'"
+)
 
 
 def local_names() -> tuple[str, ...]:
@@ -44,7 +35,7 @@ def open_checkpoint(name: str, device: torch.device, precision: str) -> Checkpoi
     """Load the model of this name.
 
     Args:
-        name: a name of `local_names()`, `path:DIR`, `ARCH/TAG` or `hf-hub:ORG/NAME`.
+        name: a name of `local_names()`, `path:DIR`, `path:FILE`, `ARCH/TAG`, `ARCH/FILE` or `hf-hub:ORG/NAME`.
         device: where the model goes.
         precision: `fp32`, `fp16` or `bf16`.
 
@@ -52,21 +43,66 @@ def open_checkpoint(name: str, device: torch.device, precision: str) -> Checkpoi
         The model in evaluation mode, its image transform, its tokenizer.
 
     Raises:
-        InputError: if the name is unknown, or its weights cannot be had as safetensors.
+        InputError: if the name is unknown, or its weights cannot be had or read safely.
     """
+    return _open(name, device, precision)[1]
+
+
+def download(name: str) -> str:
+    """Fetch all files of a model, and load it once, so that it is known to work here without a network.
+
+    Args:
+        name: as for `open_checkpoint`.
+
+    Returns:
+        One line: where the weights are, and their size.
+
+    Raises:
+        InputError: as `open_checkpoint`.
+
+    Example:
+        >>> download("phantom").startswith("phantom: ")
+        True
+    """
+    source, _ = _open(name, torch.device("cpu"), "fp32")
+    if not isinstance(source.weights, Path):
+        return f"{name}: a file on this machine, nothing to fetch"
+    return (
+        f"{name}: {source.weights} ({source.weights.stat().st_size / 1e6:,.0f} MB), ready without a network"
+    )
+
+
+def _open(name: str, device: torch.device, precision: str) -> tuple[Source, Checkpoint]:
+    """What a model is built from, and the model."""
     if not isinstance(name, str):
         raise InputError(f"an encoder is named by text, not {type(name).__name__}: {name!r}")
-    options = {"device": device, "precision": precision}
     # open_clip draws random weights before it loads the real ones: leave the caller's random numbers alone
-    with torch.random.fork_rng(devices=[]):
-        if name.startswith("path:"):
-            return _from_folder(Path(name.removeprefix("path:")).expanduser(), options)
-        if name.startswith("hf-hub:"):
-            return Checkpoint(*from_hub(name, options))
-        if "/" in name:
-            return Checkpoint(*from_tag(name, options))
-        if name in local_names():
-            return _from_folder(data_dir() / "encoders" / name, options)
+    with careful(name), torch.random.fork_rng(devices=[]):
+        source = find(name)
+        checkpoint = build(source, device, precision)
+    size, text = getattr(checkpoint.tokenizer, "vocab_size", None), source.config["text_cfg"]
+    if size is not None and "vocab_size" in text and size != text["vocab_size"]:
+        raise InputError(
+            f"{source.name}: {size} vocabulary entries, {text['vocab_size']} in its configuration; copy both again"
+        )
+    return source, checkpoint
+
+
+def find(name: str) -> Source:
+    """Find configuration and weights of a name; what is not on this machine is fetched."""
+    if name.startswith("path:"):
+        place = Path(name.removeprefix("path:")).expanduser()
+        return from_file(place) if place.is_file() else from_folder(place)
+    if name.startswith("hf-hub:"):
+        return from_hub(name)
+    if "/" in name:
+        architecture, rest = name.split("/", 1)
+        known = architecture in open_clip.list_models()
+        if known and rest.endswith(SUFFIXES):
+            return from_file(Path(rest).expanduser(), architecture)
+        return from_tag(name)
+    if name in local_names():
+        return from_folder(data_dir() / "encoders" / name)
     near = difflib.get_close_matches(name.lower(), local_names(), 1, 0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InputError(
@@ -74,94 +110,86 @@ def open_checkpoint(name: str, device: torch.device, precision: str) -> Checkpoi
     )
 
 
-def _from_folder(folder: Path, options: dict) -> Checkpoint:
-    """Load `open_clip_config.json`, one safetensors file and the vocabulary from a folder."""
-    config = _read_config(folder)
-    weights, model_config, preprocess = (
-        _find_weights(folder),
-        config["model_cfg"],
-        config.get("preprocess_cfg", {}),
-    )
-    text = model_config["text_cfg"]
-    if "hf_tokenizer_name" not in text:
-        text["tokenizer_kwargs"] = {**text.get("tokenizer_kwargs", {}), **_vocabulary(folder, text)}
-    try:
-        name = _register(model_config)
-        keys = ("mean", "std", "interpolation", "resize_mode")
-        model, _, transform = open_clip.create_model_and_transforms(
-            name,
-            pretrained=str(weights),
-            weights_only=True,
-            **{f"image_{key}": preprocess.get(key) for key in keys},
-            **options,
+def from_file(path: Path, architecture: str | None = None) -> Source:
+    """A checkpoint file: of a named architecture, or one of OpenAI's own, whose shapes say what it is.
+
+    Weights saved by others in OpenAI's layout fit GELU and QuickGELU alike, so their architecture must be named.
+    """
+    weights = read_weights(path)
+    if architecture is None:
+        if not weights.from_openai:
+            raise InputError(
+                f"{path}: does not say its architecture; name it, as 'ViT-B-32-quickgelu/{path}' (weights of OpenAI "
+                f"or tuned from them) or 'ViT-B-32/{path}', or put {CONFIG} beside it and name the folder"
+            )
+        return Source(str(path), openai_config(weights.tensors), {}, weights)
+    if weights.from_openai:
+        check_activation(f"{architecture}/{path}", architecture)
+    preprocess = preprocessing(architecture)
+    if preprocess is None:
+        warnings.warn(
+            f"{architecture}: its weights were trained with different preprocessing; OpenAI's is taken for {path}",
+            UserWarning,
+            stacklevel=2,
         )
-        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}" if "hf_tokenizer_name" in text else name)
-    except Exception as error:  # whatever a foreign folder makes open_clip raise is the folder's fault
-        raise InputError(
-            f"{folder}: open_clip cannot load it ({one_line(error)}); take all files from one model"
-        ) from None
-    size = getattr(tokenizer, "vocab_size", None)
-    if size is not None and "vocab_size" in text and size != text["vocab_size"]:
-        raise InputError(
-            f"{folder}: {size} vocabulary entries, {text['vocab_size']} in {CONFIG}; copy both again"
-        )
-    return Checkpoint(model.eval(), transform, tokenizer)
+    config = check_config(architecture, open_clip.get_model_config(architecture))
+    return Source(str(path), config, preprocess or {}, weights)
 
 
-def _read_config(folder: Path) -> dict:
-    """Read and check `open_clip_config.json`."""
-    path = folder / CONFIG
-    if not path.is_file():
-        raise InputError(f"{folder}: no {CONFIG} there; name the folder of an open_clip model")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); copy it from the model again") from None
-    parts = config.get("model_cfg") if isinstance(config, dict) else None
-    if not isinstance(parts, dict) or not all(
-        key in parts for key in ("embed_dim", "vision_cfg", "text_cfg")
-    ):
+def from_folder(folder: Path) -> Source:
+    """A folder with `open_clip_config.json`, weights, and what the tokenizer needs; or with a file of OpenAI."""
+    if not (folder / CONFIG).is_file():
+        files = _weight_files(folder)
+        if len(files) == 1:
+            return from_file(files[0])
         raise InputError(
-            f"{path}: no model_cfg with embed_dim, vision_cfg and text_cfg; copy it from the model again"
+            f"{folder}: no {CONFIG} there; name the folder of an open_clip model, or one file in it"
         )
-    return config
+    settings = read_settings(folder / CONFIG)
+    config = check_config(str(folder / CONFIG), settings.get("model_cfg"))
+    text = config["text_cfg"]
+    for key in HUB_FILES:
+        if text.get(key) and (found := _inside(folder, text[key], key)):
+            text[key] = str(found)
+    if not text.get("hf_tokenizer_name"):
+        text["tokenizer_kwargs"] = {**(text.get("tokenizer_kwargs") or {}), **_vocabulary(folder, text)}
+    return Source(str(folder), config, settings.get("preprocess_cfg") or {}, _find_weights(folder))
+
+
+def _inside(folder: Path, name: str, key: str) -> Path | None:
+    """Where the files of a text model or tokenizer lie in the folder; None leaves them to the hub."""
+    if (folder / name / "config.json").is_file() or (folder / name / "tokenizer_config.json").is_file():
+        return (folder / name).resolve()
+    own = key == "hf_tokenizer_name" and (folder / "tokenizer_config.json").is_file()
+    return folder.resolve() if own else None
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
 
 
 def _find_weights(folder: Path) -> Path:
-    """Find the one safetensors file; refuse pickled weights."""
-    found = sorted(folder.glob("*.safetensors"))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise InputError(f"{folder}: {len(found)} safetensors files; leave only the weights there")
-    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLED)
-    if pickled:
-        raise InputError(
-            f"{folder}: {pickled[0]} is pickled and could run code; convert it to model.safetensors"
-        )
+    """Find the weights; safetensors are preferred to pickled ones."""
+    files = _weight_files(folder)
+    for kind, found in (
+        ("safetensors", [path for path in files if path.suffix == ".safetensors"]),
+        ("weights", files),
+    ):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError(f"{folder}: {len(found)} {kind} files; leave only one there")
     raise InputError(f"{folder}: no weights there; put model.safetensors beside {CONFIG}")
 
 
 def _vocabulary(folder: Path, text: dict) -> dict:
     """Path of the vocabulary that the configuration names, or that lies in the folder."""
-    name = text.get("tokenizer_kwargs", {}).get("bpe_path") or VOCABULARY
+    given = (text.get("tokenizer_kwargs") or {}).get("bpe_path")
+    name = given or VOCABULARY
     if Path(name).name != name:
         raise InputError(f"{folder / CONFIG}: bpe_path {name!r} must be a file name in the same folder")
-    path = folder / name
-    if path.is_file():
-        return {"bpe_path": str(path.resolve())}
-    if text.get("tokenizer_kwargs", {}).get("bpe_path"):
-        raise InputError(f"{path}: the vocabulary is missing; copy it from the model again")
+    if (folder / name).is_file():
+        return {"bpe_path": str((folder / name).resolve())}
+    if given:
+        raise InputError(f"{folder / name}: the vocabulary is missing; copy it from the model again")
     return {}
-
-
-def _register(config: dict) -> str:
-    """Make the configuration known to open_clip; return the name it got."""
-    text = json.dumps(config, sort_keys=True)
-    name = f"kpl-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    if name not in open_clip.list_models():
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{name}.json"
-            path.write_text(text, encoding="utf-8")
-            open_clip.add_model_config(path)
-    return name

@@ -1,112 +1,164 @@
-"""Classify a folder of images with a knowledge base, and write the result as a table."""
+"""Classify a folder of images with a knowledge base."""
 
-import csv
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from kpl_lib.classifiers import Classifier, create
+from kpl_lib.classifiers import Classifier, Prediction, create
 from kpl_lib.classifiers.start import CONTROLS
 from kpl_lib.controls import with_controls
-from kpl_lib.datasets import load_dataset
-from kpl_lib.encoders import load_encoder
+from kpl_lib.datasets import ImageDataset
+from kpl_lib.encoders import Encoder, load_encoder
 from kpl_lib.errors import InputError
-from kpl_lib.features import TextBank
+from kpl_lib.features import Features, TextBank
 from kpl_lib.knowledge import KnowledgeBase
-from kpl_lib.paths import atomic_path
+from kpl_lib.own_images import open_folder
+from kpl_lib.patches import Patches
+from kpl_lib.result_table import COLUMNS, Classification, check_writable, write_table
 
-COLUMNS = ("path", "label", "description")
+__all__ = ["Classification", "check_writable", "classify_folder", "run_folder", "spoke_most", "write_table"]
+
 FEW = 10  # images a class, below which a method that reads them as a set is warned about
 
 
 @dataclass(frozen=True, eq=False)
-class Classification:
-    """One row an image.
+class FolderRun:
+    """Everything that classifying a folder gave: what a report is written from, and a model saved.
 
     Args:
-        class_names: the C classes.
-        paths: the N files that were read.
-        labels: the predicted class of each.
-        probabilities: `[N, C]`.
-        descriptions: what spoke most for the label; empty for methods that use only class names.
-        skipped: files that could not be read, each with the reason.
+        knowledge: the C classes and their descriptions.
+        dataset: the images, with labels and patients where they are known.
+        encoder: the model.
+        classifier: fitted to the images.
+        features: of the N images that could be read.
+        bank: the texts.
+        prediction: of the N images.
+        result: the same, as rows for people.
+        notes: what was warned about on the way.
     """
 
-    class_names: tuple[str, ...]
-    paths: tuple[str, ...]
-    labels: tuple[str, ...]
-    probabilities: Tensor
-    descriptions: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
+    knowledge: KnowledgeBase
+    dataset: ImageDataset
+    encoder: Encoder
+    classifier: Classifier
+    features: Features
+    bank: TextBank
+    prediction: Prediction
+    result: Classification
+    notes: tuple[str, ...]
 
 
-def classify_folder(
+def classify_folder(images: str | Path, knowledge: str | Path, **options) -> Classification:
+    """Classify the images of one folder: the `result` of `run_folder`, which says the arguments.
+
+    Derived in chapter "KPL in one sitting".
+    """
+    return run_folder(images, knowledge, **options).result
+
+
+def run_folder(
     images: str | Path,
     knowledge: str | Path,
     *,
     encoder: str = "phantom",
     classifier: str = "kpl",
     k: int | None = None,
+    parameters: Mapping[str, object] | None = None,
+    labels: str | Path | None = None,
+    groups: str | Path | None = None,
+    group_pattern: str | None = None,
     device: str | None = None,
     skip_unreadable: bool = False,
     progress: bool = True,
-) -> Classification:
+) -> FolderRun:
     """Classify the images of one folder. Everything that is cheap is checked before anything is encoded.
 
     Args:
-        images: the folder.
+        images: the folder, see `kpl_lib.own_images.open_folder`.
         knowledge: name or file of a knowledge base.
         encoder: a name for `load_encoder`.
         classifier: a name for `create`.
         k: descriptions kept per class; None is the default of the classifier.
+        parameters: what else the classifier takes.
+        labels, groups, group_pattern: tables and pattern as for `open_folder`; no method reads labels.
         device: where the encoder runs; None chooses.
         skip_unreadable: leave out files that cannot be read, and list them.
         progress: show bars.
 
     Returns:
-        One row an image, in the order of the file names.
+        The run; its rows are in the order of the file names.
 
     Raises:
         InputError: for anything wrong with the input; says which file, and the cure.
 
-    Derived in chapter "KPL in one sitting".
+    Shown in chapter "Your own images".
     """
     kb = _knowledge(knowledge)
-    method = _method(classifier, k)
-    dataset = load_dataset("folder", images)
+    method = _method(classifier, k, parameters or {})
+    truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
+    dataset = open_folder(images, kb.class_names, **truth)
     model = load_encoder(encoder, device)
-    on_error = "skip" if skip_unreadable else "raise"
-    features = model.encode_images(dataset, progress=progress, on_error=on_error)
-    _check_number(len(features), len(kb.class_names), method, images)
-    bank = model.encode_knowledge(kb, progress=progress)
-    if method.text in CONTROLS:
-        bank = with_controls(bank, kb, model)
-    prediction = method.fit_predict(features, bank)
+    with _noted() as notes:
+        made, features = encode(model, dataset, method, skip_unreadable, progress)
+        _check_number(len(features), len(kb.class_names), method, images)
+        bank = model.encode_knowledge(kb, progress=progress)
+        if method.text in CONTROLS:
+            bank = with_controls(bank, kb, model)
+        prediction = method.fit_predict(made, bank)
+    result = rows_of(prediction, features, bank, method.chosen, centre_of(features.images))
+    return FolderRun(kb, dataset, model, method, features, bank, prediction, result, tuple(notes))
+
+
+def encode(
+    model: Encoder, dataset: ImageDataset, method: Classifier, skip_unreadable: bool, progress: bool
+) -> tuple[Features | Patches, Features]:
+    """What the method reads, and the image features in it."""
+    run = model.encode_patches if method.needs_patches else model.encode_images
+    made = run(dataset, progress=progress, on_error="skip" if skip_unreadable else "raise")
+    return made, made.features if method.needs_patches else made
+
+
+def rows_of(
+    prediction: Prediction, features: Features, bank: TextBank, chosen: tuple, centre: Tensor
+) -> Classification:
+    """A prediction as rows for people."""
+    names, meta, truth = bank.class_names, features.meta, features.labels
     return Classification(
-        kb.class_names,
-        tuple(features.meta["paths"]),
-        tuple(kb.class_names[label] for label in prediction.labels.tolist()),
+        names,
+        tuple(meta["paths"]),
+        tuple(names[label] for label in prediction.labels.tolist()),
         prediction.probabilities.cpu(),
-        spoke_most(features.images, bank, method.chosen, prediction.labels),
-        tuple((path, why) for path, why in features.meta["skipped"]),
+        spoke_most(features.images, bank, chosen, prediction.labels, centre),
+        tuple((path, why) for path, why in meta["skipped"]),
+        None if truth is None else tuple(names[label] for label in truth.tolist()),
+        None if meta["groups"] is None else tuple(meta["groups"]),
     )
 
 
-def spoke_most(images: Tensor, bank: TextBank, chosen: tuple, labels: Tensor) -> tuple[str, ...]:
+def centre_of(images: Tensor) -> Tensor:
+    """The mean image `[D]` that descriptions are compared at; zero for a single image, which is its own mean."""
+    return images.mean(dim=0) * (len(images) > 1)
+
+
+def spoke_most(
+    images: Tensor, bank: TextBank, chosen: tuple, labels: Tensor, centre: Tensor | None = None
+) -> tuple[str, ...]:
     """For each image, the description that spoke most for its label.
 
-    Among the descriptions that were used for the class, `argmax_m (x_i · t_m − mean_n x_n · t_m)`: the one that
-    fits this image better than it fits the images at large. The plain cosine would name one description
-    for nearly all images. A single image has no others to compare with; there the plain cosine decides.
+    Among the descriptions that were used for the class, `argmax_m (x_i · t_m − u · t_m)`: the one that fits
+    this image better than it fits the mean image u. The plain cosine would name one description for nearly all
+    images; it decides where u is zero.
 
     Args:
         images: unit rows `[N, D]`.
         bank: descriptions of C classes with their texts.
         chosen: for each class the numbers of the descriptions that were used; empty gives `""`.
         labels: class numbers `[N]`.
+        centre: u `[D]`; None is the mean of these images, zero for a single one.
 
     Returns:
         N texts.
@@ -118,41 +170,30 @@ def spoke_most(images: Tensor, bank: TextBank, chosen: tuple, labels: Tensor) ->
         >>> spoke_most(torch.eye(2), bank, ((0, 1),), torch.tensor([0, 0]))
         ('stripes', 'spots')
     """
+    centre = centre_of(images) if centre is None else centre.to(images)
     spoken = [""] * len(images)
     for c, used in enumerate(chosen):
         rows = (labels.cpu() == c).nonzero()[:, 0]
         if not used or not len(rows):
             continue
-        cosines = images @ bank.descriptions[c][list(used)].to(images).T
-        gain = (cosines - cosines.mean(dim=0) if len(images) > 1 else cosines)[rows.to(images.device)]
+        texts = bank.descriptions[c][list(used)].to(images)
+        gain = (images[rows.to(images.device)] - centre) @ texts.T
         for row, best in zip(rows.tolist(), gain.argmax(dim=1).tolist(), strict=True):
             spoken[row] = bank.texts[c][used[best]]
     return tuple(spoken)
 
 
-def write_table(result: Classification, path: str | Path) -> None:
-    """Write `path, label, one probability a class, description` as CSV, UTF-8, whole or not at all.
-
-    Raises:
-        InputError: if the file cannot be written.
-    """
-    rows = zip(result.paths, result.labels, result.probabilities.tolist(), result.descriptions, strict=True)
-    how = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names need not be UTF-8
-    with atomic_path(path) as temporary, temporary.open("w", newline="", **how) as file:
-        table = csv.writer(file)
-        table.writerow([*COLUMNS[:2], *result.class_names, COLUMNS[2]])
-        for image, label, values, description in rows:
-            table.writerow([image, label, *(f"{value:.6f}" for value in values), description])
-
-
-def check_writable(path: str | Path) -> None:
-    """Raise an InputError now if `write_table` could not write there later."""
-    with suppress(_TriedError), atomic_path(path):
-        raise _TriedError
-
-
-class _TriedError(Exception):
-    """Leaves `atomic_path` without writing."""
+@contextmanager
+def _noted() -> Iterator[list[str]]:
+    """Collect the texts of warnings, and give the warnings again at the end of the block."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield notes
+    for found in caught:
+        if issubclass(found.category, UserWarning):
+            notes.append(str(found.message))
+        warnings.warn(found.message, found.category, stacklevel=4)
 
 
 def _knowledge(name_or_path: str | Path) -> KnowledgeBase:
@@ -170,10 +211,13 @@ def _knowledge(name_or_path: str | Path) -> KnowledgeBase:
     return kb
 
 
-def _method(classifier: str, k: int | None) -> Classifier:
+def _method(classifier: str, k: int | None, parameters: Mapping[str, object]) -> Classifier:
     """Create the classifier; refuse a k that it would not use."""
-    method = create(classifier, **({} if k is None else {"k": k}))
-    if k is not None and method.text != "top-k":
+    if k is not None and "k" in parameters:
+        raise InputError(f"k is given twice, as {k} and as {parameters['k']!r}: give it once")
+    given = {**parameters, **({} if k is None else {"k": k})}
+    method = create(classifier, **given)
+    if "k" in given and method.text != "top-k":
         raise InputError(f"classifier {classifier!r} keeps no k descriptions: leave k out, or use 'kpl'")
     return method
 

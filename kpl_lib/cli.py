@@ -2,14 +2,12 @@
 
 import sys
 import warnings
-from typing import Annotated
 
 import typer
 
-from kpl_lib import cli_benchmark, cli_knowledge
+from kpl_lib import cli_benchmark, cli_datasets, cli_encode, cli_encoders, cli_knowledge, cli_own
+from kpl_lib.cli_own import NOTE, say
 from kpl_lib.errors import InputError
-
-NOTE = "research and teaching only, not for clinical use"
 
 app = typer.Typer(
     help=f"Training-free classification of medical images with vision-language models; {NOTE}.",
@@ -18,8 +16,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-datasets_app = typer.Typer(help="Datasets that can be loaded by name.", no_args_is_help=True)
-app.add_typer(datasets_app, name="datasets")
+app.command()(cli_encode.encode)
+for command in (cli_own.classify, cli_own.fit, cli_own.predict):
+    app.command()(command)
+app.add_typer(cli_datasets.app, name="datasets")
+app.add_typer(cli_encoders.app, name="encoders")
 app.add_typer(cli_knowledge.app, name="knowledge")
 app.add_typer(cli_benchmark.app, name="benchmark")
 
@@ -30,19 +31,14 @@ def main() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("once", UserWarning)
-            warnings.showwarning = lambda message, *_, **__: _say(f"note: {message}")
+            warnings.showwarning = lambda message, *_, **__: say(f"note: {message}")
             app()
     except InputError as error:
-        _say(str(error))
+        say(str(error))
         sys.exit(2)
     except OSError as error:
-        _say(f"{error.filename or 'input or output'}: {error.strerror or error}; check disk and permissions")
+        say(f"{error.filename or 'input or output'}: {error.strerror or error}; check disk and permissions")
         sys.exit(2)
-
-
-def _say(message: str) -> None:
-    """One line on standard error."""
-    print(f"kpl: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 @app.command()
@@ -51,48 +47,3 @@ def doctor() -> None:
     from kpl_lib.doctor import report
 
     print(report())
-
-
-@app.command()
-def classify(
-    images: Annotated[str, typer.Option(help="Folder of images.")],
-    knowledge: Annotated[str, typer.Option(help="A .json file, or a name that `kpl doctor` lists.")],
-    out: Annotated[str, typer.Option(help="Table to write (.csv).")],
-    encoder: Annotated[
-        str, typer.Option(help="'phantom', 'path:DIR', 'ARCH/TAG' or 'hf-hub:ORG/NAME'.")
-    ] = "phantom",
-    classifier: Annotated[str, typer.Option(help="Method, such as 'kpl' or 'clip'.")] = "kpl",
-    k: Annotated[int | None, typer.Option(help="Descriptions kept per class; 8 unless said.")] = None,
-    device: Annotated[str | None, typer.Option(help="'cpu' or 'cuda'; chosen unless said.")] = None,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and list them.")
-    ] = False,
-) -> None:
-    """Write path, label, probabilities, and the description that spoke most for the label, for each image."""
-    from kpl_lib.classify import check_writable, classify_folder, write_table
-
-    check_writable(out)
-    _say(NOTE)
-    result = classify_folder(
-        images,
-        knowledge,
-        encoder=encoder,
-        classifier=classifier,
-        k=k,
-        device=device,
-        skip_unreadable=skip_unreadable,
-    )
-    write_table(result, out)
-    if result.skipped:
-        _say(f"skipped {len(result.skipped)} unreadable:")
-        for _, why in result.skipped:
-            _say(f"  {why}")
-    _say(f"wrote {out}: {len(result.paths)} images, {len(result.class_names)} classes")
-
-
-@datasets_app.command("list")
-def list_datasets() -> None:
-    """Print the names of the datasets."""
-    from kpl_lib.datasets import available
-
-    print("\n".join(available()))

@@ -4,11 +4,16 @@ import torch
 
 from kpl_lib.errors import InputError
 
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+PRECISIONS = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "mixed": torch.float32,  # of weights and images; see `mixed_dtype`
+}
 
 
 def check_precision(precision: str | None) -> str:
-    """Return `fp32`, `fp16` or `bf16`; None is `fp32`.
+    """Return `fp32`, `fp16`, `bf16` or `mixed`; None is `fp32`.
 
     Raises:
         InputError: for any other.
@@ -16,6 +21,18 @@ def check_precision(precision: str | None) -> str:
     if precision is not None and precision not in PRECISIONS:
         raise InputError(f"precision {precision!r} is unknown: choose one of {', '.join(PRECISIONS)}")
     return precision or "fp32"
+
+
+def mixed_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The dtype of large products with `mixed`; None with any other precision.
+
+    Example:
+        >>> mixed_dtype("mixed", torch.device("cpu"))
+        torch.bfloat16
+    """
+    if precision != "mixed":
+        return None
+    return torch.float16 if device.type == "cuda" else torch.bfloat16
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:

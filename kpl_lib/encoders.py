@@ -1,11 +1,8 @@
 """Encoders: open_clip models by name, images and texts to unit vectors."""
 
-import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,19 +11,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from kpl_lib.checkpoints import local_names, open_checkpoint
-from kpl_lib.datasets.base import ImageDataset
-from kpl_lib.datasets.loader import batches
-from kpl_lib.devices import PRECISIONS, check_precision, choose_device
+from kpl_lib.devices import PRECISIONS, check_precision, choose_device, mixed_dtype
+from kpl_lib.encoding import PROGRESS_DELAY, encode_images, encode_patches
 from kpl_lib.errors import InputError
-from kpl_lib.feature_cache import remember
-from kpl_lib.features import Features, TextBank
-from kpl_lib.text_tower import causal_tower, encode_causal, warn_truncated
+from kpl_lib.features import TextBank
+from kpl_lib.fingerprint import fingerprint
+from kpl_lib.text_tower import padding_plan, warn_truncated
 from kpl_lib.validation import check_count
 
 if TYPE_CHECKING:
     from kpl_lib.knowledge import KnowledgeBase
-
-PROGRESS_DELAY = 2.0  # seconds before a bar appears: short work shows none
 
 
 def available() -> tuple[str, ...]:
@@ -40,15 +34,18 @@ def load_encoder(
     """Load an image-text encoder by name, through open_clip.
 
     Args:
-        name: `phantom` (embedded), `path:DIR`, `ARCH/TAG` (open_clip), or `hf-hub:ORG/NAME`.
+        name: `phantom` (embedded), `path:DIR`, `ARCH/TAG` (open_clip), `ARCH/FILE` for a checkpoint file,
+            `path:FILE` for one of OpenAI's own, or `hf-hub:ORG/NAME`. `kpl encoders list` prints some.
         device: where to run; None takes a GPU if there is one, else the CPU.
-        precision: `fp32` (default), `fp16` or `bf16`.
+        precision: `fp32` (default), `fp16`, `bf16`, or `mixed`: weights in float32, large products of images in
+            float16 on a GPU and in bfloat16 elsewhere.
 
     Returns:
         The encoder. The first use of an `ARCH/TAG` or `hf-hub:` name downloads the weights.
 
     Raises:
-        InputError: for an unknown name or device, and for weights that are not safetensors.
+        InputError: for an unknown name or device, for weights that are broken or hold more than tensors, and for
+            weights of QuickGELU models in an architecture with GELU.
 
     Example:
         >>> load_encoder("fantom")
@@ -59,11 +56,11 @@ def load_encoder(
     """
     precision = check_precision(precision)
     place = choose_device(device)
-    checkpoint = open_checkpoint(name, place, precision)
+    checkpoint = open_checkpoint(name, place, "fp32" if precision == "mixed" else precision)
     if place.type == "cpu":
         checkpoint.model.visual.to(memory_format=torch.channels_last)
     parts = checkpoint.model, checkpoint.preprocess, checkpoint.tokenizer
-    return Encoder(name, *parts, place, PRECISIONS[precision])
+    return Encoder(name, *parts, place, PRECISIONS[precision], mixed_dtype(precision, place))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +74,7 @@ class Encoder:
         tokenizer: texts to token numbers `[n, context]`.
         device: where the model is.
         dtype: dtype of the images that it takes.
+        mixed: dtype of the large products within a float32 model; None computes all in `dtype`.
     """
 
     name: str
@@ -85,107 +83,45 @@ class Encoder:
     tokenizer: Callable
     device: torch.device
     dtype: torch.dtype = torch.float32
+    mixed: torch.dtype | None = None
 
     @property
     def logit_scale(self) -> float:
         """The factor on cosines that the model was trained with (`1/τ_t`; 100 for CLIP)."""
         return float(self.model.logit_scale.detach().exp())
 
+    @property
+    def temperature(self) -> float:
+        """The temperature `τ_t` of the model's own logits: what classifiers take instead of their 0.01.
+
+        CLIP ends at 0.01, SigLIP and BiomedCLIP elsewhere. The classes of zero-shot do not depend on it; its
+        confidences do, and so do the plans of transport.
+        """
+        return 1 / self.logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What is added to scaled cosines by models of the sigmoid loss (SigLIP); None for the others.
+
+        A softmax over classes is the same with it and without. One pair alone needs it: `σ(s x·t + b)`.
+        """
+        bias = getattr(self.model, "logit_bias", None)
+        return None if bias is None else float(bias.detach())
+
     @cached_property
     def fingerprint(self) -> str:
-        """Checksum of everything that features depend on: weights, preprocessing, precision."""
-        steps = re.sub(r" at 0x\w+", "", str(self.preprocess))  # addresses differ from run to run
-        digest = hashlib.sha256(f"{steps}{self.dtype}".encode())
-        for name, weight in sorted(self.model.state_dict().items()):
-            digest.update(
-                name.encode()
-                + weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-            )
-        return digest.hexdigest()
+        """Checksum of everything that features depend on: weights, architecture, preprocessing, precision."""
+        return fingerprint(self)
 
     @property
     def context_length(self) -> int:
         """The most tokens of a text that are read."""
         return int(self.tokenizer.context_length)
 
-    def encode_images(
-        self,
-        dataset: ImageDataset,
-        batch_size: int = 64,
-        workers: int = 0,
-        progress: bool = True,
-        skip_unreadable: bool = False,
-        cache: str | Path | None = None,
-    ) -> Features:
-        """Encode every image of a dataset, once.
+    encode_images = encode_images
+    encode_patches = encode_patches
 
-        `x_i = f(image_i) / ‖f(image_i)‖`
-
-        Args:
-            dataset: N images.
-            batch_size: images a step; it changes speed, not results.
-            workers: processes that decode; 0 decodes in this one.
-            progress: show a bar when it takes more than 2 seconds.
-            skip_unreadable: leave out images that cannot be read, and list them in `meta["skipped"]`.
-            cache: folder where the features are kept, under a key of encoder and dataset; None keeps nothing.
-
-        Returns:
-            Unit features `[N, D]`, float32, on the CPU, with encoder, dataset, paths, groups, skipped in `meta`.
-
-        Raises:
-            InputError: for an image that cannot be read, unless `skip_unreadable`; if none is left.
-
-        Derived in chapter "Zero-shot classification, and why medicine breaks it".
-        """
-        check_count(batch_size, "batch_size")
-        check_count(workers, "workers", 0)
-        if cache is not None:
-            return remember(
-                cache,
-                self.fingerprint,
-                dataset,
-                lambda: self.encode_images(dataset, batch_size, workers, progress, skip_unreadable),
-            )
-        loader = batches(dataset, self.preprocess, batch_size, workers)
-        rows, problems = [], []
-        with tqdm(
-            total=len(dataset), desc="encode images", unit="img", disable=not progress, delay=PROGRESS_DELAY
-        ) as bar:
-            for pixels, failed in loader:
-                if failed and not skip_unreadable:
-                    raise failed[0][1]
-                problems += failed
-                if pixels is not None:
-                    rows.append(self._encode_pixels(pixels))
-                bar.update(batch_size if bar.n + batch_size <= len(dataset) else len(dataset) - bar.n)
-        return self._features(dataset, rows, problems)
-
-    @torch.inference_mode()
-    def _encode_pixels(self, pixels: Tensor) -> Tensor:
-        """Unit features `[n, D]` of preprocessed images `[n, 3, H, W]`, float32 on the CPU."""
-        layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
-        pixels = pixels.to(self.device, self.dtype, memory_format=layout)
-        return F.normalize(self.model.encode_image(pixels).float(), dim=1).cpu()
-
-    def _features(self, dataset: ImageDataset, rows: list[Tensor], problems: list) -> Features:
-        """Put rows, labels and provenance together, without the images that could not be read."""
-        skipped = {index for index, _ in problems}
-        kept = [i for i in range(len(dataset)) if i not in skipped]
-        if not kept:
-            why = f"; the first: {problems[0][1]}" if problems else ""
-            raise InputError(f"{dataset.name}: no image to encode{why}")
-        groups = dataset.groups
-        meta = {
-            "encoder": self.name,
-            "dataset": dataset.name,
-            "paths": [dataset.paths[i] for i in kept],
-            "groups": None if groups is None else [groups[i] for i in kept],
-            "skipped": [[dataset.paths[index], str(error)] for index, error in problems],
-        }
-        labels = None if dataset.labels is None else [dataset.labels[i] for i in kept]
-        return Features(torch.cat(rows), labels, dataset.class_names, meta)
-
-    def encode_texts(self, texts: Sequence[str], batch_size: int = 256, progress: bool = False) -> Tensor:
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 512, progress: bool = False) -> Tensor:
         """Encode texts; texts of like length go together, which saves most of the work.
 
         `t_j = g(text_j) / ‖g(text_j)‖`. Under a causal mask the padding behind the last token changes
@@ -211,26 +147,21 @@ class Encoder:
         check_count(batch_size, "batch_size")
         tokens = self.tokenizer(texts)
         warn_truncated(self.tokenizer, texts, tokens)
-        tower = causal_tower(self.model, self.tokenizer)
-        lengths = (
-            tokens.argmax(dim=1) + 1 if tower is not None else torch.full((len(texts),), tokens.shape[1])
-        )
+        lengths, encode = padding_plan(self.model, self.tokenizer, tokens)
         rows: list[Tensor] = []
         order = lengths.argsort(stable=True)
         with tqdm(
             total=len(texts), desc="encode texts", unit="text", disable=not progress, delay=PROGRESS_DELAY
         ) as bar:
             for chunk in order.split(batch_size):
-                rows.append(self._encode_tokens(tokens[chunk, : int(lengths[chunk].max())], tower))
+                rows.append(self._encode_tokens(tokens[chunk, : int(lengths[chunk].max())], encode))
                 bar.update(len(chunk))
         return torch.cat(rows)[order.argsort()]
 
     @torch.inference_mode()
-    def _encode_tokens(self, tokens: Tensor, tower: nn.Module | None) -> Tensor:
+    def _encode_tokens(self, tokens: Tensor, encode: Callable) -> Tensor:
         """Unit features `[n, D]` of tokens `[n, L]`, float32 on the CPU."""
-        tokens = tokens.to(self.device)
-        encoded = self.model.encode_text(tokens) if tower is None else encode_causal(tower, tokens)
-        return F.normalize(encoded.float(), dim=1).cpu()
+        return F.normalize(encode(tokens.to(self.device)).float(), dim=1).cpu()
 
     def encode_knowledge(
         self, kb: "KnowledgeBase", template: str | None = None, progress: bool = True

@@ -2,12 +2,29 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kpl_lib.datasets.base import ImageDataset
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
 from kpl_lib.errors import InputError
+from kpl_lib.feature_shards import Block, Shards, told
 from kpl_lib.features import Features
+from kpl_lib.images import READING
+from kpl_lib.patches import Patches
+from kpl_lib.store import read_tensors
+
+if TYPE_CHECKING:
+    from kpl_lib.encoding import Job
+
+WAIT = 2.0  # seconds before this process says that it waits for another one
 
 
 def default_folder() -> Path:
@@ -15,42 +32,122 @@ def default_folder() -> Path:
     return Path(os.environ.get("KPL_CACHE") or Path.home() / ".cache" / "kpl")
 
 
-def remember(
-    folder: str | Path, encoder_key: str, dataset: ImageDataset, encode: Callable[[], Features]
-) -> Features:
-    """Read the features of a dataset from `folder`, or encode them and keep them there.
+def remember(folder: str | Path, job: "Job") -> Features | Patches:
+    """Read the features of a job from `folder`, or encode them and keep them there.
 
-    The file's name is a checksum of the encoder (weights, preprocessing, precision) and of the dataset (what is
-    read, and the code that draws it). Change either, and the name changes. A file that cannot be read is
-    encoded again and replaced.
+    The file's name is a checksum of the encoder (weights, architecture, preprocessing, precision) and of the dataset
+    (what is read, and the code that reads it). Change either, and the name changes. A file that cannot be read is
+    made again and replaced. Images that could not be read then are tried again.
+
+    While the job runs, shards are kept beside the file. A stopped run goes on from them if encoder, dataset, batch
+    size, device and torch are the same, else it starts anew. Of two processes with the same job the second waits.
 
     Args:
         folder: made when it is missing.
-        encoder_key: checksum of the encoder.
-        dataset: N images with a `fingerprint`.
-        encode: gives the features where they are not there.
+        job: what is encoded; its dataset needs a `fingerprint`.
 
     Returns:
-        Unit features `[N, D]`, equal to those that `encode` gives.
+        What the job gives.
 
     Raises:
         InputError: for a dataset without a fingerprint, and for a folder that cannot be written.
     """
-    if not dataset.fingerprint:
-        raise InputError(f"{dataset.name}: it has no fingerprint to keep features under; leave `cache` out")
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cache {folder}: {error.strerror}; name a folder that you may write to") from None
-    key = hashlib.sha256(
-        f"{encoder_key}\n{dataset.name}\n{dataset.fingerprint}\n{len(dataset)}".encode()
-    ).hexdigest()
-    path = folder / f"{dataset.name.replace('/', '-')}-{key[:24]}.safetensors"
-    if path.exists():
+    if not job.dataset.fingerprint:
+        raise InputError(
+            f"{job.dataset.name}: it has no fingerprint to keep features under; leave `cache` out"
+        )
+    slot = _slot(Path(folder), job)
+    found = slot.load(job)
+    if found is None:
+        with slot.locked():
+            found = slot.load(job)  # another process may have made it meanwhile
+            if found is None:
+                found = slot.make(job)
+    return found
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One file of a cache, with the lock and the shards that it grows from.
+
+    Args:
+        folder: the cache.
+        name: what the file is called, without its suffix.
+        key: checksum of everything that the features depend on.
+        kind: what the file holds.
+    """
+
+    folder: Path
+    name: str
+    key: str
+    kind: type[Features] | type[Patches]
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / f"{self.name}.safetensors"
+
+    def load(self, job: "Job") -> Features | Patches | None:
+        """What the file holds; None where it is missing, broken, or an image that was skipped can be read now."""
+        with told(self.folder):
+            block = self._block(job)
+        if block is None or job.any_readable(index for index, _ in block.failed):
+            return None
+        return job.finish(block)
+
+    def _block(self, job: "Job") -> Block | None:
+        """The rows of the file, and the images that it left out; labels and paths are those of the dataset at hand."""
         try:
-            return Features.load(path)
+            rows, header = read_tensors(self.path, self.kind.__name__, ("images",))
         except InputError:
-            path.unlink(missing_ok=True)
-    encode().save(path)
-    return Features.load(path)  # what later calls get, to the last bit
+            return None
+        number = {path: index for index, path in enumerate(job.dataset.paths)}
+        failed = tuple((number.get(path, -1), why) for path, why in header["meta"]["skipped"])
+        rows.pop("labels", None)
+        whole = len(rows["images"]) + len(failed) == len(job.dataset)
+        known = all(index >= 0 for index, _ in failed)
+        return Block(0, len(job.dataset), rows, failed) if whole and known else None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from the same job; the lock ends with the process, however that ends."""
+        locks = self.folder / ".locks"
+        with told(self.folder):
+            locks.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(locks / self.name)
+            try:
+                lock.acquire(timeout=WAIT)
+            except Timeout:
+                tqdm.write(f"{self.name}: another process encodes it; waiting", file=sys.stderr)
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def make(self, job: "Job") -> Features | Patches:
+        """Encode, keep, and give what later calls get, to the last bit."""
+        threads = torch.get_num_threads() if job.encoder.device.type == "cpu" else 0
+        place = f"{job.encoder.device.type} {threads} torch {torch.__version__}"
+        stamp = f"{self.key} batches of {job.batch_size} on {place}"
+        shards = Shards(self.folder / f"{self.name}.parts", stamp, len(job.dataset))
+
+        def usable(block: Block) -> bool:
+            return not job.any_readable(index for index, _ in block.failed)
+
+        made = job.finish(shards.collect(job.blocks, usable))
+        with told(self.folder):
+            made.save(self.path)
+        shards.clear()
+        return job.finish(self._block(job))
+
+
+def _slot(folder: Path, job: "Job") -> Slot:
+    """Where the features of a job are."""
+    dataset, kind = job.dataset, Patches if job.patches else Features
+    parts = [job.encoder.fingerprint, dataset.name, dataset.fingerprint, len(dataset)]
+    parts += [f"reading {READING}"] * (READING > 1) + ["patches"] * job.patches
+    key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+    readable = re.sub(r"[^\w.-]+", "-", dataset.name, flags=re.ASCII)[:80].strip("-.")
+    name = f"{readable}-patches-{key[:24]}" if job.patches else f"{readable}-{key[:24]}"
+    return Slot(folder, name, key, kind)

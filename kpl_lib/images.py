@@ -1,16 +1,42 @@
 """Read one image file as RGB, or say in one line why not."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from kpl_lib import dicom
 from kpl_lib.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2")
+SUFFIXES += dicom.SUFFIXES
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
+READING = 1  # raise it when files are decoded to other pixels: features that were kept are then made again
 MAX_PIXELS = 100_000_000  # a 10,000 x 10,000 image; larger ones are refused before they fill the memory
+
+
+_side: ContextVar[int] = ContextVar("side", default=0)
+
+
+@contextmanager
+def decode_for(size: int) -> Iterator[None]:
+    """Inside the block, large JPEG files are decoded smaller: to no less than 3 times `size` a side.
+
+    A JPEG decoder gives 1/2, 1/4 or 1/8 of the size for less than that share of the time. What the model sees after
+    its own resizing stays the same to about one grey level.
+
+    Args:
+        size: pixels a side that the model takes; 0 decodes everything whole.
+    """
+    token = _side.set(size)
+    try:
+        yield
+    finally:
+        _side.reset(token)
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -19,9 +45,10 @@ def read_image(path: str | Path) -> Image.Image:
     * Deep grey (16 or 32 bits) is stretched linearly from its own minimum and maximum to 0..255.
     * Transparent pixels are laid on black, the background of most medical images.
     * Palette, CMYK and grey files are converted; the EXIF orientation is applied.
+    * DICOM is shown through its own window, bone white (needs the package pydicom).
 
     Args:
-        path: a PNG, JPEG, TIFF, BMP, GIF, WebP, PPM or JPEG 2000 file.
+        path: a PNG, JPEG, TIFF, BMP, GIF, WebP, PPM, JPEG 2000 or DICOM file.
 
     Returns:
         The image, mode RGB.
@@ -43,8 +70,12 @@ def read_image(path: str | Path) -> Image.Image:
             warnings.simplefilter(
                 "ignore", Image.DecompressionBombWarning
             )  # our own limit is lower than the error
+            if dicom.is_dicom(path):
+                return dicom.read_dicom(path, MAX_PIXELS)
             with Image.open(path, formats=FORMATS) as image:
                 _check_header(path, image)
+                if _side.get():
+                    image.draft(None, (3 * _side.get(),) * 2)  # of JPEG alone; others ignore it
                 image.load()
                 return _rgb(path, ImageOps.exif_transpose(image))
     except InputError:

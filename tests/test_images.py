@@ -140,3 +140,43 @@ def test_several_pages_missing_files_and_folders_are_refused(tmp_path):
         read_image(tmp_path)
     with pytest.raises(InputError, match="cannot be reached"):
         read_image(tmp_path / ("x" * 300 + ".png"))
+
+
+def test_links_in_a_circle_and_names_at_the_limit(tmp_path):
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(tmp_path / "back.png")
+    (tmp_path / "back.png").symlink_to(loop)
+    with pytest.raises(InputError, match=r"loop\.png: cannot be reached .*; check the path"):
+        read_image(loop)
+    dangling = tmp_path / "gone.png"
+    dangling.symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(InputError, match=r"gone\.png: no such file"):
+        read_image(dangling)
+    longest = tmp_path / ("x" * 251 + ".png")
+    Image.new("L", (3, 2)).save(longest)
+    assert read_image(longest).size == (3, 2)
+
+
+def test_deep_colour_is_read_or_refused_by_name(tmp_path):
+    """16-bit RGB: PNG keeps its upper 8 bits; what the decoder cannot open is refused."""
+    deep = np.zeros((2, 2, 3), ">u2")
+    deep[..., 0] = 0x8000
+    raw = b"".join(b"\0" + row.tobytes() for row in deep)
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
+    )
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    assert read_image(tmp_path / "deep.png").getpixel((0, 0)) == (128, 0, 0)
+
+
+def test_animated_pictures_are_refused_and_phone_previews_are_not(tmp_path):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
+    for name in ("a.gif", "a.webp"):
+        with pytest.raises(InputError, match=rf"{name}: holds 2 pages; save the one you mean"):
+            read_image(tmp_path / name)
+    frames[0].save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / "phone.jpg").getpixel((4, 4))[0] > 240

@@ -110,7 +110,8 @@ def test_adaptive_moves_where_classes_show(clear):
 
 def test_adaptive_stays_with_the_text_in_one_cloud(cloud):
     images, bank = cloud
-    found = create("kpl-adaptive").fit(images, bank)
+    with pytest.warns(UserWarning, match="do not support 3 classes"):
+        found = create("kpl-adaptive").fit(images, bank)
     text = create("clip", text="top-k").fit_predict(images, bank)
     assert not found.model.moved and found.model.support < 0
     assert torch.equal(found.predict(images).labels, text.labels)

@@ -26,7 +26,7 @@ class KPLAdaptive(Classifier):
 
     1. `f = X Tᵀ`: the text scores. Fit C Gaussians to them, led by the text evidence (`kpl_lib.mixture`).
     2. If C Gaussians do not describe f better than one (support <= 0), or the text disagrees with itself
-       (`kpl_lib.agreement`, a warning), stay with the text proxies.
+       (`kpl_lib.agreement`), stay with the text proxies and warn.
     3. Else add the Fisher directions `V = (S_within + τ_i ‖u‖ I)⁻¹ (m_c − m̄)` of all D dimensions,
        `f = [X Tᵀ, X V]`, fit again, and repeat.
 
@@ -68,8 +68,6 @@ class KPLAdaptive(Classifier):
         rows, chosen = start_rows(bank, images, self.text, self.k)
         text = F.normalize(torch.stack([texts.mean(dim=0) for texts in rows]), dim=1)
         agreement = text_agreement(images, rows, bank.names.to(images.device))
-        for doubt in agreement.doubts:
-            warnings.warn(f"{doubt}; kpl-adaptive stays with the text proxies", UserWarning, stacklevel=3)
         x = images.double()
         shares = None if prior is None else check_prior(prior, len(bank)).to(x.device)
         logits = x @ text.double().T
@@ -82,7 +80,12 @@ class KPLAdaptive(Classifier):
             prior=shares,
         )
         said = {"support": found.support, "names": agreement.names, "halves": agreement.halves}
-        if found.support <= 0 or agreement.doubts:
+        doubts = agreement.doubts
+        if found.support <= 0:
+            doubts += (f"the images do not support {len(bank)} classes (support {found.support:.2f})",)
+        for doubt in doubts:
+            warnings.warn(f"{doubt}; kpl-adaptive stays with the text proxies", UserWarning, stacklevel=3)
+        if doubts:
             return text_alone(text, self.text_temperature, **said), chosen
         basis = text.double()
         for _ in range(self.rounds):

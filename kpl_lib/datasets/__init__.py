@@ -26,7 +26,7 @@ FAMILIES = {
 MEDMNIST = "path derma oct pneumonia retina breast blood tissue organa organc organs"
 FAMILIES |= {f"medmnist-{flag}": "medmnist" for flag in MEDMNIST.split()}
 UNDIVIDED = ("tuberculosis", "malaria", "cataract")  # one part, evaluated whole
-OWN = {"folder": "folder", "csv": "csv_list"}
+OWN = {"folder": "folder", "csv": "csv_list", "webdataset": "webdataset"}
 VARIANTS = {
     "phantom": {"scanner": ("seen", "unseen"), "balance": ("even", "skewed"), "split": ("dev", "test")},
     "medmnist": {"size": (28, 64, 128, 224), "split": ("train", "val", "test", "all")},
@@ -159,7 +159,9 @@ def _check_own(name: str, root: str | Path | None, options: dict) -> None:
     if words:
         raise InputError(f"dataset {name!r}: give the folder or file as root=..., not in the name")
     if root is None:
-        what = "folder that holds the images" if family == "folder" else "table with the columns path, label"
+        what = {"folder": "folder that holds the images", "csv": "table with the columns path, label"}.get(
+            family, "folder of .tar shards, or shards as name-{000..019}.tar"
+        )
         raise InputError(f"dataset {family!r} needs root=...: the {what}")
     split = options.pop("split", None)
     if split not in (None, "all"):

@@ -1,0 +1,187 @@
+"""`torchrun ... -m kpl_lib encode`: each process encodes its slice of a dataset; rank 0 puts them into one file."""
+
+import hashlib
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from kpl_lib.datasets.base import ImageDataset
+from kpl_lib.distributed_place import Place, place, slice_of
+from kpl_lib.distributed_watch import SILENT, Watch, watched
+from kpl_lib.errors import InputError
+from kpl_lib.features import Features
+from kpl_lib.images import READING
+from kpl_lib.store import read_tensors, write_tensors
+from kpl_lib.validation import check_count
+
+if TYPE_CHECKING:
+    from kpl_lib.encoders import Encoder
+
+SEEN_WITHIN = 30.0  # seconds that a network folder may take to show what another machine wrote
+APART = "start all processes with the same command, on the same images and the same versions"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a run wrote: rows and columns of the features, and why images were left out."""
+
+    shape: tuple[int, int]
+    skipped: tuple[str, ...]
+
+    @classmethod
+    def of(cls, features: Features) -> "Written":
+        """The same of features that one process encoded."""
+        return cls(tuple(features.images.shape), tuple(why for _, why in features.meta["skipped"]))
+
+
+def encode_shared(
+    encoder: "Encoder",
+    dataset: ImageDataset,
+    out: str | Path,
+    *,
+    batch_size: int = 64,
+    workers: int = 0,
+    on_error: str = "raise",
+    cache: str | Path | None = None,
+    patches: bool = False,
+    progress: bool = True,
+    silent: float = SILENT,
+) -> Written | None:
+    """Encode a dataset in all processes of a launcher; called by each of them.
+
+    Rank r takes whole batches, those of `slice_of`, and writes them as one part beside `out`. Rank 0 joins the parts.
+    The file is that of one process, bit by bit, if devices, threads and versions are alike. After a failure the same
+    command goes on: parts that are there are not encoded again, unless an image was left out of them.
+
+    Args:
+        encoder: on the device of this process (`kpl_lib.distributed.own_device`).
+        dataset: all N images, the same in every process.
+        out: the file of features (.safetensors), in a folder that all machines share.
+        batch_size, workers, on_error, cache, progress: as `Encoder.encode_images`; rank 0 alone shows a bar.
+        patches: patch features too, as `Encoder.encode_patches`.
+        silent: seconds without a sign of life after which a process counts as lost.
+
+    Returns:
+        What was written, in rank 0; None in the others.
+
+    Raises:
+        InputError: as `encode_images`, for this process's slice.
+        RankLost: if another process fails or is gone.
+
+    Shown in chapter "Scaling up".
+    """
+    where, kind = place(), "Patches" if patches else "Features"
+    check_count(batch_size, "batch_size")
+    with watched(where, silent) as watch:
+        key = _key(encoder, dataset, batch_size, kind)
+        rows = slice_of(len(dataset), where.rank, where.world, batch_size)
+        part = _part(Path(out), rows, key)
+        if rows and not (dataset.fingerprint and _whole(part, kind, len(rows))):
+            run = encoder.encode_patches if patches else encoder.encode_images
+            made = run(
+                dataset.subset(rows),
+                batch_size=batch_size,
+                workers=workers,
+                on_error=on_error,
+                cache=cache,
+                progress=progress and where.rank == 0,
+            )
+            _make_folder(part.parent)
+            made.save(part)
+        watch.tell(f"done/{where.rank}", key)
+        if where.rank > 0:
+            watch.wait("merged", range(1))
+            watch.tell(f"left/{where.rank}")
+            return None
+        _check_keys(watch.wait("done", range(where.world)), key)
+        written = _merge(Path(out), _parts(Path(out), where, len(dataset), batch_size, key), kind)
+        watch.tell("merged/0")
+        _see_off(watch, where)
+    return written
+
+
+def _key(encoder: "Encoder", dataset: ImageDataset, batch_size: int, kind: str) -> str:
+    """Checksum of what the bits of a part depend on."""
+    facts = [
+        encoder.fingerprint,
+        encoder.name,
+        encoder.device.type,
+        torch.__version__,
+        kind,
+        READING,
+        batch_size,
+    ]
+    facts += [dataset.name, dataset.fingerprint, len(dataset)]
+    return hashlib.sha256("\n".join(map(str, facts)).encode()).hexdigest()[:16]
+
+
+def _part(out: Path, rows: range, key: str) -> Path:
+    """The file of one slice."""
+    return out.parent / f"{out.name}.parts" / f"{rows.start:09d}-{rows.stop:09d}-{key}.safetensors"
+
+
+def _parts(out: Path, where: Place, n: int, batch_size: int, key: str) -> list[Path]:
+    """The files of all slices that hold images, in order."""
+    slices = [slice_of(n, rank, where.world, batch_size) for rank in range(where.world)]
+    parts = [_part(out, rows, key) for rows in slices if rows]
+    limit = time.monotonic() + SEEN_WITHIN
+    while missing := [part for part in parts if not part.is_file()]:
+        if time.monotonic() > limit:
+            raise InputError(f"{missing[0]}: written elsewhere, not seen here; name --out in a shared folder")
+        time.sleep(0.2)
+    return parts
+
+
+def _whole(part: Path, kind: str, count: int) -> bool:
+    """Whether a part is there from an earlier run, with all its images."""
+    try:
+        tensors, header = read_tensors(part, kind, ("images",))
+    except InputError:
+        return False
+    return len(tensors["images"]) == count and not header["meta"]["skipped"]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: {error.strerror}; name --out in a folder that you may write to"
+        ) from None
+
+
+def _check_keys(keys: list[str], key: str) -> None:
+    """Refuse to join what was made of other images or by another encoder."""
+    for rank, other in enumerate(keys):
+        if other != key:
+            raise InputError(f"rank {rank} has another encoder, dataset, batch size or version: {APART}")
+
+
+def _merge(out: Path, parts: list[Path], kind: str) -> Written:
+    """Write the parts as one file and remove them. Rows are not scaled again: they stay as they are, to the bit."""
+    found = [read_tensors(part, kind, ("images",)) for part in parts]
+    tensors = {name: _joined([tensors[name] for tensors, _ in found]) for name in found[0][0]}
+    header, metas = found[0][1], [header["meta"] for _, header in found]
+    listed = [name for name in ("paths", "groups", "skipped") if metas[0][name] is not None]
+    meta = metas[0] | {name: [value for meta in metas for value in meta[name]] for name in listed}
+    write_tensors(out, kind, tensors, {"class_names": header["class_names"], "meta": meta})
+    shutil.rmtree(parts[0].parent, ignore_errors=True)
+    n, d = tensors["images"].shape
+    return Written((n, d), tuple(why for _, why in meta["skipped"]))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _see_off(watch: Watch, where: Place, seconds: float = 5.0) -> None:
+    """Where rank 0 itself holds the store, stay until the others have read the last word."""
+    limit = time.monotonic() + seconds
+    keys = [f"left/{rank}" for rank in range(1, where.world)]
+    while not watch.store.check(keys) and time.monotonic() < limit:
+        time.sleep(0.02)

@@ -1,0 +1,161 @@
+"""Processes that work apart and look after each other: no collective step, so nobody hangs on one that is gone.
+
+Each process tells a common store every second that it lives. One that fails says why. One that is silent too long
+counts as lost. In both cases all others stop, and one of them says it in one line.
+"""
+
+import _thread
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+from torch.distributed import PrefixStore, Store, rendezvous
+
+from kpl_lib.distributed_place import SECONDS, Place, RankLost, short
+
+BEAT = 0.5  # seconds between two signs of life
+SILENT = 60.0  # seconds without one after which a process counts as lost
+GONE = "the process that holds the run together is gone"
+CURE = "run the same command again: finished parts are kept"
+
+
+class Watch:
+    """The common store as one process sees it.
+
+    Args:
+        store: keys and values that all processes see.
+        where: the place of this process.
+        silent: seconds without a sign of life after which another counts as lost.
+    """
+
+    def __init__(self, store: Store, where: Place, silent: float) -> None:
+        self.store, self.where, self.silent = store, where, silent
+        self.problem: str | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def tell(self, key: str, value: str = "-") -> None:
+        """Put a value where all processes see it.
+
+        Raises:
+            RankLost: if the store is gone.
+        """
+        try:
+            self.store.set(key, value)
+        except (RuntimeError, OSError) as error:
+            raise RankLost(f"{self.where.label}: {GONE} ({short(error)}); {CURE}") from None
+
+    def wait(self, name: str, ranks: range) -> list[str]:
+        """Wait until all these processes told a value `name/rank`, and give the values.
+
+        If one of them is gone, the thread interrupts this wait as it does any other work.
+        """
+        keys = [f"{name}/{rank}" for rank in ranks]
+        while True:
+            with suppress(RuntimeError, OSError):  # the thread notices it too, and says it
+                if self.store.check(keys):
+                    return [self.store.get(key).decode() for key in keys]
+            time.sleep(BEAT / 5)
+
+    def _look(self) -> None:
+        """In a thread: give signs of life, and look for those of the others."""
+        seen = {rank: ("", time.monotonic()) for rank in range(self.where.world) if rank != self.where.rank}
+        beat = 0
+        while not self._stop.wait(BEAT):
+            beat += 1
+            try:
+                self.store.set(f"beat/{self.where.rank}", str(beat))
+                problem = self._gone(seen)
+            except (RuntimeError, OSError) as error:
+                problem = (
+                    f"{self.where.label}: the process that holds the run together is gone ({short(error)})"
+                )
+            if problem and not self._stop.is_set():
+                self.problem = f"{problem}; {CURE}"
+                _thread.interrupt_main()
+                return
+
+    def _gone(self, seen: dict[int, tuple[str, float]]) -> str | None:
+        """What is wrong with another process, or None."""
+        for rank, (last, since) in seen.items():
+            if self.store.check([f"failed/{rank}"]):
+                return self.store.get(f"failed/{rank}").decode()
+            found = f"beat/{rank}"
+            now = self.store.get(found).decode() if self.store.check([found]) else ""
+            if now != last:
+                seen[rank] = (now, time.monotonic())
+            elif time.monotonic() - since > self.silent:
+                return f"rank {rank} of {self.where.world} gave no sign of life for {self.silent:g} s"
+        return None
+
+    def first_to_tell(self) -> bool:
+        """Whether no other process has said yet what went wrong."""
+        try:
+            return self.store.add("told", 1) == 1
+        except (RuntimeError, OSError):
+            return True
+
+
+@contextmanager
+def watched(where: Place, silent: float = SILENT, store: Store | None = None) -> Iterator[Watch]:
+    """Watch over the processes of the launcher while the block runs.
+
+    Args:
+        where: the place of this process.
+        silent: seconds without a sign of life after which another process counts as lost.
+        store: None meets the others where the launcher says.
+
+    Raises:
+        RankLost: if another process fails or is gone; only in the process that is the first to tell. The others
+            leave with exit code 2.
+    """
+    watch = Watch(store or _meet(where), where, silent)
+    before = signal.signal(signal.SIGTERM, _stopped)
+    try:
+        watch._thread.start()
+        watch.tell(f"here/{where.rank}")
+        watch.wait("here", range(where.world))
+        yield watch
+    except BaseException as error:
+        _leave(watch, error)
+    finally:
+        watch._stop.set()
+        watch._thread.join(timeout=5)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _meet(where: Place) -> Store:
+    """The store of the launcher, or that of rank 0."""
+    try:
+        wait = timedelta(seconds=SECONDS)
+        store, _, _ = next(rendezvous("env://", where.rank, where.world, timeout=wait))
+    except (RuntimeError, ValueError) as error:
+        raise RankLost(f"{where.label}: cannot meet the others ({short(error)}); start all of them") from None
+    store.set_timeout(timedelta(seconds=10))
+    return PrefixStore(f"kpl/{where.attempt}", store)
+
+
+def _stopped(*_: object) -> None:
+    raise RankLost(f"stopped by the launcher, as it does when another process ends; {CURE}")
+
+
+def _leave(watch: Watch, error: BaseException) -> None:
+    """Pass an error on: to the others if it arose here, to the user if nobody has told it yet."""
+    where = watch.where
+    watch._stop.set()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if isinstance(error, KeyboardInterrupt) and watch.problem:
+        error = RankLost(watch.problem)
+    if isinstance(error, RankLost):
+        if not watch.first_to_tell():
+            sys.exit(2)
+        raise error from None
+    message = f"{where.label}: {short(error) or type(error).__name__}"
+    watch.first_to_tell()
+    with suppress(RuntimeError, OSError):
+        watch.store.set(f"failed/{where.rank}", message)
+    raise error
