@@ -100,7 +100,11 @@ def spoil(tmp_path, world):
     Features(torch.eye(2)).save(tmp_path / "features.safetensors")
     yield tmp_path / "features.safetensors", "no fitted model .*holds no FittedModel"
     tensors, header = read_tensors(world[0] / "model.safetensors", "FittedModel")
-    for change in ({"texts": [["one"]]}, {"classifier": {"name": "klp", "parameters": {}}}, {"encoder": None}):
+    for change in (
+        {"texts": [["one"]]},
+        {"classifier": {"name": "klp", "parameters": {}}},
+        {"encoder": None},
+    ):
         changed = {key: value for key, value in {**header, **change}.items() if value is not None}
         write_tensors(tmp_path / "changed.safetensors", "FittedModel", tensors, changed)
         yield tmp_path / "changed.safetensors", "a fitted model that this version cannot read .* fit it again"

@@ -15,6 +15,7 @@ from kpl_lib.agreement import TextAgreement
 from kpl_lib.classify import run_folder
 from kpl_lib.datasets import ImageDataset
 from kpl_lib.descriptions import Description
+from kpl_lib.features import Features, TextBank
 from kpl_lib.html_figures import confidence_histogram
 from kpl_lib.html_report import LONGEST, render, shown, thumbnail, write_page
 from kpl_lib.report_facts import Groups, find_concerns, find_gap, find_groups, measure
@@ -60,7 +61,9 @@ def base(tmp_path_factory):
     images = write_images(base / "images")
     for path, name in zip(sorted(images.iterdir()), HOSTILE, strict=False):
         path.rename(images / name)
-    write_table(base / "labels.csv", write_images(base / "plain"), "label", lambda i: ("dog", "house cat")[i // 4 % 2])
+    write_table(
+        base / "labels.csv", write_images(base / "plain"), "label", lambda i: ("dog", "house cat")[i // 4 % 2]
+    )
     return base
 
 
@@ -93,7 +96,9 @@ def test_hostile_knowledge_and_patients_are_escaped_too(labelled):
     kb = replace(labelled.knowledge, name=evil, origin=evil)
     result = replace(labelled.result, groups=(evil,) * len(labelled.result.paths), descriptions=(evil,) * 24)
     page = Page(render(replace(labelled, knowledge=kb, result=result), measure(labelled)))
-    assert all(attributes.get("src", "").startswith("data:image/jpeg;base64,") for attributes in page.all("img"))
+    assert all(
+        attributes.get("src", "").startswith("data:image/jpeg;base64,") for attributes in page.all("img")
+    )
     assert page.text.count(evil) >= 4
 
 
@@ -129,12 +134,14 @@ def test_a_reader_without_eyes_finds_the_way(labelled):
 
 def test_figures_against_labels_only_where_there_are_labels(run, labelled):
     blind, measured = Page(render(run)).text, measure(labelled)
-    text = Page(render(labelled, measured)).text
+    page = Page(render(labelled, measured))
+    text = page.text
     assert measure(run) is None
     for word in ("Measured against the labels", "expected calibration error", "Reliability:", "12 patients"):
         assert word in text and word not in blind
     assert str(measured.images["accuracy"]) in text and str(measured.patients["accuracy"]) in text
-    assert text.count(", right") + text.count(", wrong") == 2 * 24 + 12  # cards, rows, patients
+    verdicts = [a["class"] for a in page.all("span") if a.get("class") in ("right", "wrong")]
+    assert len(verdicts) == 2 * 24 + 12  # cards, rows, patients
     right = sum(a == b for a, b in zip(labelled.result.labels, labelled.result.truth, strict=True))
     assert measured.images["accuracy"].value == pytest.approx(right / 24)
 
@@ -151,16 +158,19 @@ def titles(run, groups=FINE):
 @pytest.fixture
 def sound(run):
     """A run that nothing speaks against: eight different descriptions a class, both classes predicted."""
-    words = "alder birch cedar elder fir hazel juniper larch maple oak pine rowan spruce thuja willow yew".split()
+    words = (
+        "alder birch cedar elder fir hazel juniper larch maple oak pine rowan spruce thuja willow yew".split()
+    )
     halves = {"house cat": words[:8], "dog": words[8:]}
     records = {name: [Description(word) for word in found] for name, found in halves.items()}
     result = replace(run.result, labels=("house cat", "dog") * 12)
     return replace(run, knowledge=replace(run.knowledge, records=records), result=result, notes=())
 
 
-def test_a_sound_run_raises_no_concern(sound):
+def test_a_sound_run_raises_no_concern(sound, monkeypatch):
     assert titles(sound) == []
-    assert "None of the checks found anything" in Page(render(sound)).text or titles(sound, find_groups(sound))
+    monkeypatch.setattr("kpl_lib.html_report.find_groups", lambda run: FINE)
+    assert "None of the checks found anything" in Page(render(sound)).text
 
 
 def test_skew_is_told_with_the_way_out(sound):
@@ -172,8 +182,12 @@ def test_skew_is_told_with_the_way_out(sound):
 
 
 def test_unsupported_classes_wrong_text_and_weak_knowledge_are_told(sound, run):
-    assert titles(sound, replace(FINE, support=-0.1, shares=None)) == ["The images do not support the classes"]
-    assert titles(sound, replace(FINE, agreement=TextAgreement(-0.4, 0.9))) == ["The text may point the wrong way"]
+    assert titles(sound, replace(FINE, support=-0.1, shares=None)) == [
+        "The images do not support the classes"
+    ]
+    assert titles(sound, replace(FINE, agreement=TextAgreement(-0.4, 0.9))) == [
+        "The text may point the wrong way"
+    ]
     assert "The knowledge is thin" in titles(run)
     twice = {name: [*found, found[0]] for name, found in sound.knowledge.records.items()}
     faulty = replace(sound, knowledge=replace(sound.knowledge, records=twice))
@@ -194,8 +208,6 @@ def worlds(share, seed=0, swap=False):
 
 
 def placed(run, x, texts, names):
-    from kpl_lib.features import Features, TextBank
-
     bank = TextBank(run.result.class_names, texts, names, normalize=True)
     return replace(run, features=Features(x, None, (), run.features.meta), bank=bank)
 

@@ -61,7 +61,10 @@ def test_patients_come_from_a_table_or_a_pattern(flat, tmp_path):
 
 
 TABLES = {
-    "unknown class": (lambda rows: [rows[0].replace("dog", "dgo"), *rows[1:]], "label 'dgo' is no class: did you"),
+    "unknown class": (
+        lambda rows: [rows[0].replace("dog", "dgo"), *rows[1:]],
+        "label 'dgo' is no class: did you",
+    ),
     "an image without": (lambda rows: rows[1:], "a label for 5 of 6 images; the first without is"),
     "another image": (lambda rows: [*rows, "zz.png,dog"], "line 8 names 'zz.png', which is no image of"),
     "one image twice": (lambda rows: [*rows, rows[0]], "lines 2 and 8 name the same image; keep one"),
