@@ -68,7 +68,7 @@ def render(run: FolderRun, measured: Measured | None = None, thumbnails: int = 6
         rows=_rows(run.result),
         patients=_patients(run.result),
         total=len(run.result.paths),
-        caps={"rows": ROWS, "classes": CLASS_ROWS, "patients": PATIENT_ROWS},
+        patients_total=len(set(run.result.groups or ())),
         skipped=run.result.skipped,
         histogram=confidence_histogram(_confidence(run.result), len(run.result.class_names)),
         reliability=None if measured is None else reliability_figure(measured.curve),

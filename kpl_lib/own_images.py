@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -91,9 +92,12 @@ def open_files(places: Sequence[str | Path]) -> ImageDataset:
 def _files(root: Path) -> list[Path]:
     """The images of a folder; of its subfolders where it holds none itself."""
     listing = list_folder(root)
-    inner = [] if listing.images else [f for folder in listing.folders for f in list_folder(folder).images]
+    inner = [file for folder in listing.folders for file in list_folder(folder).images]
     if not listing.images and not inner:
         load_dataset("folder", root)  # says what it found instead
+    if listing.images and inner:
+        message = f"{root}: {len(inner)} images in its subfolders are not read, as it holds images itself"
+        warnings.warn(message, UserWarning, stacklevel=3)
     return list(listing.images) or inner
 
 

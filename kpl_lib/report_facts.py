@@ -146,7 +146,7 @@ def _of_groups(run: FolderRun, groups: Groups | str) -> list[Concern]:
     if groups.shares is None or max(groups.shares) * len(classes) < SKEW:
         return []
     ranked = sorted(zip(groups.shares, classes, strict=True), reverse=True)[:6]
-    listed = ", ".join(f"{label} {share:.0%}" for share, label in ranked)
+    listed = ", ".join(f"{label} {100 * share:.0f} %" for share, label in ranked)
     text = f"estimated shares are {listed}"
     if run.classifier.transductive and name not in ("kpl-adaptive", "kpl-em"):
         text += f"; {name!r} assumes equally common classes here: compare with 'kpl-adaptive'"

@@ -53,16 +53,20 @@ def make(folder: Path) -> Path:
     python, colab, mine = folder / "bin" / "python", frozen(), sysconfig.get_paths()["purelib"]
     site = next((folder / "lib").glob("python*/site-packages"))
     (site / "present.pth").write_text(mine + "\n")
+    search, before = [str(site), mine], []
     while True:
-        have = {
-            canonicalize_name(d.name): Version(d.version) for d in metadata.distributions(path=[str(site)])
-        }
-        names = sorted(needed([str(site), mine]) & colab.keys())
+        have: dict[str, Version] = {}
+        for found in metadata.distributions(path=search):
+            have.setdefault(canonicalize_name(found.name), Version(found.version))  # the first is imported
+        names = sorted(needed(search) & colab.keys())
         lines = [f"{name}=={colab[name]}" for name in names if have.get(name) != colab[name]]
         if not lines:
             return python
+        if lines == before:
+            raise SystemExit(f"pip did not install {', '.join(lines)}")
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
         subprocess.run([*pip, "install", "-q", "--no-deps", "--only-binary", ":all:", *lines], check=True)
+        before = lines
 
 
 if __name__ == "__main__":

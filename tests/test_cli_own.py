@@ -228,6 +228,16 @@ def test_a_failed_run_leaves_old_files_as_they_were(base, kpl):
     assert {path.read_text() for path in (base / "out").iterdir()} == {"old"}
 
 
+def test_a_report_that_fails_leaves_no_table(base, kpl, monkeypatch):
+    def broken(*_, **__):
+        raise InputError("report: broken")
+
+    monkeypatch.setattr("kpl_lib.html_report.render", broken)
+    for command, out in (("classify", "out/t.csv"), ("fit", "out/m.safetensors")):
+        assert kpl(command, *COMMON, "--out", out, "--report", "out/r.html")[0] == 2
+        assert list((base / "out").iterdir()) == []
+
+
 def test_a_class_called_like_a_column_is_refused(base, kpl):
     text = json.loads((base / "pets.json").read_text())
     text["classes"]["patient"] = text["classes"].pop("dog")

@@ -1,8 +1,11 @@
 """The report: one page that loads nothing, escapes everything, and says what speaks against it."""
 
 import re
+import shutil
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from tiny_encoder import write_tiny_encoder
 
 from kpl_lib.agreement import TextAgreement
 from kpl_lib.classify import run_folder
-from kpl_lib.datasets import ImageDataset
+from kpl_lib.datasets import ImageDataset, load_dataset
 from kpl_lib.descriptions import Description
 from kpl_lib.features import Features, TextBank
 from kpl_lib.html_figures import confidence_histogram
@@ -124,7 +127,7 @@ def test_a_reader_without_eyes_finds_the_way(labelled):
     page = Page(render(labelled, measure(labelled)))
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
-    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b - a <= 1 for a, b in pairwise(levels))
     assert all(attributes.get("alt") for attributes in page.all("img"))
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in page.all("svg"))
     assert all("scope" in attributes for attributes in page.all("th"))
@@ -146,6 +149,34 @@ def test_figures_against_labels_only_where_there_are_labels(run, labelled):
     assert measured.images["accuracy"].value == pytest.approx(right / 24)
 
 
+def test_long_lists_are_cut_and_say_so(labelled, monkeypatch):
+    for name in ("ROWS", "PATIENT_ROWS"):
+        monkeypatch.setattr(f"kpl_lib.html_report.{name}", 5)
+    text = Page(render(labelled, measure(labelled), thumbnails=0)).text
+    assert "The first 5 of 24 images (all are in the CSV table)" in text
+    assert "The first 5 of 12 patients" in text and "p04" in text and "p05" not in text
+
+
+def test_patients_without_labels_and_methods_without_descriptions(base):
+    run = run_of(base, "plain", k=None, classifier="clip", group_pattern="^p[0-9]+")
+    text = Page(render(run)).text
+    assert "12 patients" in text and "true class" not in text and ", wrong" not in text
+    assert "None: this method reads class names" in text
+
+
+def test_images_that_were_skipped_are_named_and_not_measured(base, tmp_path):
+    shutil.copytree(base / "plain", tmp_path / "plain")
+    (tmp_path / "plain" / "p00_01.png").write_bytes(b"no image")
+    for name in ("tiny", "pets.json", "labels.csv"):
+        (tmp_path / name).symlink_to(base / name)
+    with pytest.warns(UserWarning, match="cannot be read"):
+        run = run_of(tmp_path, "plain", labels=base / "labels.csv", skip_unreadable=True)
+    page = Page(render(run, measure(run)))
+    assert "Left out, as they cannot be read" in page.text and "p00_01.png: not an image" in page.text
+    assert len(page.all("img")) == 23
+    assert run.result.truth[:3] == ("dog", "dog", "dog") and run.result.paths[1].endswith("p01_02.png")
+
+
 def test_patients_of_several_classes_are_not_measured_by_patient(labelled):
     mixed = replace(labelled.result, groups=("one",) * 24)
     assert measure(replace(labelled, result=mixed)).patients is None
@@ -158,10 +189,9 @@ def titles(run, groups=FINE):
 @pytest.fixture
 def sound(run):
     """A run that nothing speaks against: eight different descriptions a class, both classes predicted."""
-    words = (
-        "alder birch cedar elder fir hazel juniper larch maple oak pine rowan spruce thuja willow yew".split()
-    )
-    halves = {"house cat": words[:8], "dog": words[8:]}
+    cat = ("alder", "birch", "cedar", "elder", "fir", "hazel", "juniper", "larch")
+    dog = ("maple", "oak", "pine", "rowan", "spruce", "thuja", "willow", "yew")
+    halves = {"house cat": cat, "dog": dog}
     records = {name: [Description(word) for word in found] for name, found in halves.items()}
     result = replace(run.result, labels=("house cat", "dog") * 12)
     return replace(run, knowledge=replace(run.knowledge, records=records), result=result, notes=())
@@ -177,7 +207,7 @@ def test_skew_is_told_with_the_way_out(sound):
     skewed = replace(FINE, shares=(0.8, 0.2))
     (concern,) = find_concerns(sound, skewed)
     assert concern.title == "The classes look skewed"
-    assert "house cat 80%, dog 20%" in concern.text and "'kpl-adaptive'" in concern.text
+    assert "house cat 80 %, dog 20 %" in concern.text and "'kpl-adaptive'" in concern.text
     assert titles(sound, replace(FINE, shares=(0.7, 0.3))) == []
 
 
@@ -265,7 +295,7 @@ def test_long_names_lose_their_middle():
 
 
 def test_the_histogram_counts_every_image():
-    figure = confidence_histogram([0.5, 0.51, 0.99, 1.0], classes=2)
+    figure = confidence_histogram([0.5, 0.51, 0.7, 1.0], classes=2)
     counts = [int(n) for n in re.findall(r": (\d+) images?<", figure)]
     assert sum(counts) == 4 and max(counts) == 2
 
@@ -274,3 +304,15 @@ def test_the_page_is_written_whole_or_not_at_all(run, tmp_path):
     write_page(render(run), tmp_path / "r.html")
     assert (tmp_path / "r.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
     assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
+
+
+@pytest.mark.slow
+def test_a_thousand_images_from_folder_to_report_take_less_than_a_minute(tmp_path):
+    drawn = load_dataset("phantom-chest/unseen/skewed", n=1000)
+    (tmp_path / "images").mkdir()
+    for i in range(len(drawn)):
+        drawn[i][0].save(tmp_path / "images" / f"{i:04d}.png")
+    start = time.perf_counter()
+    write_page(render(run_folder(tmp_path / "images", "phantom-chest", progress=False)), tmp_path / "r.html")
+    assert time.perf_counter() - start < 60
+    assert (tmp_path / "r.html").stat().st_size < 3_000_000

@@ -38,6 +38,13 @@ def test_subfolders_that_are_no_classes_are_read_without_labels(tmp_path):
     assert found.labels is None and found.groups == ["patient 1"] * 2 + ["patient 2"] * 2
 
 
+def test_images_beside_subfolders_are_read_alone_and_that_is_said(flat):
+    write_images(flat / "dog", 2)
+    with pytest.warns(UserWarning, match="2 images in its subfolders are not read"):
+        found = open_folder(flat, CLASSES)
+    assert len(found) == 6 and found.labels is None
+
+
 def test_one_subfolder_that_is_no_class_among_classes_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"subfolder 'dgo' is no class: did you mean 'dog'\?"):
         open_folder(by_class(tmp_path, "dgo", "house cat"), CLASSES)
@@ -89,7 +96,7 @@ def test_wrong_ways_to_name_patients_are_refused(flat, tmp_path):
         open_folder(flat, CLASSES, groups=table, group_pattern="^p")
     with pytest.raises(InputError, match="no regular expression"):
         open_folder(flat, CLASSES, group_pattern="(")
-    with pytest.raises(InputError, match="finds no patient in 'p00_00.png'"):
+    with pytest.raises(InputError, match=r"finds no patient in 'p00_00\.png'"):
         open_folder(flat, CLASSES, group_pattern="zebra")
     with pytest.raises(InputError, match="no column 'group'"):
         open_folder(flat, CLASSES, groups=write_table(tmp_path / "x.csv", flat, "label", lambda i: "dog"))

@@ -1,6 +1,6 @@
 """What decoding costs: encoding from files against a bare loop over decoded tensors, on one thread for the model.
 
-Run with `python -m pytest tests/benchmarks/bench_encoding.py -s`. KPL_BENCH_IMAGES sets the number of images (2048),
+Run with `make bench`. KPL_BENCH_IMAGES sets the number of images (2048),
 KPL_BENCH_REPEATS the runs of each (5). Seconds on a core are compared, in interleaved runs: a busy machine spoils
 the clock, not these. The clock is printed beside them.
 """
