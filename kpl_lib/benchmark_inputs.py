@@ -89,7 +89,7 @@ class Inputs:
                 warnings.simplefilter("always")
                 bank = self.encoder.encode_knowledge(base, progress=self.progress)
                 bank = controls.with_controls(bank, base, self.encoder) if key[1] else bank
-            self.notes[key] = user_warnings(caught)
+            self.notes[key] = [*user_warnings(caught), *_scale_note(self.encoder)]
             self._banks[key] = bank.to(self.encoder.device)
         return self._banks[key]
 
@@ -150,3 +150,11 @@ class Inputs:
 def user_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
     """What the library warned of, each text once."""
     return list(dict.fromkeys(str(note.message) for note in caught if note.category is UserWarning))
+
+
+def _scale_note(encoder: Encoder) -> list[str]:
+    """That methods read cosines at CLIP's temperature, where the encoder was trained with another."""
+    own = encoder.temperature
+    if abs(own / 0.01 - 1) < 0.2:
+        return []
+    return [f"the encoder was trained with the temperature {own:.3g}; methods use 0.01 unless the grid says so"]

@@ -146,7 +146,7 @@ def plotters(code: list[dict]) -> set[str]:
 
 def draws(cell: dict, names: set[str]) -> bool:
     """Whether running the cell draws a figure: a call on one of the names outside a definition."""
-    code = re.sub(r"^(\s*)[%!].*$", r"\1pass", text(cell), flags=re.MULTILINE)
+    code = re.sub(r"^(\s*)[%!](?!=).*$", r"\1pass", text(cell), flags=re.MULTILINE)
     definitions = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
     body = [node for node in ast.parse(code).body if not isinstance(node, definitions)]
     calls = [call.func for node in body for call in ast.walk(node) if isinstance(call, ast.Call)]
