@@ -75,11 +75,8 @@ def own_device(device: str | torch.device | None = None) -> torch.device:
     Raises:
         InputError: if there are more processes on this machine than GPUs, or the device cannot be used.
     """
-    wanted = (
-        torch.device(device) if isinstance(device, str) and device.partition(":")[0] == "cuda" else device
-    )
-    wanted = choose_device(None) if wanted is None else torch.device(wanted)
-    if wanted.type != "cuda" or wanted.index is not None:
+    wanted = str(device or choose_device(None))
+    if wanted != "cuda":
         return choose_device(wanted)
     local, count = place().local, torch.cuda.device_count()
     if local >= count:

@@ -62,35 +62,40 @@ class Watch:
             time.sleep(BEAT / 5)
 
     def _look(self) -> None:
-        """In a thread: give signs of life, and look for those of the others."""
-        seen = {rank: ("", time.monotonic()) for rank in range(self.where.world) if rank != self.where.rank}
-        beat = 0
+        """In a thread: give signs of life, and look for what went wrong elsewhere."""
+        beat, last, since = 0, "", time.monotonic()
         while not self._stop.wait(BEAT):
             beat += 1
             try:
                 self.store.set(f"beat/{self.where.rank}", str(beat))
-                problem = self._gone(seen)
+                now = self._read(f"beat/{self._next}")
+                if now != last:
+                    last, since = now, time.monotonic()
+                problem = self._read("failed") or self._lost(time.monotonic() - since, bool(last))
             except (RuntimeError, OSError) as error:
-                problem = (
-                    f"{self.where.label}: the process that holds the run together is gone ({short(error)})"
-                )
+                problem = f"{self.where.label}: {GONE} ({short(error)})"
             if problem and not self._stop.is_set():
                 self.problem = f"{problem}; {CURE}"
                 _thread.interrupt_main()
                 return
 
-    def _gone(self, seen: dict[int, tuple[str, float]]) -> str | None:
-        """What is wrong with another process, or None."""
-        for rank, (last, since) in seen.items():
-            if self.store.check([f"failed/{rank}"]):
-                return self.store.get(f"failed/{rank}").decode()
-            found = f"beat/{rank}"
-            now = self.store.get(found).decode() if self.store.check([found]) else ""
-            if now != last:
-                seen[rank] = (now, time.monotonic())
-            elif time.monotonic() - since > self.silent:
-                return f"rank {rank} of {self.where.world} gave no sign of life for {self.silent:g} s"
-        return None
+    @property
+    def _next(self) -> int:
+        """The process that this one looks after: all stand in a ring, so the store has little to do."""
+        return (self.where.rank + 1) % self.where.world
+
+    def _read(self, key: str) -> str:
+        """The value of a key, empty where there is none; does not wait for it."""
+        return self.store.get(key).decode() if self.store.check([key]) else ""
+
+    def _lost(self, quiet: float, began: bool) -> str:
+        """Tell all if the next process was silent too long; one that has not come yet gets more time."""
+        limit = self.silent if began else max(self.silent, SECONDS)
+        if quiet <= limit:
+            return ""
+        problem = f"rank {self._next} of {self.where.world} gave no sign of life for {limit:g} s"
+        self.store.set("failed", problem)
+        return problem
 
     def first_to_tell(self) -> bool:
         """Whether no other process has said yet what went wrong."""
@@ -116,6 +121,7 @@ def watched(where: Place, silent: float = SILENT, store: Store | None = None) ->
     watch = Watch(store or _meet(where), where, silent)
     before = signal.signal(signal.SIGTERM, _stopped)
     try:
+        watch.tell(f"beat/{where.rank}", "0")
         watch._thread.start()
         watch.tell(f"here/{where.rank}")
         watch.wait("here", range(where.world))
@@ -125,7 +131,7 @@ def watched(where: Place, silent: float = SILENT, store: Store | None = None) ->
     finally:
         watch._stop.set()
         watch._thread.join(timeout=5)
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _meet(where: Place) -> Store:
@@ -157,5 +163,5 @@ def _leave(watch: Watch, error: BaseException) -> None:
     message = f"{where.label}: {short(error) or type(error).__name__}"
     watch.first_to_tell()
     with suppress(RuntimeError, OSError):
-        watch.store.set(f"failed/{where.rank}", message)
+        watch.store.set("failed", message)
     raise error

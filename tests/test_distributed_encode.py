@@ -134,6 +134,20 @@ def test_a_killed_process_ends_the_run_and_the_restart_resumes(tmp_path, encoder
     same_file(tmp_path / "one.safetensors", out)
 
 
+def test_of_three_processes_the_last_dies_and_both_others_end(tmp_path, encoder, dataset):
+    def work():
+        if distributed.place().rank == 2:
+            data = ImageDataset("files", lambda i: os.kill(os.getpid(), signal.SIGKILL), dataset.paths)
+        else:
+            data = dataset
+        return shared(encoder, data, tmp_path / "f.safetensors", silent=1.0)
+
+    ended = in_ranks(tmp_path / "ranks", 3, work, seconds=30)
+    assert [end.code for end in ended] == [2, 2, -9]
+    said = [end.said for end in ended[:2] if end.said]
+    assert len(said) == 1 and said[0].count("\n") == 1 and "rank 2 of 3 gave no sign of life" in said[0]
+
+
 def test_an_error_of_one_process_is_told_once_and_stops_the_others(tmp_path, encoder, dataset):
     Path(dataset.paths[20]).write_bytes(b"")
     slow = ImageDataset(
