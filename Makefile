@@ -25,7 +25,7 @@ export PYTHONWARNINGS := ignore:IProgress not found
 STAMP ?= $(VENV)/.installed-$(firstword $(shell cat pyproject.toml constraints.txt | cksum))
 NO_PYTHON = $(PYTHON) is not a Python 3.11 or newer with venv and pip: install one, or name it, as in make book PYTHON=python3.12
 
-.PHONY: help install book site test test-slow bench check format notebooks lab linkcheck set-repository clean
+.PHONY: help install book site test test-slow test-colab bench check format notebooks lab linkcheck set-repository clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ test: $(STAMP) ## unit tests, doctests and the structure of the book; then every
 
 test-slow: $(STAMP) ## the tests that take minutes
 	$(PYTEST) -m slow tests || [ $$? -eq 5 ]
+
+test-colab: $(STAMP) ## unit tests at Colab's versions (needs shared/colab and the package registry)
+	$(BIN)/python tests/colab_environment.py $(VENV)-colab
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONPATH=$(CURDIR) $(abspath $(VENV))-colab/bin/python -m pytest -q \
+		-p xdist.plugin -n $(JOBS) --dist loadgroup -W default::DeprecationWarning \
+		--ignore tests/test_house.py --ignore tests/test_build.py tests kpl_lib
 
 bench: $(STAMP) ## timings of the solvers and encoders
 	$(BIN)/python -m pytest -q -s tests/benchmarks

@@ -20,6 +20,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("KPL_SHARED", ROOT.parent / "shared"))
+OPTIONAL = ("transformers",)  # open_clip imports it where it is there, as it is on Colab
 KEPT = re.compile(r"torch|torchvision|triton|(nvidia|cuda)-.*")
 
 
@@ -33,7 +34,7 @@ def frozen(name: str = "pip-freeze.txt") -> dict[str, Version]:
 def needed(search: list[str]) -> set[str]:
     """Everything that the library needs, by what is installed along this search path."""
     lines = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    left, seen = [Requirement(line) for line in lines], set()
+    left, seen = [Requirement(line) for line in [*lines, *OPTIONAL]], set()
     while left:
         requirement = left.pop()
         name = canonicalize_name(requirement.name)
