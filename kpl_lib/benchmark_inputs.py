@@ -157,4 +157,6 @@ def _scale_note(encoder: Encoder) -> list[str]:
     own = encoder.temperature
     if abs(own / 0.01 - 1) < 0.2:
         return []
-    return [f"the encoder was trained with the temperature {own:.3g}; methods use 0.01 unless the grid says so"]
+    return [
+        f"the encoder was trained with the temperature {own:.3g}; methods use 0.01 unless the grid says so"
+    ]
