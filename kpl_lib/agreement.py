@@ -50,7 +50,8 @@ def text_agreement(images: Tensor, texts: Sequence[Tensor], names: Tensor) -> Te
     `r(A, B) = ⟨A°, B°⟩ / (‖A°‖ ‖B°‖)` with scores `A = X T_Aᵀ` less the means of their rows and columns.
 
     The texts of each class are dealt out in turn into two halves. Right knowledge agrees with the names and
-    with itself. No label is read, so texts that are wrong together are not found.
+    with itself. No label is read, so texts that are wrong together are not found. Where every sentence holds
+    the class name, that name alone makes them agree: low values say more than high ones.
 
     Args:
         images: unit rows `[N, D]`, N >= 2.
