@@ -26,7 +26,7 @@ def test_the_probe_with_all_shots_is_the_logistic_regression_of_the_pool():
     (found,) = linear_probe(test, pool, shots=20, draws=1, strength=3.0)
     plain = LogisticRegression(C=3.0, max_iter=5000).fit(pool.images.numpy(), pool.labels.numpy())
     expected = torch.from_numpy(plain.predict_proba(test.images.numpy()))
-    torch.testing.assert_close(found.probabilities, expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.probabilities, expected, atol=1e-3, rtol=0, check_dtype=False)
 
 
 def test_more_shots_help_draws_differ_and_seeds_repeat():
