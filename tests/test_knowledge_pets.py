@@ -7,47 +7,9 @@ import open_clip
 import pytest
 import snowballstemmer
 
+from kpl_lib.datasets.oxford_pets import CLASSES as BREEDS
 from kpl_lib.knowledge import KnowledgeBase
 
-BREEDS = (  # as torchvision's OxfordIIITPet names and orders them
-    "Abyssinian",
-    "American Bulldog",
-    "American Pit Bull Terrier",
-    "Basset Hound",
-    "Beagle",
-    "Bengal",
-    "Birman",
-    "Bombay",
-    "Boxer",
-    "British Shorthair",
-    "Chihuahua",
-    "Egyptian Mau",
-    "English Cocker Spaniel",
-    "English Setter",
-    "German Shorthaired",
-    "Great Pyrenees",
-    "Havanese",
-    "Japanese Chin",
-    "Keeshond",
-    "Leonberger",
-    "Maine Coon",
-    "Miniature Pinscher",
-    "Newfoundland",
-    "Persian",
-    "Pomeranian",
-    "Pug",
-    "Ragdoll",
-    "Russian Blue",
-    "Saint Bernard",
-    "Samoyed",
-    "Scottish Terrier",
-    "Shiba Inu",
-    "Siamese",
-    "Sphynx",
-    "Staffordshire Bull Terrier",
-    "Wheaten Terrier",
-    "Yorkshire Terrier",
-)
 TAGS = {"location", "colour", "shape", "texture", "count", "absence"}
 EMPTY = re.compile(
     r"a|an|the|and|or|of|on|in|at|to|with|without|from|by|as|its?|is|are|not|no|all|that|than|if|into"

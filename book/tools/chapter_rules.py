@@ -111,8 +111,8 @@ def setup(notebook: dict, url: str) -> Iterator[str]:
 def portable(notebook: dict, url: str) -> Iterator[str]:
     """No hard-coded device; no live widgets (their scripts come from the network)."""
     for cell in cells(notebook, "code"):
-        if ".cuda(" in text(cell):
-            yield "a hard-coded device: .cuda("
+        if re.search(r"\.cuda\s*\(", text(cell)):
+            yield "a hard-coded device: use .to(device)"
         if LIVE_WIDGETS.search(text(cell)):
             yield "live widgets: use plain tqdm and matplotlib"
 
