@@ -155,7 +155,7 @@ def user_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
 def _scale_note(encoder: Encoder) -> list[str]:
     """That methods read cosines at CLIP's temperature, where the encoder was trained with another."""
     own = encoder.temperature
-    if abs(own / 0.01 - 1) < 0.2:
+    if abs(own / 0.01 - 1) < 0.05:
         return []
     return [
         f"the encoder was trained with the temperature {own:.3g}; methods use 0.01 unless the grid says so"
