@@ -4,6 +4,7 @@ import warnings
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from kpl_lib.classifiers import Classifier, create, kpl_em
 from kpl_lib.errors import InputError
 from kpl_lib.features import TextBank
 from kpl_lib.metrics import accuracy, balanced_accuracy
+from kpl_lib.paths import data_dir
 
 NAMES = ("cat", "dog", "bird")
 
@@ -99,6 +101,11 @@ def test_natural7_reaches_99_percent(name, natural7, shared):
     prediction = create(name, text="names").fit_predict(images, bank)
     assert accuracy(prediction, labels) >= 0.99
     assert balanced_accuracy(prediction, labels) >= 0.99
+    stored = (
+        pd.read_csv(data_dir() / "results" / "natural7.csv", comment="#").set_index("classifier").loc[name]
+    )
+    assert stored["accuracy"] == pytest.approx(100 * accuracy(prediction, labels), abs=0.1)
+    assert stored["balanced_accuracy"] == pytest.approx(100 * balanced_accuracy(prediction, labels), abs=0.1)
 
 
 def test_adaptive_moves_where_classes_show(clear):
