@@ -51,7 +51,7 @@ test: $(STAMP) ## unit tests, doctests and the structure of the book; then every
 	$(MAKE) --no-print-directory notebooks
 
 test-slow: $(STAMP) ## the tests that take minutes
-	$(PYTEST) -m slow tests || [ $$? -eq 5 ]
+	$(PYTEST) -v -x -m slow tests || [ $$? -eq 5 ]
 
 test-colab: $(STAMP) ## unit tests at Colab's versions (needs shared/colab and the package registry)
 	$(BIN)/python tests/colab_environment.py $(VENV)-colab

@@ -2,15 +2,23 @@
 
 import os
 import random
-import resource
 import signal
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from encoding_world import files, in_child, write_images
+from encoding_world import (
+    encode_files,
+    encode_on_a_full_disk,
+    encode_slowly,
+    encode_with_workers_that_start_slowly,
+    files,
+    in_child,
+    write_images,
+)
 from tiny_encoder import write_tiny_encoder
 
 from kpl_lib import encoding, feature_cache, feature_shards
@@ -25,8 +33,13 @@ def encoder():
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return load_encoder(write_tiny_encoder(tmp_path_factory.mktemp("encoder") / "tiny"), device="cpu")
+def tiny_folder(tmp_path_factory):
+    return write_tiny_encoder(tmp_path_factory.mktemp("encoder") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_folder):
+    return load_encoder(tiny_folder, device="cpu")
 
 
 @pytest.fixture
@@ -212,21 +225,19 @@ def test_shards_of_another_run_or_broken_ones_are_not_used(tiny, tmp_path, monke
     assert torch.equal(found.images, encode(encoder, dataset, tmp_path / "whole", batch_size=size).images)
 
 
-def killed(tiny, tmp_path, times, seed, workers=0):
+def killed(tiny, folder, tmp_path, times, seed, workers=0):
     """Kill a run at random moments, each later run going on from the one before; return how often it was killed."""
-    dataset, cache = files(write_images(tmp_path / "images", 96)), tmp_path / "cache"
-
-    def run():
-        feature_shards.SHARD_SECONDS = 0.0
-        encode(tiny, dataset, cache, batch_size=4, workers=workers)
-
-    start = time.perf_counter()
-    assert in_child(lambda: encode(tiny, dataset, tmp_path / "timed", batch_size=4, workers=workers)) == 0
-    seconds = time.perf_counter() - start
-    whole = encode(tiny, dataset, tmp_path / "timed", batch_size=4)
-    moments, count = random.Random(seed), 0
+    paths, cache = write_images(tmp_path / "images", 96), tmp_path / "cache"
+    timed = in_child(encode_files, folder, paths, tmp_path / "timed", 4, workers)
+    assert timed.code == 0
+    whole = encode(tiny, files(paths), tmp_path / "timed", batch_size=4)
+    moments, count, seconds = random.Random(seed), 0, timed.seconds
     for _ in range(10 * times):
-        if in_child(run, kill_after=moments.uniform(0, 0.6 * seconds)) == -signal.SIGKILL:
+        moment = moments.uniform(0, 0.6 * seconds)
+        if (
+            in_child(encode_files, folder, paths, cache, 4, workers, kill_after=moment).code
+            == -signal.SIGKILL
+        ):
             count += 1
         else:  # it was faster: aim earlier, and once more from the start
             seconds *= 0.9
@@ -234,42 +245,53 @@ def killed(tiny, tmp_path, times, seed, workers=0):
             path.unlink()
         if count == times:
             break
-    found = encode(tiny, dataset, cache, batch_size=4, workers=workers)
+    assert in_child(encode_files, folder, paths, cache, 4, workers).code == 0
+    found = encode(tiny, files(paths), cache, batch_size=4)
     assert torch.equal(found.images, whole.images) and found.meta == whole.meta
     assert [path.suffix for path in cache.iterdir() if path.name != ".locks"] == [".safetensors"]
     return count
 
 
-def test_a_run_killed_at_three_moments_ends_at_the_same_bits(tiny, tmp_path):
-    assert killed(tiny, tmp_path, times=3, seed=0) == 3
+def test_a_run_killed_at_three_moments_ends_at_the_same_bits(tiny, tiny_folder, tmp_path):
+    assert killed(tiny, tiny_folder, tmp_path, times=3, seed=0) == 3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_killed_at_twenty_moments_ends_at_the_same_bits(tiny, tmp_path, workers):
-    assert killed(tiny, tmp_path, times=20, seed=workers, workers=workers) == 20
+def test_a_run_killed_at_twenty_moments_ends_at_the_same_bits(tiny, tiny_folder, tmp_path, workers):
+    assert killed(tiny, tiny_folder, tmp_path, times=20, seed=workers, workers=workers) == 20
 
 
-def test_of_two_processes_the_second_waits_and_reads(tiny, tmp_path, monkeypatch, capsys, each_batch):
-    dataset = files(write_images(tmp_path / "images", 12))
-    whole = encode(tiny, dataset, tmp_path / "whole", batch_size=2)
-    plain = encoding.encode_pixels
-
-    def slowly(*arguments):
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_workers_end_with_a_run_that_is_killed_while_they_start(tiny_folder, tmp_path):
+    paths = write_images(tmp_path / "images", 96)
+    ended = in_child(
+        encode_with_workers_that_start_slowly, tiny_folder, paths, tmp_path / "cache", kill_after=1
+    )
+    assert ended.code == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    while ended.left():
+        assert time.monotonic() < deadline, ended.left()
         time.sleep(0.05)
-        return plain(*arguments)
 
-    monkeypatch.setattr(encoding, "encode_pixels", slowly)
+
+def test_of_two_processes_the_second_waits_and_reads(tiny, tiny_folder, tmp_path, monkeypatch, capsys):
+    paths = write_images(tmp_path / "images", 12)
+    whole = encode(tiny, files(paths), tmp_path / "whole", batch_size=2)
     monkeypatch.setattr(feature_cache, "WAIT", 0.02)
-    cache = tmp_path / "cache"
-    first = threading.Thread(target=in_child, args=(lambda: encode(tiny, dataset, cache, batch_size=2),))
+    cache, codes = tmp_path / "cache", []
+    first = threading.Thread(
+        target=lambda: codes.append(in_child(encode_slowly, tiny_folder, paths, cache, 2).code)
+    )
     first.start()
     while not list(cache.glob("*.parts/*.safetensors")):
+        assert first.is_alive()
         time.sleep(0.005)
     monkeypatch.setattr(encoding, "encode_pixels", lambda *_: pytest.fail("encoded twice"))
-    found = encode(tiny, dataset, cache, batch_size=2)
+    found = encode(tiny, files(paths), cache, batch_size=2)
     first.join()
-    assert torch.equal(found.images, whole.images)
+    assert codes == [0] and torch.equal(found.images, whole.images)
     assert "another process encodes it; waiting" in capsys.readouterr().err
 
 
@@ -294,34 +316,21 @@ def test_what_was_skipped_is_told_each_time_and_tried_again_once_it_can_be_read(
     assert len(encode(tiny, dataset, cache)) == 5
 
 
-def test_a_full_disk_is_one_line_and_the_old_cache_stays(tiny, tmp_path, each_batch):
+def test_a_full_disk_is_one_line_and_the_old_cache_stays(tiny, tiny_folder, tmp_path, each_batch):
     cache = tmp_path / "cache"
     old = files(write_images(tmp_path / "old", 4))
     before = encode(tiny, old, cache)
     (file,) = kept(cache)
     content = file.read_bytes()
     report = tmp_path / "said"
-
-    def fill():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))  # every larger file is one too many
-        try:
-            encode(tiny, files(write_small(tmp_path), name="new"), cache, batch_size=2)
-        except InputError as error:
-            report.write_text(str(error)[:290])
-
-    write_images(tmp_path / "new", 6)
-    assert in_child(fill) == 0
+    new = write_images(tmp_path / "new", 6)
+    assert in_child(encode_on_a_full_disk, tiny_folder, new, cache, report).code == 0
     said = report.read_text()
     assert said.startswith("cannot write") and "is the disk full?" in said and "\n" not in said
     assert kept(cache) == [file] and file.read_bytes() == content
     assert [path for path in cache.rglob("*") if path.is_file() and path.stat().st_size == 300] == []
     assert torch.equal(encode(tiny, old, cache).images, before.images)
-    assert len(encode(tiny, files(write_small(tmp_path), name="new"), cache, batch_size=2)) == 6
-
-
-def write_small(folder):
-    return sorted((folder / "new").iterdir())
+    assert len(encode(tiny, files(new, name="new"), cache, batch_size=2)) == 6
 
 
 def test_a_read_only_cache_gives_what_it_has_and_refuses_the_rest_at_once(tiny, tmp_path, monkeypatch):

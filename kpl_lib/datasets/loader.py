@@ -1,5 +1,7 @@
 """Images of a dataset as batches of tensors; what cannot be read is handed back, not raised."""
 
+import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -51,6 +53,7 @@ def batches(
         num_workers=workers,
         collate_fn=partial(_stack, layout),
         pin_memory=pinned,
+        worker_init_fn=partial(_end_with, os.getpid()),
     )
     try:
         yield from loader
@@ -92,6 +95,12 @@ def _check_shape(path: str, image: Image.Image, size: int) -> None:
         raise InputError(
             f"{path}: {image.size[0]} x {image.size[1]} pixels is a strip; cut it, or leave it out"
         )
+
+
+def _end_with(parent: int, worker: int) -> None:
+    """End a forked worker whose parent was killed while it started: torch's own watch begins later and misses that."""
+    if multiprocessing.get_start_method() == "fork" and os.getppid() != parent:
+        os._exit(1)
 
 
 def _stack(
