@@ -41,6 +41,8 @@ def tree(tmp_path) -> Path:
         (tmp_path / folder).mkdir(parents=True)
     for tool in (ROOT / "book" / "tools").glob("*.py"):
         shutil.copy(tool, tmp_path / "book" / "tools")
+    for logo in (ROOT / "book" / "_static").glob("logo*"):
+        shutil.copy(logo, tmp_path / "book" / "_static")
     files = {
         "kpl_lib/__init__.py": "VALUE = 1\n",
         "data/one.txt": "1",

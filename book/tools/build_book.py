@@ -1,5 +1,7 @@
 """Build the book: `make book` runs this file. Prints the path of index.html as its last line.
 
+The notebooks are executed first, several at once; Jupyter Book then finds their outputs in its cache.
+
 Two digests decide what runs. The library digest (kpl_lib, data, pins, Python) labels the cache of executed
 chapters: when it changes, every chapter runs again. The book digest (book, _config.yml) covers the rest: when
 neither changed since the last good build, nothing is built at all.
@@ -13,6 +15,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from execute_chapters import execute
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ("kpl_lib", "data", "constraints.txt", "pyproject.toml")
@@ -55,11 +59,9 @@ def clear(build: Path, library: str) -> None:
 
 
 def run_jupyter_book(root: Path) -> int:
-    """Run Jupyter Book with warnings as errors, on this Python and this checkout; give its exit code."""
-    paths = [str(root), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    """Run Jupyter Book with warnings as errors; give its exit code."""
     arguments = ["build", "book", "-W", "-n", "--keep-going"]
-    return subprocess.run([sys.executable, "-c", COMMAND, *arguments], cwd=root, env=environment).returncode
+    return subprocess.run([sys.executable, "-c", COMMAND, *arguments], cwd=root).returncode
 
 
 def build(root: Path = ROOT) -> int:
@@ -72,14 +74,17 @@ def build(root: Path = ROOT) -> int:
         return 0
     started = time.monotonic()
     clear(folder, library)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
+    failed = execute(root)
+    if failed:
+        names = ", ".join(path.name for path in failed)
+        print(f"The book was not built: {names} failed. The error above says where.", file=sys.stderr)
+        return 1
     code = run_jupyter_book(root)
     if code or not index.is_file():
         reason = f"Jupyter Book ended with code {code}" if code else f"there is no {index}"
         print(
             f"The book was not built: {reason}. The first error or warning above says why.", file=sys.stderr
-        )
-        print(
-            "If a chapter was mended by other means than its code, run `make clean` first.", file=sys.stderr
         )
         return code or 1
     (folder / ".book.key").write_text(key)

@@ -1,0 +1,63 @@
+"""Execute the notebooks of the table of contents, as many at once as there are cores, into the cache of the build."""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from fnmatch import fnmatch
+from pathlib import Path
+
+import nbformat
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
+from jupyter_cache.executors.utils import ExecutionResult, single_nb_execution
+from setup_cell import config
+from sphinx_external_toc.parsing import parse_toc_yaml
+
+
+def notebooks(book: Path) -> list[Path]:
+    """The notebooks of book/_toc.yml, in its order."""
+    toc = parse_toc_yaml(book / "_toc.yml")
+    files = {
+        path.relative_to(book).with_suffix("").as_posix(): path for path in sorted(book.rglob("*.ipynb"))
+    }
+    wanted = [
+        name for document in toc.values() for name in (*document.child_files(), *document.child_globs())
+    ]
+    found = [path for pattern in wanted for name, path in files.items() if fnmatch(name, pattern)]
+    return [path for path in dict.fromkeys(found) if ".ipynb_checkpoints" not in path.parts]
+
+
+def known(cache: JupyterCacheAbstract, notebook: nbformat.NotebookNode) -> bool:
+    """Whether the cache has the outputs of this code."""
+    try:
+        cache.match_cache_notebook(notebook)
+    except KeyError:
+        return False
+    return True
+
+
+def run(path: Path, notebook: nbformat.NotebookNode, timeout: int) -> ExecutionResult:
+    """Execute one notebook in its folder."""
+    return single_nb_execution(notebook, cwd=str(path.parent), timeout=timeout, allow_errors=False)
+
+
+def execute(root: Path) -> list[Path]:
+    """Execute what the cache does not have, say how long each took, and give the notebooks that failed."""
+    cache = get_cache(str(root / "_build" / ".jupyter_cache"))
+    read = {path: nbformat.read(path, as_version=4) for path in notebooks(root / "book")}
+    left = {path: notebook for path, notebook in read.items() if not known(cache, notebook)}
+    cores, failed = os.cpu_count() or 1, []
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // max(1, len(left)))))
+    with ThreadPoolExecutor(cores) as pool:
+        timeout = config()["execute"]["timeout"]
+        runs = {pool.submit(run, path, notebook, timeout): path for path, notebook in left.items()}
+        for done in as_completed(runs):
+            path, result = runs[done], done.result()
+            if result.err is not None:
+                failed.append(path)
+                print(result.exc_string, f"{path.relative_to(root)}: failed", sep="\n", file=sys.stderr)
+                continue
+            print(f"{path.relative_to(root)}: {result.time:.0f} s", flush=True)
+            bundle = CacheBundleIn(result.nb, str(path), data={"execution_seconds": result.time})
+            cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+    return failed
