@@ -14,7 +14,8 @@ from setup_cell import config, repository_url
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 CHAPTERS = sorted((BOOK / "chapters").glob("*.ipynb"))
-NOTEBOOKS = [BOOK / "_template.ipynb", *CHAPTERS]
+PRIMER = sorted((BOOK / "primer").glob("*.ipynb"))
+NOTEBOOKS = [BOOK / "_template.ipynb", *CHAPTERS, *PRIMER]
 URL = repository_url()
 SUFFIXES = (".md", ".ipynb")
 
@@ -32,7 +33,8 @@ def test_chapter_keeps_the_rule(path, rule):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_valid(path):
     nbformat.validate(read(path))
-    assert re.fullmatch(r"_template|\d\d_[a-z0-9_]+", path.stem), "name chapters NN_name.ipynb"
+    named = r"[a-z_]+" if path in PRIMER else r"_template|\d\d_[a-z0-9_]+"
+    assert re.fullmatch(named, path.stem), "name chapters NN_name.ipynb"
 
 
 def edit(notebook: dict, old: str, new: str) -> dict:
@@ -47,6 +49,7 @@ CARELESS = {
     "count": ('"execution_count": null', '"execution_count": 3', "kernel_and_outputs"),
     "no label": ("(ch-template)=", "", "order: a label"),
     "no limits": ("## When this fails", "## Limits", "order: When this fails"),
+    "no questions": ("## Check yourself", "## Questions", "order: Check yourself"),
     "order": ("## Summary", "## When this fails", "order: Summary"),
     "no claim": ("One sentence that claims what the chapter shows.", "", "opening: no claim"),
     "objectives": ("- say what the library call adds to it;", "", "opening: 2 objectives"),
@@ -110,8 +113,21 @@ def test_every_entry_of_the_toc_exists_once():
     assert [name for name in files if not any((BOOK / f"{name}{end}").is_file() for end in SUFFIXES)] == []
 
 
-def test_every_chapter_is_in_the_toc():
-    assert [path.stem for path in CHAPTERS if f"chapters/{path.stem}" not in toc_files()] == []
+def test_every_chapter_and_primer_page_is_in_the_toc():
+    assert {path.relative_to(BOOK).with_suffix("").as_posix() for path in NOTEBOOKS[1:]} <= set(toc_files())
+
+
+def cited(text: str) -> set[str]:
+    """The keys that a page cites."""
+    return {key.strip() for keys in re.findall(r"\{cite:[pt]\}`([^`]+)`", text) for key in keys.split(",")}
+
+
+def test_the_bibliography_holds_what_is_cited_and_nothing_else():
+    held = re.findall(r"^@\w+\{([^,]+),", (BOOK / "references.bib").read_text(encoding="utf-8"), re.MULTILINE)
+    pages = [path for path in BOOK.rglob("*") if path.suffix in SUFFIXES and path.name != "_template.ipynb"]
+    used = set().union(*(cited(path.read_text(encoding="utf-8")) for path in pages))
+    assert len(held) == len(set(held))
+    assert set(held) == used
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""What every chapter keeps to. Each rule takes a parsed notebook and gives its breaches, one line each.
+"""What every chapter and primer page keeps to. Each rule takes a parsed notebook and gives its breaches, one line each.
 
 `tests/test_book.py` runs all rules on all chapters and on `_template.ipynb`, which shows the order in full.
 """
@@ -15,13 +15,17 @@ SHORTEST_ALT = 20  # characters of a text that describes a figure
 LANDMARKS = (
     ("a label such as (ch-name)=", r"^\(ch-[a-z0-9-]+\)="),
     ("a title", r"^# \S"),
-    ("the objectives: {admonition} In this chapter", r"^:{3,}\{admonition\} In this chapter"),
+    (
+        "the objectives: {admonition} In this chapter",
+        r"^:{3,}\{admonition\} (?:In this chapter|On this page)",
+    ),
     ("the prerequisites", r"Prerequisites"),
     ("the setup cell", r"@title Setup"),
     ("notebook.setup(seed=...)", r"notebook\.setup\(.*seed="),
     ("a section", r"^## \S"),
     ("When this fails", r"^##+ .*When this fails"),
     ("Exercises", r"^##+ .*Exercises"),
+    ("Check yourself: run `make self-checks`", r"^## Check yourself"),
     ("Summary", r"^##+ .*Summary"),
     ("What's next", r"^##+ .*What['’]s next"),
     ("Further reading", r"^##+ .*Further reading"),
@@ -84,7 +88,9 @@ def opening(notebook: dict, url: str) -> Iterator[str]:
     claim = re.sub(r"^# .*$|^\(.*\)=$|<!--(?s:.*?)-->", "", title, flags=re.M)
     if not re.search(r"\w", claim):
         yield "no claim stands under the title"
-    objectives = re.search(r"\{admonition\} In this chapter\n(.*?)\n:{3,}\s*$", "\n".join(prose), re.S | re.M)
+    objectives = re.search(
+        r"\{admonition\} (?:In this chapter|On this page)\n(.*?)\n:{3,}\s*$", "\n".join(prose), re.S | re.M
+    )
     count = len(re.findall(r"^\s*[-*\d]+[.)]?\s+\S", objectives[1], re.MULTILINE)) if objectives else 0
     if not 3 <= count <= 5:
         yield f"{count} objectives; write 3 to 5, each starting with a verb"
@@ -118,13 +124,14 @@ def portable(notebook: dict, url: str) -> Iterator[str]:
 
 
 def exercises(notebook: dict, url: str) -> Iterator[str]:
-    """At least three exercises, each followed at once by its own solution in a dropdown."""
+    """At least three exercises (two on a primer page), each followed at once by its own solution in a dropdown."""
     prose = "\n".join(text(cell) for cell in cells(notebook, "markdown"))
     pattern = r"^:{3,}\{(exercise|exercise-start|solution|solution-start)\}" + OPTIONS
     blocks = re.findall(pattern, prose, re.MULTILINE)
     kinds = [kind.removesuffix("-start") for kind, _, _ in blocks]
-    if kinds.count("exercise") < 3:
-        yield f"{kinds.count('exercise')} exercises; at least a concept, a code and an experiment"
+    least = 2 if "(ch-primer-" in prose else 3
+    if kinds.count("exercise") < least:
+        yield f"{kinds.count('exercise')} exercises; at least {least}: a concept, a code or an experiment"
     for position, (_, title, options) in enumerate(blocks):
         if kinds[position] == "solution":
             if not re.search(r":class:.*\bdropdown\b", options):
