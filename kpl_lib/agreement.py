@@ -11,7 +11,8 @@ from torch import Tensor
 from kpl_lib.errors import InputError
 from kpl_lib.validation import check_images, check_proxies
 
-LEAST = {"names": 0.0, "halves": 0.3}  # chosen on dev seeds; see chapter "When KPL fails"
+#: Correlations below which the text is doubted; chosen on dev seeds.
+LEAST = {"names": 0.0, "halves": 0.3}
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class TextAgreement:
     Args:
         names: text proxies against class names; nan where both are the same.
         halves: one half of each class's descriptions against the other; nan with fewer than 2 a class.
+
+    Chapter: ch-failures
     """
 
     names: float
@@ -68,7 +71,8 @@ def text_agreement(images: Tensor, texts: Sequence[Tensor], names: Tensor) -> Te
     >>> text_agreement(x, swapped, names=torch.eye(2)).names
     -1.0
 
-    Source: the split-half test of psychometrics, Spearman 1910. Derived in chapter "When KPL fails".
+    Source: the split-half test of psychometrics, Spearman 1910.
+    Chapter: ch-failures
     """
     check_images(images)
     check_proxies(names, images, "names")

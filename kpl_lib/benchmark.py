@@ -30,6 +30,8 @@ class RunReport:
         kept: rows that were there, made from the same inputs.
         missing: runs without a row.
         failed: which ones, and why; a line each, or one for runs of a dataset that failed alike.
+
+    Chapter: ch-benchmark
     """
 
     path: Path
@@ -73,7 +75,7 @@ def run(
     Raises:
         InputError: for an unknown grid, and for a results file that cannot be written.
 
-    Derived in chapter "Full benchmark results".
+    Chapter: ch-benchmark
     """
     grid = grid if isinstance(grid, Grid) else Grid.load(grid)
     check_count(jobs, "jobs")

@@ -32,10 +32,21 @@ class Grid:
     `datasets` that match a pattern. What several blocks ask for is run once. `seeds` go to the resamples, and to
     methods that take a seed; the others run with the first one alone.
 
+    Args:
+        name: what it is called.
+        datasets: what is classified.
+        blocks: which methods run, and with what; see above.
+        encoders: names for `load_encoder`.
+        references: lines to compare with, which read labels.
+        seeds: of resamples and of methods that take one.
+        resamples: of each interval.
+
     Example:
         >>> grid = Grid.load("phantom")
         >>> len(grid.datasets), grid.resamples
         (16, 1000)
+
+    Chapter: ch-benchmark
     """
 
     name: str
@@ -137,7 +148,10 @@ class Grid:
 
 
 def known_grids() -> tuple[str, ...]:
-    """Names of the grids that ship with the library."""
+    """Names of the grids that ship with the library.
+
+    Chapter: ch-benchmark
+    """
     return tuple(sorted(path.stem for path in (data_dir() / "benchmarks").glob("*.json")))
 
 

@@ -32,6 +32,8 @@ class Report:
     Args:
         tables: by name: `overview` first, then one a dataset.
         files: what was written.
+
+    Chapter: ch-benchmark
     """
 
     tables: dict[str, pd.DataFrame] = field(repr=False)
@@ -60,7 +62,7 @@ def report(rows: pd.DataFrame | str | Path, out: str | Path | None = None) -> Re
     Raises:
         InputError: for a file that is missing, empty or broken, and for a folder that cannot be written.
 
-    Shown in chapter "Full benchmark results".
+    Chapter: ch-benchmark
     """
     rows = rows if isinstance(rows, pd.DataFrame) else read_rows(rows)
     rows = _named(rows)

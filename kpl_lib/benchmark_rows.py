@@ -166,6 +166,8 @@ def read_rows(path: str | Path) -> pd.DataFrame:
         >>> read_rows("nowhere.jsonl")
         Traceback (most recent call last):
         kpl_lib.errors.InputError: nowhere.jsonl: no such file; make it with `kpl benchmark run`
+
+    Chapter: ch-benchmark
     """
     rows, torn = parse(path)
     if torn is not None:

@@ -31,6 +31,8 @@ class DatasetSpec:
         positive: the positive class, where the second of two is not meant.
         ordered: the classes are grades.
         pool: `name` and options of labelled images outside the evaluated ones, for the linear probe.
+
+    Chapter: ch-benchmark
     """
 
     name: str
@@ -49,7 +51,21 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class Setting:
-    """One run: everything that a row is known by."""
+    """One run: everything that a row is known by.
+
+    Args:
+        dataset: what is classified.
+        encoder: a name for `load_encoder`.
+        knowledge: name or file of a knowledge base.
+        classifier: a name for `create`, or of a reference line.
+        text: where the text proxies come from.
+        parameters: of the method, where they are not its defaults.
+        prior: `uniform`, or `true`: the shares in the labels.
+        seed: of the resamples, and of a method that takes one.
+        reference: whether this is a line that reads labels.
+
+    Chapter: ch-benchmark
+    """
 
     dataset: DatasetSpec
     encoder: str

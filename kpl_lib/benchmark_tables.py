@@ -11,11 +11,19 @@ from kpl_lib.paths import atomic_path
 def to_markdown(table: pd.DataFrame) -> str:
     """A table in Markdown; `|` and line breaks inside cells are escaped.
 
+    Args:
+        table: columns of text and numbers.
+
+    Returns:
+        The lines of the table.
+
     Example:
         >>> print(to_markdown(pd.DataFrame({"a|b": [1.0]})))
         | a\\|b |
         |---|
         | 1 |
+
+    Chapter: ch-benchmark
     """
     rows = [
         list(map(str, table.columns)),
@@ -26,7 +34,18 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def to_latex(table: pd.DataFrame, caption: str, label: str) -> str:
-    """A table in LaTeX with the rules of booktabs; text is escaped."""
+    """A table in LaTeX with the rules of booktabs; text is escaped.
+
+    Args:
+        table: columns of text and numbers.
+        caption: what stands above it.
+        label: for `\\ref`.
+
+    Returns:
+        The lines of a `table` environment.
+
+    Chapter: ch-benchmark
+    """
     text = table.map(_cell)
     text.columns = [_tex(str(name)) for name in table.columns]
     body = text.map(_tex).to_latex(index=False, escape=False, caption=_tex(caption), label=f"tab:{label}")

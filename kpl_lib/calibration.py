@@ -12,8 +12,8 @@ SOFTEST, SHARPEST = 1e-2, 1e3  # bounds of β, in units of 1 / (spread of the sc
 def softmax_temperature(scores: Tensor, pseudo_labels: Tensor) -> float:
     """Temperature t that makes softmax(S/t) as close to the pseudo labels as one number can.
 
-    t = argmin −Σ_ij Ỹ_ij log softmax(S_i/t)_j,   Ỹ_ij = Y_ij / Σ_j Y_ij
-    or, the same:   Σ_ij Ỹ_ij S_ij = Σ_ij softmax(S_i/t)_j S_ij
+        t = argmin −Σ_ij Ỹ_ij log softmax(S_i/t)_j,   Ỹ_ij = Y_ij / Σ_j Y_ij
+        or, the same:   Σ_ij Ỹ_ij S_ij = Σ_ij softmax(S_i/t)_j S_ij
 
     Why: the released proxies fit labels of mass 1 instead of N, so their own softmax is ~1/C everywhere
     and says nothing. The pseudo labels carry the confidence of the text model; this hands it on, lowered
@@ -32,7 +32,7 @@ def softmax_temperature(scores: Tensor, pseudo_labels: Tensor) -> float:
     0.910...
 
     Source: temperature scaling (Guo et al. 2017, arXiv 1706.04599) with pseudo labels in place of labels.
-    Derived in chapter "What KPL really computes".
+    Chapter: ch-closed-form
     """
     y, s = (x.double().T.contiguous() for x in (pseudo_labels, scores))  # [C, N]: a softmax over rows is slow
     mass = y.sum(dim=0)

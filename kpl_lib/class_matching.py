@@ -23,6 +23,8 @@ class Matched:
         left_over: classes of the base that the dataset does not have.
         renamed: name in the base -> name in the dataset, where they are spelled differently.
         nearest: missing class -> the most similar one that is left over; a hint, nothing was taken.
+
+    Chapter: ch-real-data
     """
 
     knowledge: "KnowledgeBase"
@@ -73,6 +75,8 @@ def match_classes(base: "KnowledgeBase", class_names: Sequence[str]) -> Matched:
         pets: 1 of 2 classes found
           'shiba-inu' taken for 'Shiba Inu'
           missing: 'Pug'
+
+    Chapter: ch-real-data
     """
     names = _checked(class_names)
     source = pair_names(tuple(base.records), names)

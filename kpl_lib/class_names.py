@@ -7,7 +7,10 @@ from kpl_lib.strict_files import read_json
 
 
 def known_lists() -> tuple[str, ...]:
-    """Names of the lists that ship with the library."""
+    """Names of the lists that ship with the library.
+
+    Chapter: ch-real-data
+    """
     return tuple(sorted(path.stem for path in (data_dir() / "class_names").glob("*.json")))
 
 
@@ -29,6 +32,8 @@ def class_names(name: str) -> tuple[str, ...]:
         >>> names = class_names("places365")
         >>> len(names), names[0], names[-1]
         (365, 'airfield', 'zen garden')
+
+    Chapter: ch-real-data
     """
     known = known_lists()
     if name not in known:

@@ -39,6 +39,8 @@ class FolderRun:
         prediction: of the N images.
         result: the same, as rows for people.
         notes: what was warned about on the way.
+
+    Chapter: ch-own-images
     """
 
     knowledge: KnowledgeBase
@@ -55,7 +57,15 @@ class FolderRun:
 def classify_folder(images: str | Path, knowledge: str | Path, **options) -> Classification:
     """Classify the images of one folder: the `result` of `run_folder`, which says the arguments.
 
-    Derived in chapter "KPL in one sitting".
+    Args:
+        images: the folder.
+        knowledge: name or file of a knowledge base.
+        options: as for `run_folder`.
+
+    Returns:
+        One row an image, in the order of the file names.
+
+    Chapter: ch-one-sitting
     """
     return run_folder(images, knowledge, **options).result
 
@@ -95,7 +105,7 @@ def run_folder(
     Raises:
         InputError: for anything wrong with the input; says which file, and the cure.
 
-    Shown in chapter "Your own images".
+    Chapter: ch-own-images
     """
     kb = _knowledge(knowledge)
     method = _method(classifier, k, parameters or {})

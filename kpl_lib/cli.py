@@ -9,6 +9,7 @@ from kpl_lib import cli_benchmark, cli_datasets, cli_encode, cli_encoders, cli_k
 from kpl_lib.cli_own import NOTE, say
 from kpl_lib.errors import InputError
 
+#: The application, with all commands.
 app = typer.Typer(
     help=f"Training-free classification of medical images with vision-language models; {NOTE}.",
     add_completion=False,

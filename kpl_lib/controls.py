@@ -49,7 +49,8 @@ def waffle_texts(class_names: Sequence[str], n: int, seed: int, words: int = 2) 
     >>> texts["cat"] == texts["dog"], len(texts["cat"])
     (True, 2)
 
-    Source: WaffleCLIP (arXiv 2306.07282). Derived in chapter "Text proxies".
+    Source: WaffleCLIP (arXiv 2306.07282).
+    Chapter: ch-text-proxies
     """
     check_count(n, "n")
     check_count(words, "words")
@@ -66,8 +67,18 @@ def _nonsense(source: random.Random) -> str:
 def scramble(texts: Sequence[str], seed: int) -> list[str]:
     """The same sentences, the words of each in random order.
 
+    Args:
+        texts: n sentences.
+        seed: the same seed gives the same order.
+
+    Returns:
+        n sentences.
+
     >>> sorted(scramble(["small round dark spots"], seed=0)[0].split())
     ['dark', 'round', 'small', 'spots']
+
+    Source: written for this project.
+    Chapter: ch-text-proxies
     """
     source = random.Random(seed)
     scrambled = []
@@ -81,11 +92,21 @@ def scramble(texts: Sequence[str], seed: int) -> list[str]:
 def swap_texts(classes: Mapping[str, Sequence[str]], seed: int) -> dict[str, list[str]]:
     """Every class gets the sentences of another class; the class names stay.
 
+    Args:
+        classes: for each of C classes its sentences.
+        seed: chooses which class gets whose.
+
+    Returns:
+        For each class, in the same order, the sentences of another one.
+
     Raises:
         InputError: if there are fewer than two classes.
 
     >>> swap_texts({"cat": ["fur"], "dog": ["ears"]}, seed=0)
     {'cat': ['ears'], 'dog': ['fur']}
+
+    Source: written for this project.
+    Chapter: ch-text-proxies
     """
     names = list(classes)
     return {
@@ -127,7 +148,8 @@ def with_controls(
     Raises:
         InputError: if bank and knowledge base name different classes.
 
-    Source: WaffleCLIP (arXiv 2306.07282). Used in chapter "Full benchmark results".
+    Source: WaffleCLIP (arXiv 2306.07282).
+    Chapter: ch-benchmark
     """
     if bank.class_names != kb.class_names:
         raise InputError(
@@ -151,7 +173,9 @@ def with_controls(
 def swap_offsets(bank: "TextBank", seed: int) -> "TextBank":
     """Every class keeps its name, and gets the offsets of the descriptions of another class.
 
-    t'_cm = normalize(n_c + t_π(c)m − n_π(c)),   π a permutation without fixed points
+        t'_cm = normalize(n_c + t_{π(c)m} − n_{π(c)})
+
+    with π a permutation without fixed points.
 
     Args:
         bank: descriptions and names of C classes, C >= 2.
@@ -168,7 +192,8 @@ def swap_offsets(bank: "TextBank", seed: int) -> "TextBank":
     >>> swap_offsets(bank, seed=0).counts
     (2, 1)
 
-    Source: written for this project. Derived in chapter "Text proxies".
+    Source: written for this project.
+    Chapter: ch-text-proxies
     """
     offsets = _offsets(bank)
     return _rebuild(bank, [offsets[j] for j in derangement(len(offsets), seed)])
@@ -177,7 +202,9 @@ def swap_offsets(bank: "TextBank", seed: int) -> "TextBank":
 def share_offsets(bank: "TextBank", seed: int, n: int | None = None) -> "TextBank":
     """Every class keeps its name, and all get the same n offsets, drawn from the descriptions of all classes.
 
-    t'_cm = normalize(n_c + o_m),   o_1 … o_n drawn without replacement from all t_cm − n_c
+        t'_cm = normalize(n_c + o_m)
+
+    with `o_1 … o_n` drawn without replacement from all `t_cm − n_c`.
 
     The offsets have the spread of real descriptions but say nothing about a class. It stands in for random
     words where no encoder is at hand; real random words move less like descriptions than these do.
@@ -198,7 +225,8 @@ def share_offsets(bank: "TextBank", seed: int, n: int | None = None) -> "TextBan
     >>> share_offsets(bank, seed=0, n=2).counts
     (2, 2)
 
-    Source: in the spirit of WaffleCLIP (arXiv 2306.07282). Derived in chapter "Text proxies".
+    Source: in the spirit of WaffleCLIP (arXiv 2306.07282).
+    Chapter: ch-text-proxies
     """
     pool = torch.cat(_offsets(bank))
     n = max(1, round(len(pool) / len(bank.class_names))) if n is None else check_count(n, "n")

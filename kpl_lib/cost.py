@@ -31,6 +31,8 @@ class Machine:
         share: share of it that an image encoder reaches.
         dollars_per_hour: price of one, on demand.
         memory_gb: its memory.
+
+    Chapter: ch-scaling
     """
 
     name: str
@@ -55,6 +57,8 @@ class Cost:
         plan_gb: N C 12 bytes: logits in float32 and the plan in float64.
         limit: `encoder`, or `decoding` where the processors cannot keep up.
         origin: where the figures come from.
+
+    Chapter: ch-scaling
     """
 
     dataset: str
@@ -72,7 +76,10 @@ class Cost:
 
 
 def assumptions() -> dict:
-    """The assumptions, as they stand in `data/results/scaling_cost.json`: machines, encoders, sets, with source."""
+    """The assumptions, as they stand in `data/results/scaling_cost.json`: machines, encoders, sets, with source.
+
+    Chapter: ch-scaling
+    """
     return json.loads((data_dir() / "results" / "scaling_cost.json").read_text(encoding="utf-8"))
 
 
@@ -87,7 +94,9 @@ def estimate(
 ) -> Cost:
     """Hours, gigabytes and money of one pass over a dataset.
 
-    rate = count · share · peak / (2 · MAC of one image),   at most what the processors decode
+        rate = count · share · peak / (2 · MAC)
+
+    with the multiply-accumulate operations MAC of one image; at most what the processors decode.
 
     Args:
         dataset, encoder, machine: names in `assumptions()`.
@@ -106,7 +115,7 @@ def estimate(
         >>> round(cost.hours, 2), cost.origin
         (5.01, 'from a rate that was given')
 
-    Shown in chapter "Scaling up".
+    Chapter: ch-scaling
     """
     known = assumptions()
     data, model = _entry(known, "datasets", dataset), _entry(known, "encoders", encoder)
@@ -147,9 +156,19 @@ def table(
 ) -> "pd.DataFrame":
     """One row for each dataset, encoder and set of machines.
 
+    Args:
+        datasets: names in `assumptions()`.
+        encoders: names in `assumptions()`.
+        machines: name and number of each set.
+
+    Returns:
+        The table; column `origin` says how far to trust it.
+
     Example:
         >>> set(table()["origin"])
         {'estimate, not measured'}
+
+    Chapter: ch-scaling
     """
     import pandas as pd
 

@@ -46,6 +46,8 @@ def check_dataset(
         >>> report = check_dataset(load_dataset("phantom-malaria", n=4), progress=False)
         >>> report.images, report.clean
         (4, True)
+
+    Chapter: ch-real-data
     """
     files = [os.path.lexists(path) for path in dataset.paths]
     chosen = set(_spread(len(dataset), sample))

@@ -21,6 +21,8 @@ class DatasetReport:
         contradictions: those of the duplicates whose labels differ.
         groups: patient -> images; None where patients are not known.
         left_out: kind -> number of files under the root that are not read; None where they were not counted.
+
+    Chapter: ch-real-data
     """
 
     name: str

@@ -19,6 +19,8 @@ class Description:
         text: the phrase, such as `a cavity with a thick wall`.
         tags: what it describes, such as `location` or `shape`.
         visual: True if it can be seen in the image, False if not, None where nobody said.
+
+    Chapter: ch-knowledge
     """
 
     text: str

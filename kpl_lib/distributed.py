@@ -2,7 +2,7 @@
 
 `images`, `logits` and `pseudo_labels` are the rows of this process; proxies and priors are whole. Every process calls
 the function, and gets the same proxies. `group` is a group of `torch.distributed`; None is all processes, or this one
-alone where there are no others. What is sent is as large as the proxies, never as the images.
+alone where there are no others. What is sent is as large as the proxies, never as the images::
 
     with joined() as device:                                   # torchrun --nproc-per-node 2 script.py
         rows = slice_of(len(features), place().rank, place().world)
@@ -10,7 +10,7 @@ alone where there are no others. What is sent is as large as the proxies, never 
         plan = sinkhorn(images @ text.T)
         proxies = ridge_proxies(images, plan.pseudo_labels / len(features))
 
-Derived in chapter "Scaling up".
+Chapter: ch-scaling
 """
 
 from kpl_lib.distributed_labels import mean_image, sinkhorn, text_proxies

@@ -28,7 +28,14 @@ APART = "start all processes with the same command, on the same images and the s
 
 @dataclass(frozen=True)
 class Written:
-    """What a run wrote: rows and columns of the features, and why images were left out."""
+    """What a run wrote: rows and columns of the features, and why images were left out.
+
+    Args:
+        shape: rows and columns.
+        skipped: images that could not be read, each with the reason.
+
+    Chapter: ch-scaling
+    """
 
     shape: tuple[int, int]
     skipped: tuple[str, ...]
@@ -73,7 +80,7 @@ def encode_shared(
         InputError: as `encode_images`, for this process's slice.
         RankLost: if another process fails or is gone.
 
-    Shown in chapter "Scaling up".
+    Chapter: ch-scaling
     """
     where, kind = place(), "Patches" if patches else "Features"
     check_count(batch_size, "batch_size")

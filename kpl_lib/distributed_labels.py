@@ -37,11 +37,16 @@ def mean_image(images: Tensor, *, group: ProcessGroup | None = None) -> Tensor:
         images: unit rows of this process, `[n_r, D]`.
         group: the processes.
 
+    Returns:
+        u, the same on all processes.
+
     Raises:
         InputError: if the rows do not fit on one of them.
 
     >>> mean_image(torch.eye(2))
     tensor([0.5000, 0.5000], dtype=torch.float64)
+
+    Chapter: ch-scaling
     """
     _, n = counted(images, lambda: check_images(images, minimum=1), group)
     return mean_of(images, n, group)
@@ -58,13 +63,16 @@ def text_proxies(
 ) -> TextProxies:
     """`kpl_lib.text_proxies.text_proxies`: the mean image is all that it needs of the other processes.
 
-    s_m = u · t_m,   u = (1/N) Σ_r Σ_i x_i;      T_c = normalize( Σ_{m in top k} t_m )
+        s_m = u · t_m,   u = (1/N) Σ_r Σ_i x_i,   T_c = normalize( Σ_{m in top k} t_m )
 
     Args:
         bank: descriptions of C classes, the same everywhere.
         images: unit rows of this process, `[n_r, D]`.
         k: descriptions kept for each class.
         group: the processes.
+
+    Returns:
+        TextProxies, the same on all processes.
 
     Raises:
         InputError: as for one process, on all of them.
@@ -74,7 +82,8 @@ def text_proxies(
     >>> text_proxies(bank, torch.eye(3)[:2], k=1).chosen
     (tensor([0]), tensor([0]))
 
-    Source: KPL (arXiv 2501.11231). Shown in chapter "Scaling up".
+    Source: KPL (arXiv 2501.11231).
+    Chapter: ch-scaling
     """
 
     def check() -> None:
@@ -105,7 +114,7 @@ def sinkhorn(
 ) -> TransportPlan:
     """`kpl_lib.transport.sinkhorn` with column sums over all processes; a sweep sends C numbers.
 
-    P_ij ← P_ij q_j / Σ_r Σ_i P_ij,   P_ij ← P_ij / (N Σ_j P_ij)
+        P_ij ← P_ij q_j / Σ_r Σ_i P_ij,   P_ij ← P_ij / (N Σ_j P_ij)
 
     Args:
         logits: rows of this process, `[n_r, C]`.
@@ -122,7 +131,8 @@ def sinkhorn(
     >>> [round(x, 2) for x in plan.pseudo_labels.sum(dim=0).tolist()]
     [1.5, 1.5]
 
-    Source: Cuturi 2013 (arXiv 1306.0895). Shown in chapter "Scaling up".
+    Source: Cuturi 2013 (arXiv 1306.0895).
+    Chapter: ch-scaling
     """
 
     def check() -> None:

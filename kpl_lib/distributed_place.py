@@ -20,12 +20,24 @@ SECONDS = 300.0  # a step of the group that takes longer counts as a process los
 
 
 class RankLost(InputError):
-    """Another process of the run ended or stopped answering. It is told like bad input: in one line."""
+    """Another process of the run ended or stopped answering. It is told like bad input: in one line.
+
+    Chapter: ch-scaling
+    """
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where this process stands: its number of `world`, its number on this machine, and the run's attempt."""
+    """Where this process stands: its number of `world`, its number on this machine, and the run's attempt.
+
+    Args:
+        rank: number of this process, from 0.
+        world: processes in all.
+        local: number of this process on its machine.
+        attempt: how often the launcher has started the run again.
+
+    Chapter: ch-scaling
+    """
 
     rank: int = 0
     world: int = 1
@@ -48,6 +60,8 @@ def place() -> Place:
 
     Raises:
         InputError: if RANK, WORLD_SIZE or LOCAL_RANK make no sense together.
+
+    Chapter: ch-scaling
     """
     values = {}
     for key, default in (
@@ -72,8 +86,13 @@ def own_device(device: str | torch.device | None = None) -> torch.device:
     Args:
         device: None chooses; `cuda` without a number takes the process's own GPU.
 
+    Returns:
+        The device.
+
     Raises:
         InputError: if there are more processes on this machine than GPUs, or the device cannot be used.
+
+    Chapter: ch-scaling
     """
     wanted = str(device or choose_device(None))
     if wanted != "cuda":
@@ -97,6 +116,8 @@ def joined(device: str | torch.device | None = None, seconds: float = SECONDS) -
 
     Raises:
         RankLost: if the others do not come in time.
+
+    Chapter: ch-scaling
     """
     here, where = own_device(device), place()
     if where.world == 1:
@@ -133,6 +154,8 @@ def slice_of(n: int, rank: int, world: int, step: int = 1) -> range:
     Example:
         >>> [slice_of(10, rank, 3, step=2) for rank in range(3)]
         [range(0, 4), range(4, 8), range(8, 10)]
+
+    Chapter: ch-scaling
     """
     steps = -(-n // step)
     share, more = divmod(steps, world)

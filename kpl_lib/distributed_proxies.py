@@ -40,7 +40,7 @@ def fit_proxies(
 ) -> VisionProxies:
     """`kpl_lib.vision_proxies.fit_proxies` with the gradient summed over all processes; a step sends C D numbers.
 
-    G = Σ_r (P_r − Y_r)ᵀ X_r     lr ← lr/2 where ‖G‖ grew     W ← normalize(W − lr/(N τ) G)
+        G = Σ_r (P_r − Y_r)ᵀ X_r     lr ← lr/2 where ‖G‖ grew     W ← normalize(W − lr/(N τ) G)
 
     Args:
         images: unit rows of this process, `[n_r, D]`.
@@ -60,7 +60,8 @@ def fit_proxies(
     tensor([0, 1])
 
     Source: InMaP (arXiv 2310.19752), KPL (arXiv 2501.11231). Proxies and sums over processes are float64 also for
-    float32 images. Shown in chapter "Scaling up".
+    float32 images.
+    Chapter: ch-scaling
     """
 
     def check() -> None:
@@ -94,7 +95,7 @@ def ridge_proxies(
 ) -> VisionProxies:
     """`kpl_lib.vision_proxies.ridge_proxies` with moments and scatter summed over all processes, D² + C D numbers.
 
-    S̃ = (1/N) Σ_r X̃_rᵀ X̃_r,   b_j = C Σ_r Σ_i Y_ij x̃_i;      w_j − w̄ = (S̃ + τ ‖u‖ I)⁻¹ (b_j − b̄)
+        S̃ = (1/N) Σ_r X̃_rᵀ X̃_r,   b_j = C Σ_r Σ_i Y_ij x̃_i,   w_j − w̄ = (S̃ + τ ‖u‖ I)⁻¹ (b_j − b̄)
 
     Args:
         images: unit rows of this process, `[n_r, D]`.
@@ -112,8 +113,8 @@ def ridge_proxies(
     >>> ridge_proxies(x, y, intercept=True).scores(x).argmax(dim=1)
     tensor([0, 1])
 
-    Source: derived for this project. Always solves D x D, also where one process would solve N x N. Shown in chapter
-    "Scaling up".
+    Source: derived for this project. Always solves D x D, also where one process would solve N x N.
+    Chapter: ch-scaling
     """
 
     def check() -> None:

@@ -15,21 +15,28 @@ FILE = "encoders/table.json"
 class EncoderRow:
     """One model.
 
-    name: what `load_encoder` takes.
-    field: what it was made for.
-    image_size: pixels a side that it sees.
-    context_length: the most tokens of a text that it reads.
-    width: numbers in a feature.
-    tokenizer: `CLIP`, or the name of a tokenizer of `transformers`.
-    activation: `GELU` or `QuickGELU`.
-    resize: `shortest` crops the middle, `squash` does not keep the proportions.
-    interpolation, mean, std: how pixels are resized and scaled.
-    loss: `softmax` or `sigmoid`.
-    logit_scale: factor on cosines, where it was published; the true one stands in the weights.
-    logit_scale_known: what else is known about it.
-    weights: where they come from on the hub.
-    licence, training_data, note: as their sources say.
-    sources: fact -> number in `sources()`.
+    Args:
+        name: what `load_encoder` takes.
+        field: what it was made for.
+        image_size: pixels a side that it sees.
+        context_length: the most tokens of a text that it reads.
+        width: numbers in a feature.
+        tokenizer: `CLIP`, or the name of a tokenizer of `transformers`.
+        activation: `GELU` or `QuickGELU`.
+        resize: `shortest` crops the middle, `squash` does not keep the proportions.
+        interpolation: how pixels are resized.
+        mean: of the pixels, by colour; it is taken off.
+        std: of the pixels, by colour; they are divided by it.
+        loss: `softmax` or `sigmoid`.
+        logit_scale: factor on cosines, where it was published; the true one stands in the weights.
+        logit_scale_known: what else is known about it.
+        weights: where they come from on the hub.
+        licence: of the weights, as its source says.
+        training_data: as its source says.
+        note: what else a user should know.
+        sources: fact -> number in `sources()`.
+
+    Chapter: ch-real-data
     """
 
     name: str
@@ -69,6 +76,8 @@ def encoder_table() -> tuple[EncoderRow, ...]:
     Example:
         >>> [row.context_length for row in encoder_table() if row.name == "ViT-L-14-quickgelu/openai"]
         [77]
+
+    Chapter: ch-real-data
     """
     return _read()[1]
 
@@ -79,6 +88,8 @@ def sources() -> dict[str, str]:
     Example:
         >>> sources()["siglip-paper"].split(",")[0]
         'Zhai et al. 2023'
+
+    Chapter: ch-real-data
     """
     return _read()[0]
 
@@ -89,12 +100,17 @@ def encoder_row(name: str) -> EncoderRow:
     Args:
         name: what `load_encoder` takes.
 
+    Returns:
+        Its row.
+
     Raises:
         InputError: if it is not in the table; the nearest names are said.
 
     Example:
         >>> encoder_row("ViT-B-16-SigLIP2/webli").loss
         'sigmoid'
+
+    Chapter: ch-real-data
     """
     rows = {row.name: row for row in encoder_table()}
     if name not in rows:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def available() -> tuple[str, ...]:
-    """Names of the encoders that ship with the library and need no download."""
+    """Names of the encoders that ship with the library and need no download.
+
+    Chapter: ch-how-to-use
+    """
     return local_names()
 
 
@@ -53,6 +56,7 @@ def load_encoder(
         kpl_lib.errors.InputError: unknown encoder 'fantom': ...
 
     Source: Radford et al. 2021, arXiv 2103.00020; the models are run by open_clip.
+    Chapter: ch-zero-shot
     """
     precision = check_precision(precision)
     place = choose_device(device)
@@ -75,6 +79,8 @@ class Encoder:
         device: where the model is.
         dtype: dtype of the images that it takes.
         mixed: dtype of the large products within a float32 model; None computes all in `dtype`.
+
+    Chapter: ch-zero-shot
     """
 
     name: str
@@ -179,7 +185,7 @@ class Encoder:
         Raises:
             InputError: for a template without `{description}`.
 
-        Derived in chapter "KPL in one sitting".
+        Chapter: ch-one-sitting
         """
         sentences = kb.sentences(template)
         flat = [text for group in sentences.values() for text in group]

@@ -135,7 +135,7 @@ def encode_images(
         InputError: for images that cannot be read, unless they are skipped; if none is left; if the cache cannot be
             written.
 
-    Derived in chapter "Zero-shot classification, and why medicine breaks it".
+    Chapter: ch-zero-shot
     """
     job = _checked(Job(encoder, dataset, batch_size, workers, progress), on_error)
     return _tell_skipped(_made(job, cache), dataset, on_error)
@@ -160,7 +160,8 @@ def encode_patches(
     Raises:
         InputError: as `encode_images`, and for an encoder whose patches are not in the space of the texts.
 
-    Source: Guo et al. 2022, arXiv 2209.14169. Used in chapter "Full benchmark results".
+    Source: Guo et al. 2022, arXiv 2209.14169.
+    Chapter: ch-benchmark
     """
     job = _checked(Job(encoder, dataset, batch_size, workers, progress, patches=True), on_error)
     made = _made(job, cache)
@@ -170,7 +171,18 @@ def encode_patches(
 
 @torch.inference_mode()
 def encode_pixels(encoder: "Encoder", pixels: Tensor, patches: bool = False) -> dict[str, Tensor]:
-    """Unit features `[n, D]` of preprocessed images `[n, 3, H, W]`, and of their patches; on the CPU."""
+    """Unit features `[n, D]` of preprocessed images `[n, 3, H, W]`, and of their patches; on the CPU.
+
+    Args:
+        encoder: the model.
+        pixels: what its `preprocess` gives, `[n, 3, H, W]`.
+        patches: also give `tokens`, `[n, P, D]`, where the model has them.
+
+    Returns:
+        `images` `[n, D]`, float32, and where asked for `tokens`, float16.
+
+    Chapter: ch-scaling
+    """
     place, mixed = encoder.device, encoder.mixed
     pixels = pixels.to(place, encoder.dtype, memory_format=_layout(place), non_blocking=True)
     with torch.autocast(place.type, mixed, enabled=mixed is not None):

@@ -13,7 +13,8 @@ from torch import Tensor
 from kpl_lib.errors import InputError
 from kpl_lib.store import read_tensors, write_tensors
 
-SHARD_SECONDS = 10.0  # a killed run loses no more than this and one batch
+#: Seconds between two files: a killed run loses no more than this and one batch.
+SHARD_SECONDS = 10.0
 SHARD_BYTES = 1 << 28  # patches of a fast GPU fill the memory sooner
 
 

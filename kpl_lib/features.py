@@ -31,6 +31,8 @@ def unit_rows(rows: torch.Tensor, name: str, normalize: bool = False) -> torch.T
     Example:
         >>> unit_rows(torch.tensor([[3.0, 4.0]]), "images", normalize=True)
         tensor([[0.6000, 0.8000]])
+
+    Chapter: ch-zero-shot
     """
     if isinstance(rows, torch.Tensor) and rows.is_floating_point():
         rows = rows.detach().to(torch.float32)
@@ -64,7 +66,7 @@ class Features:
         >>> len(features), features.labels.tolist()
         (2, [0, 1])
 
-    Used from chapter "Zero-shot classification, and why medicine breaks it" on.
+    Chapter: ch-zero-shot
     """
 
     images: torch.Tensor
@@ -147,7 +149,7 @@ class TextBank:
         >>> len(bank), bank.counts
         (2, (2, 1))
 
-    Derived in chapter "KPL in one sitting".
+    Chapter: ch-one-sitting
     """
 
     class_names: tuple[str, ...]

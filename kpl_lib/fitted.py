@@ -39,7 +39,7 @@ class FittedModel:
         Traceback (most recent call last):
         kpl_lib.errors.InputError: nowhere.safetensors: no such file; make it first, or correct the path
 
-    Shown in chapter "Your own images".
+    Chapter: ch-own-images
     """
 
     classifier: Classifier

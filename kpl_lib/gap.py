@@ -14,14 +14,19 @@ from kpl_lib.validation import check_images, check_same_space, working_dtype
 class ModalityGap:
     """Measures of two clouds of unit vectors, images X `[N, D]` and texts Z `[M, D]`.
 
-    distance: ‖u − v‖ between the centroids u = mean(X) and v = mean(Z); 0 to 2.
-    image_cone, text_cone: ‖u‖ and ‖v‖; 1 if all vectors agree, near 0 if they fill the sphere.
-    image_cosine, text_cosine: mean cosine of two different images, of two different texts.
-    cross_cosine: mean cosine of an image and a text, u · v.
-    paired_cosine: mean cosine of image i and text i; None unless the rows are pairs.
-    image_rank, text_rank: effective rank of the centred cloud (exp of the entropy of its normalised
-    spectrum).
-    separability: accuracy of a linear probe, image or text, on held-out rows; 0.5 is chance.
+    Args:
+        distance: `‖u − v‖` between the centroids `u = mean(X)` and `v = mean(Z)`; 0 to 2.
+        image_cone: `‖u‖`; 1 if all images agree, near 0 if they fill the sphere.
+        text_cone: `‖v‖`, the same of the texts.
+        image_cosine: mean cosine of two different images.
+        text_cosine: mean cosine of two different texts.
+        cross_cosine: mean cosine of an image and a text, `u · v`.
+        paired_cosine: mean cosine of image i and text i; None unless the rows are pairs.
+        image_rank: effective rank of the centred images (exp of the entropy of the normalised spectrum).
+        text_rank: the same of the texts.
+        separability: accuracy of a linear probe, image or text, on held-out rows; 0.5 is chance.
+
+    Chapter: ch-gap
     """
 
     distance: float
@@ -40,8 +45,11 @@ class ModalityGap:
 def modality_gap(images: Tensor, texts: Tensor, *, paired: bool = False, seed: int = 0) -> ModalityGap:
     """Measure the gap between image and text features.
 
-    u = mean(X), v = mean(Z);   gap = ‖u − v‖;   cosine within = (N² ‖u‖² − Σ_i ‖x_i‖²) / (N (N − 1))
-    effective rank = exp(−Σ_r p_r log p_r),  p_r = σ_r² / Σ_s σ_s²,  σ the singular values of X − u
+        u = mean(X),  v = mean(Z),  gap = ‖u − v‖
+        cosine within = (N² ‖u‖² − Σ_i ‖x_i‖²) / (N (N − 1))
+        effective rank = exp(−Σ_r p_r log p_r),  p_r = σ_r² / Σ_s σ_s²
+
+    with σ the singular values of `X − u`.
 
     Args:
         images: unit rows `[N, D]`.
@@ -60,8 +68,9 @@ def modality_gap(images: Tensor, texts: Tensor, *, paired: bool = False, seed: i
     >>> gap.separability, round(gap.distance, 2)
     (1.0, 1.38)
 
-    Source: gap and cone effect, Liang et al. 2022 (arXiv 2203.02053); effective rank, Roy and Vetterli
-    2007 (there with σ in place of σ²). Derived in chapter "The modality gap".
+    Source: gap and cone effect, Liang et al. 2022 (arXiv 2203.02053); effective rank, Roy and Vetterli 2007 (there
+    with σ in place of σ²).
+    Chapter: ch-gap
     """
     _check_pair(images, texts, least=5)
     if paired and len(images) != len(texts):
@@ -96,8 +105,16 @@ def _cosine_within(x: Tensor) -> float:
 def effective_rank(x: Tensor) -> float:
     """Effective rank of a cloud `[N, D]`: the number of directions that it fills, between 1 and D.
 
+    Args:
+        x: rows `[N, D]`.
+
+    Returns:
+        The rank, as defined in `modality_gap`.
+
     >>> round(effective_rank(torch.cat([torch.eye(4), -torch.eye(4)])), 6)
     4.0
+
+    Chapter: ch-gap
     """
     power = torch.linalg.svdvals(x.double() - x.double().mean(dim=0)).square()
     total = power.sum()
@@ -122,7 +139,7 @@ def _separability(x: Tensor, z: Tensor, seed: int) -> float:
 def close_gap(images: Tensor, texts: Tensor, amount: float = 1.0) -> tuple[Tensor, Tensor]:
     """Move both clouds towards each other along the line of their centroids, and back onto the sphere.
 
-    x' = normalize(x − (a/2)(u − v)),   z' = normalize(z + (a/2)(u − v))
+        x' = normalize(x − (a/2)(u − v)),   z' = normalize(z + (a/2)(u − v))
 
     Args:
         images: unit rows `[N, D]`.
@@ -142,7 +159,8 @@ def close_gap(images: Tensor, texts: Tensor, amount: float = 1.0) -> tuple[Tenso
     >>> bool((a.mean(dim=0) - b.mean(dim=0)).norm() < 0.2)
     True
 
-    Source: Liang et al. 2022 (arXiv 2203.02053). Derived in chapter "The modality gap".
+    Source: Liang et al. 2022 (arXiv 2203.02053).
+    Chapter: ch-gap
     """
     _check_pair(images, texts, least=1)
     dtype = working_dtype(images, texts)

@@ -29,7 +29,14 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Generation:
-    """A generated base and what it took."""
+    """A generated base and what it took.
+
+    Args:
+        base: the knowledge base.
+        report: calls, tokens and cost.
+
+    Chapter: ch-knowledge
+    """
 
     base: KnowledgeBase
     report: GenerationReport
@@ -85,7 +92,7 @@ def generate(
         InputError: for wrong input, and if a class has no answer at all after all retries; then nothing is written to
             `out`, and the finished classes stay in the cache.
 
-    Derived in chapter "Building a knowledge base".
+    Chapter: ch-knowledge
     """
     if isinstance(class_names, str):
         raise InputError(f"classes must be a list of names, not {class_names!r}; see read_classes")

@@ -31,6 +31,8 @@ class Screened:
     Args:
         accepted: the texts that stay.
         refused: reason -> how many.
+
+    Chapter: ch-knowledge
     """
 
     accepted: tuple[str, ...]
@@ -54,6 +56,8 @@ def parse_answer(text: str) -> list[object]:
         ['whiskers', 'a long tail']
         >>> parse_answer("1. whiskers\\n2. a long tail")
         ['whiskers', 'a long tail']
+
+    Chapter: ch-knowledge
     """
     text = _THOUGHT.sub("", text).strip().lstrip("\ufeff")
     for candidate in (text, *_FENCE.findall(text)):
@@ -81,6 +85,8 @@ def screen(texts: Iterable[object], class_name: str, template: str, known: Seque
     Example:
         >>> screen(["whiskers", "Whiskers.", "a cat's eye", " "], "cat", "{description}").accepted
         ('whiskers',)
+
+    Chapter: ch-knowledge
     """
     accepted, refused = [], Counter()
     with _LOCK:

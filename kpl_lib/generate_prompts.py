@@ -38,6 +38,8 @@ class Prompt:
         >>> prompt = Prompt("short", "Answer with JSON.", "Class: {class_name}. Give {count}.")
         >>> prompt.messages("cat", 2)[1]["content"]
         'Class: cat. Give 2.'
+
+    Chapter: ch-knowledge
     """
 
     name: str
@@ -88,12 +90,20 @@ def known_prompts() -> tuple[str, ...]:
     Example:
         >>> known_prompts()
         ('cupl-like', 'kpl-like', 'visual')
+
+    Chapter: ch-knowledge
     """
     return tuple(sorted(path.stem for path in (data_dir() / "prompts").glob("*.json")))
 
 
 def load_prompt(name_or_path: str | Path) -> Prompt:
     """Load a prompt that ships with the library by its name, or any prompt file by its path.
+
+    Args:
+        name_or_path: a name of `known_prompts()`, or a file.
+
+    Returns:
+        The prompt.
 
     Raises:
         InputError: if there is none, or a key or a placeholder is missing or unknown.
@@ -102,6 +112,8 @@ def load_prompt(name_or_path: str | Path) -> Prompt:
         >>> load_prompt("visua")
         Traceback (most recent call last):
         kpl_lib.errors.InputError: unknown prompt 'visua': did you mean 'visual'? ...
+
+    Chapter: ch-knowledge
     """
     path = Path(name_or_path).expanduser()
     if str(name_or_path) in known_prompts():

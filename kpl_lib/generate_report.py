@@ -15,7 +15,14 @@ from kpl_lib.generate_workers import Attempt
 
 @dataclass(frozen=True)
 class Prices:
-    """What a million tokens cost, in any currency: of the questions and of the answers."""
+    """What a million tokens cost, in any currency: of the questions and of the answers.
+
+    Args:
+        tokens_in: price of a million tokens of the questions.
+        tokens_out: price of a million tokens of the answers.
+
+    Chapter: ch-knowledge
+    """
 
     tokens_in: float = 0.0
     tokens_out: float = 0.0
@@ -49,6 +56,8 @@ class GenerationReport:
         refused: reason -> how many texts or answers.
         short: class -> how many descriptions are missing.
         cost: the estimate, None without prices.
+
+    Chapter: ch-knowledge
     """
 
     classes: int

@@ -41,7 +41,7 @@ def render(run: FolderRun, measured: Measured | None = None, thumbnails: int = 6
     Returns:
         The page.
 
-    Shown in chapter "Your own images".
+    Chapter: ch-own-images
     """
     groups, gap = find_groups(run), find_gap(run)
     templates = Environment(
@@ -78,8 +78,14 @@ def render(run: FolderRun, measured: Measured | None = None, thumbnails: int = 6
 def write_page(page: str, path: str | Path) -> None:
     """Write the page as UTF-8, whole or not at all.
 
+    Args:
+        page: what `render` gives.
+        path: the file.
+
     Raises:
         InputError: if it cannot be written.
+
+    Chapter: ch-own-images
     """
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")

@@ -61,7 +61,7 @@ def read_image(path: str | Path) -> Image.Image:
         Traceback (most recent call last):
         kpl_lib.errors.InputError: nowhere.png: no such file; correct the path
 
-    Shown in chapter "How to use this book".
+    Chapter: ch-how-to-use
     """
     path = Path(path)
     _check_file(path)

@@ -36,7 +36,7 @@ class KnowledgeBase:
         >>> kb.sentences()["dog"]
         ['a photo of a dog, which has a wet nose']
 
-    Derived in chapter "KPL in one sitting".
+    Chapter: ch-one-sitting
     """
 
     name: str
@@ -133,7 +133,7 @@ class KnowledgeBase:
         Raises:
             InputError: for images without an encoder, or of another one.
 
-        Derived in chapter "Building a knowledge base".
+        Chapter: ch-knowledge
         """
         report = check_base(self, class_names)
         if encoder is None and images is None:

@@ -41,6 +41,8 @@ class Coverage:
         others: the same for the best description of all other classes; NaN where there is none.
         nearest: share of images whose best description is of this class; they sum to 1.
         spread: how much the descriptions of each class differ.
+
+    Chapter: ch-knowledge
     """
 
     images: int
@@ -171,7 +173,7 @@ def coverage_of(
     Raises:
         InputError: if bank and images do not fit, or there are fewer than 4 images.
 
-    Derived in chapter "Building a knowledge base".
+    Chapter: ch-knowledge
     """
     x = images.images if isinstance(images, Features) else images
     check_images(x, minimum=4)

@@ -17,7 +17,10 @@ HEAD_KEYS = ("name", "modality", "origin", "template", "name_template")
 
 
 def known_names() -> tuple[str, ...]:
-    """Names of the knowledge bases that ship with the library."""
+    """Names of the knowledge bases that ship with the library.
+
+    Chapter: ch-knowledge
+    """
     return tuple(sorted(path.stem for path in (data_dir() / "knowledge").glob("*.json")))
 
 

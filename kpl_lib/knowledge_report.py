@@ -21,6 +21,8 @@ class Finding:
         class_name: the class, or empty for the whole base.
         message: what and where, in one line.
         grave: True if it should be corrected, False if it is only worth knowing.
+
+    Chapter: ch-knowledge
     """
 
     kind: str
@@ -43,6 +45,8 @@ class Report:
     Example:
         >>> Report("pets", {"cat": 2}, ()).clean
         True
+
+    Chapter: ch-knowledge
     """
 
     name: str

@@ -19,6 +19,8 @@ class Spread:
         counts: descriptions of each class, in class order.
         cosine: mean cosine of two descriptions of a class; NaN for a single one.
         rank: effective rank of their differences, that is in how many directions they differ; 0 if in none.
+
+    Chapter: ch-knowledge
     """
 
     encoder: str
@@ -41,8 +43,10 @@ class Spread:
 def spread_of(bank: TextBank, encoder: str = "") -> Spread:
     """Mean pairwise cosine and effective rank of the descriptions of each class.
 
-    mean cosine `(‖Σ_m t_m‖² − M) / (M (M − 1))`; effective rank `exp(−Σ_i p_i ln p_i)` with `p_i = σ_i / Σ_j σ_j`
-    and the singular values σ of the rows `t_m − t̄`
+        mean cosine = (‖Σ_m t_m‖² − M) / (M (M − 1))
+        effective rank = exp(−Σ_i p_i log p_i),  p_i = σ_i / Σ_j σ_j
+
+    with σ the singular values of the rows `t_m − t̄`.
 
     Args:
         bank: M_c unit rows `[M_c, D]` for each of C classes.
@@ -56,8 +60,8 @@ def spread_of(bank: TextBank, encoder: str = "") -> Spread:
         >>> [round(value, 6) for value in spread_of(bank).rank]
         [2.0, 0.0]
 
-    Source: Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality". Derived in chapter
-    "Building a knowledge base".
+    Source: Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality".
+    Chapter: ch-knowledge
     """
     cosine, rank = [], []
     for rows in bank.descriptions:

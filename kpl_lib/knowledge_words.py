@@ -19,9 +19,17 @@ _BLOCK = 256  # texts compared at once, so that memory stays small
 def word_list(name: str) -> tuple[str, ...]:
     """The lines of `data/words/NAME.txt` without comments.
 
+    Args:
+        name: of the list, such as `stop`.
+
+    Returns:
+        Its words, in the order of the file.
+
     Example:
         >>> "the" in word_list("stop")
         True
+
+    Chapter: ch-knowledge
     """
     lines = (Path(data_dir()) / "words" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
@@ -30,9 +38,17 @@ def word_list(name: str) -> tuple[str, ...]:
 def words_of(text: str) -> list[str]:
     """Lower-case words in order, without punctuation.
 
+    Args:
+        text: any text.
+
+    Returns:
+        The words, as often as they stand there.
+
     Example:
         >>> words_of("Wet, wet noses!")
         ['wet', 'wet', 'noses']
+
+    Chapter: ch-knowledge
     """
     return re.findall(r"[^\W_]+", text.casefold())
 
@@ -41,11 +57,19 @@ def words_of(text: str) -> list[str]:
 def stem(word: str) -> str:
     """The stem of a lower-case word.
 
+    Args:
+        word: one word, in lower case.
+
+    Returns:
+        The stem.
+
     Source: Porter's second English stemmer, run by snowballstemmer.
 
     Example:
         >>> stem("vessels"), stem("scattered")
         ('vessel', 'scatter')
+
+    Chapter: ch-knowledge
     """
     return _STEMMER.stemWord(word)
 
@@ -53,9 +77,17 @@ def stem(word: str) -> str:
 def content_stems(text: str) -> frozenset[str]:
     """Stems of the words that carry content: all but those of `data/words/stop.txt`.
 
+    Args:
+        text: any text.
+
+    Returns:
+        The stems, each once.
+
     Example:
         >>> sorted(content_stems("a ring of red dots in the retina"))
         ['dot', 'red', 'retina', 'ring']
+
+    Chapter: ch-knowledge
     """
     stops = _stop_words()
     return frozenset(stem(word) for word in words_of(text) if word not in stops)
@@ -71,9 +103,18 @@ def overlap(first: str, second: str) -> float:
 
     `J(a, b) = |a ∩ b| / |a ∪ b|`
 
+    Args:
+        first: a text.
+        second: another one.
+
+    Returns:
+        J, from 0 to 1.
+
     Example:
         >>> overlap("small red dots", "a red dot")
         0.6666666666666666
+
+    Chapter: ch-knowledge
     """
     a, b = content_stems(first), content_stems(second)
     return len(a & b) / len(a | b) if a | b else 0.0
@@ -141,6 +182,7 @@ def near_pairs(
 
     Source: prefix filtering, Chaudhuri et al. 2006, doi 10.1109/ICDE.2006.9; with two shared words as in Wang
     et al. 2012, doi 10.1145/2213836.2213847.
+    Chapter: ch-knowledge
     """
     if not any(sets):
         return

@@ -17,9 +17,16 @@ from kpl_lib.tallies import make_cases, tally, tally_once
 class Estimate:
     """A value and its bootstrap percentile interval; `low` and `high` are nan where none was asked for.
 
+    Args:
+        value: of all images.
+        low: lower end of the interval.
+        high: upper end of the interval.
+
     Example:
         >>> print(Estimate(0.91, 0.88, 0.94))
         0.910 [0.880, 0.940]
+
+    Chapter: ch-benchmark
     """
 
     value: float
@@ -38,6 +45,14 @@ class Difference:
     """Metric of the first prediction minus the second, on the same resamples.
 
     The sign is beyond chance where the interval leaves 0 out.
+
+    Args:
+        metric: its name.
+        difference: first minus second, in units of the metric.
+        low: lower end of the interval.
+        high: upper end of the interval.
+
+    Chapter: ch-benchmark
     """
 
     metric: str
@@ -53,16 +68,31 @@ def accuracy(prediction: Prediction, labels: Sequence[int] | torch.Tensor) -> fl
         prediction: N predictions.
         labels: true class numbers `[N]`.
 
+    Returns:
+        The share.
+
     Example:
         >>> p = torch.tensor([[0.9, 0.1], [0.8, 0.2]])
         >>> accuracy(Prediction(p, p, p.argmax(1)), [0, 1])
         0.5
+
+    Chapter: ch-zero-shot
     """
     return _point("accuracy", prediction, labels)
 
 
 def balanced_accuracy(prediction: Prediction, labels: Sequence[int] | torch.Tensor) -> float:
-    """Mean recall of the classes that occur, in 0..1. Arguments as for `accuracy`."""
+    """Mean recall of the classes that occur, in 0..1. Arguments as for `accuracy`.
+
+    Args:
+        prediction: N predictions over C classes.
+        labels: true class numbers `[N]`.
+
+    Returns:
+        The mean; a class without images is left out of it.
+
+    Chapter: ch-benchmark
+    """
     return _point("balanced_accuracy", prediction, labels)
 
 
@@ -70,6 +100,15 @@ def confusion_matrix(prediction: Prediction, labels: Sequence[int] | torch.Tenso
     """Images by true class (rows) and predicted class (columns), whole numbers `[C, C]`.
 
     Arguments as for `accuracy`.
+
+    Args:
+        prediction: N predictions over C classes.
+        labels: true class numbers `[N]`.
+
+    Returns:
+        Counts; they sum to N.
+
+    Chapter: ch-benchmark
     """
     return tally_once(make_cases(prediction, labels)).confusion[0].astype(np.int64)
 
@@ -122,8 +161,9 @@ def evaluate(
         >>> evaluate(Prediction(p, p, p.argmax(1), ("cat", "dog")), [0, 1])["recall/cat"].value
         1.0
 
-    Source: Guo et al. 2017, arXiv 1706.04599 (calibration); Efron and Tibshirani 1993 (intervals);
-    Cohen 1968 (weighted kappa). Derived in chapter "Full benchmark results".
+    Source: Guo et al. 2017, arXiv 1706.04599 (calibration); Efron and Tibshirani 1993 (intervals); Cohen 1968
+    (weighted kappa).
+    Chapter: ch-benchmark
     """
     cases, which = make_cases(prediction, labels), positive_class(prediction, positive)
     names = [*metric_names(ordered), *(f"recall/{name}" for name in _class_names(prediction))]
@@ -189,6 +229,8 @@ def paired_difference(
         >>> same = Prediction(p, p, p.argmax(1))
         >>> paired_difference(same, same, [0, 1]).difference
         0.0
+
+    Chapter: ch-benchmark
     """
     measure, which = find_metric(metric), positive_class(first, positive)
     pair = make_cases(first, labels), make_cases(second, labels)

@@ -20,6 +20,8 @@ class Mixture:
         log_shares: log class shares `[C]`.
         responsibilities: `[N, C]`, rows sum to 1; the text evidence is part of them.
         support: integrated classification likelihood over that of one Gaussian, in nats an image.
+
+    Chapter: ch-failures
     """
 
     weights: Tensor
@@ -45,7 +47,7 @@ def text_evidence(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     >>> evidence.shape, round(float(log_mass.exp().sum()), 4)
     (torch.Size([2, 2]), 1.0)
 
-    Derived in chapter "When KPL fails".
+    Chapter: ch-failures
     """
     log_p = (logits / temperature).log_softmax(dim=1)
     log_mass = log_p.logsumexp(dim=0) - math.log(len(logits))
@@ -87,7 +89,8 @@ def fit_mixture(
     >>> fit_mixture(f, z.log(), z).responsibilities.argmax(dim=1).tolist()
     [0, 0, 1, 1]
 
-    Source: Dempster et al. 1977; Biernacki et al. 2000 (ICL). Derived in chapter "When KPL fails".
+    Source: Dempster et al. 1977; Biernacki et al. 2000 (ICL).
+    Chapter: ch-failures
     """
     n, c = start.shape
     centre, basis = _whitening(features)

@@ -12,9 +12,11 @@ import kpl_lib
 from kpl_lib.feature_cache import default_folder
 
 warnings.filterwarnings("ignore", message=".*IProgress not found.*")  # plain text progress is what pages show
-CACHE = default_folder()  # features that several chapters share; `KPL_CACHE` names another folder
+#: Folder of the features that several chapters share; `KPL_CACHE` names another one.
+CACHE = default_folder()
 
-COLOURS = {  # Okabe and Ito's colours: they stay apart for colour-blind readers
+#: Okabe and Ito's colours: they stay apart for colour-blind readers.
+COLOURS = {
     "blue": "#0072B2",
     "orange": "#E69F00",
     "green": "#009E73",
@@ -25,7 +27,7 @@ COLOURS = {  # Okabe and Ito's colours: they stay apart for colour-blind readers
     "grey": "#6E6E6E",
 }
 
-_STYLE = {
+STYLE = {  # of every figure in the book
     "figure.dpi": 110,
     "savefig.dpi": 110,
     "figure.facecolor": "white",
@@ -42,6 +44,7 @@ _STYLE = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
+    "axes.prop_cycle": mpl.cycler(color=list(COLOURS.values())),
     "image.interpolation": "nearest",
 }
 
@@ -56,15 +59,15 @@ def setup(seed: int = 0) -> torch.device:
         The device that encoders and solvers should use: `cuda` where there is a GPU, else `cpu`.
 
     Example:
-        >>> device = setup(seed=0)  # doctest: +ELLIPSIS
+        >>> device = setup(seed=0)
         kpl_lib ... · torch ... · python ... · running on ...
 
-    Explained in chapter "How to use this book".
+    Chapter: ch-how-to-use
     """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    mpl.rcParams.update(_STYLE | {"axes.prop_cycle": mpl.cycler(color=list(COLOURS.values()))})
+    mpl.rcParams.update(STYLE)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(

@@ -46,7 +46,7 @@ def open_folder(
         Traceback (most recent call last):
         kpl_lib.errors.InputError: nowhere: no such folder; name the folder that holds the images
 
-    Shown in chapter "Your own images".
+    Chapter: ch-own-images
     """
     root, classes = Path(images), tuple(class_names)
     files = _files(root)
@@ -72,8 +72,16 @@ def open_folder(
 def open_files(places: Sequence[str | Path]) -> ImageDataset:
     """Read images by name, and all images of the folders among the names; unlabelled.
 
+    Args:
+        places: image files and folders, in the order wanted.
+
+    Returns:
+        The dataset, without labels.
+
     Raises:
         InputError: if nothing is named, something is missing, or one image is named twice.
+
+    Chapter: ch-own-images
     """
     files = [file for place in map(Path, places) for file in (_files(place) if place.is_dir() else [place])]
     if not files:

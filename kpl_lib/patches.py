@@ -27,7 +27,7 @@ class Patches:
         >>> len(made), tuple(made.tokens.shape)
         (2, (2, 2, 2))
 
-    Used in chapter "Full benchmark results".
+    Chapter: ch-benchmark
     """
 
     features: Features

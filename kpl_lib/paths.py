@@ -11,7 +11,10 @@ from kpl_lib.errors import InputError
 
 
 def data_dir() -> Path:
-    """Folder of the data that ships: `data/` of a checkout, or `kpl_lib/data` of an installed wheel."""
+    """Folder of the data that ships: `data/` of a checkout, or `kpl_lib/data` of an installed wheel.
+
+    Chapter: ch-how-to-use
+    """
     here = Path(__file__).resolve().parent
     for candidate in (here / "data", here.parent / "data"):
         if (candidate / "knowledge").is_dir():

@@ -29,7 +29,7 @@ def image_grid(
         >>> len(figure.axes)
         1
 
-    Used in chapter "Zero-shot classification, and why medicine breaks it".
+    Chapter: ch-zero-shot
     """
     columns = max(len(images) for images in rows.values())
     figure, axes = plt.subplots(
@@ -54,7 +54,17 @@ def image_grid(
 
 
 def examples(dataset: ImageDataset, count: int = 6) -> dict[str, list]:
-    """The first `count` images of every class, by class name: rows for `image_grid`."""
+    """The first `count` images of every class, by class name: rows for `image_grid`.
+
+    Args:
+        dataset: labelled images.
+        count: images of each class.
+
+    Returns:
+        Class name -> its images.
+
+    Chapter: ch-zero-shot
+    """
     return {
         name: [dataset[int(i)][0] for i in np.flatnonzero(np.asarray(dataset.labels) == label)[:count]]
         for label, name in enumerate(dataset.class_names)
@@ -77,7 +87,7 @@ def interval_dots(
         >>> axis.get_xlabel()
         '%'
 
-    Used in chapter "KPL in one sitting".
+    Chapter: ch-one-sitting
     """
     methods = list(next(iter(rows.values())))
     colours = dict(zip(methods, COLOURS.values(), strict=False))

@@ -43,7 +43,7 @@ def knowledge_figure(coverage: Coverage, title: str = "") -> Figure:
         >>> len(knowledge_figure(coverage).axes)
         1
 
-    Used in chapter "Building a knowledge base".
+    Chapter: ch-knowledge
     """
     count = len(coverage.texts)
     columns = 2 if count == 4 else count if count <= 3 else 3 if count <= 9 else 5 if count <= 25 else 7
@@ -63,7 +63,16 @@ def knowledge_figure(coverage: Coverage, title: str = "") -> Figure:
 
 
 def figure_words(coverage: Coverage) -> str:
-    """What the figure shows, in words, for readers who do not see it."""
+    """What the figure shows, in words, for readers who do not see it.
+
+    Args:
+        coverage: what `knowledge_figure` draws.
+
+    Returns:
+        A few sentences.
+
+    Chapter: ch-knowledge
+    """
     total = sum(map(len, coverage.texts.values()))
     gone = len(coverage.never)
     parts = []
@@ -81,8 +90,15 @@ def figure_words(coverage: Coverage) -> str:
 def save_figure(coverage: Coverage, path: str | Path, title: str = "") -> None:
     """Write the figure as .png or .svg, whole or not at all, with its words inside the file.
 
+    Args:
+        coverage: of `KnowledgeBase.check(encoder=..., images=...)`.
+        path: the file; its ending says the format.
+        title: above the figure.
+
     Raises:
         InputError: for another kind of file, or if it cannot be written.
+
+    Chapter: ch-knowledge
     """
     check_figure(path)
     with atomic_path(path) as temporary:

@@ -38,8 +38,7 @@ def plane(
         seed: of UMAP.
         neighbours, min_dist: of UMAP.
         cache: folder that keeps UMAP's coordinates, or None. The file name is a digest of the features, the
-            settings and the versions of UMAP and numpy: changed input or software never meets an old
-                picture.
+            settings and the versions of UMAP and numpy: changed input or software never meets an old picture.
 
     Returns:
         `[N, 2]`, float32, on the CPU.
@@ -50,7 +49,8 @@ def plane(
     >>> plane(torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]]))[:, 0].tolist()
     [-2.0, 0.0, 2.0]
 
-    Source: UMAP, McInnes et al. 2018 (arXiv 1802.03426). Derived in chapter "The modality gap".
+    Source: UMAP, McInnes et al. 2018 (arXiv 1802.03426).
+    Chapter: ch-gap
     """
     check_float_matrix(features, "features")
     if len(features) < 3 or features.shape[1] < 2:

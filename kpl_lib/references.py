@@ -49,7 +49,8 @@ def linear_probe(
         >>> linear_probe(pool, pool, shots=1, draws=1)[0].labels.tolist()
         [0, 1, 0, 1, 0, 1]
 
-    Source: Radford et al. 2021, arXiv 2103.00020, section 3.2. Shown in chapter "Full benchmark results".
+    Source: Radford et al. 2021, arXiv 2103.00020, section 3.2.
+    Chapter: ch-benchmark
     """
     for count, name in ((shots, "shots"), (draws, "draws")):
         check_count(count, name)
@@ -93,6 +94,8 @@ def class_means(test: Features, pool: Features | None = None, *, seed: int = 0) 
     Example:
         >>> class_means(Features(torch.eye(2), [0, 1], ("cat", "dog")))[0].labels.tolist()
         [0, 1]
+
+    Chapter: ch-benchmark
     """
     if test.labels is None:
         raise InputError("class-means: labels are missing; it needs the true classes")

@@ -21,6 +21,8 @@ class ReliabilityCurve:
         confidence: `[15]`, their mean largest probability; nan in empty bins.
         accuracy: `[15]`, their share of right answers; nan in empty bins.
         ece: `sum_b count_b |confidence_b - accuracy_b| / N`, the expected calibration error.
+
+    Chapter: ch-benchmark
     """
 
     edges: np.ndarray
@@ -51,7 +53,8 @@ def reliability_curve(prediction: Prediction, labels: Sequence[int] | torch.Tens
         >>> round(reliability_curve(Prediction(p, p, p.argmax(1)), [0, 1]).ece, 2)
         0.4
 
-    Source: Guo et al. 2017, arXiv 1706.04599. Shown in chapter "Full benchmark results".
+    Source: Guo et al. 2017, arXiv 1706.04599.
+    Chapter: ch-benchmark
     """
     cases = make_cases(prediction, labels)
     confidence = cases.probabilities.max(axis=1)

@@ -28,6 +28,8 @@ class Measured:
         images: metrics with intervals; whole patients are drawn where they are known.
         patients: the same over patients; None where they are not known, or one has images of several classes.
         curve: reliability of the confidences.
+
+    Chapter: ch-own-images
     """
 
     images: dict[str, Estimate]
@@ -43,6 +45,8 @@ class Groups:
         support: how much better C Gaussians describe the images than one, in nats an image.
         shares: estimated class shares; None where the images do not support the classes.
         agreement: of the texts with each other on these images.
+
+    Chapter: ch-own-images
     """
 
     support: float
@@ -52,14 +56,30 @@ class Groups:
 
 @dataclass(frozen=True)
 class Concern:
-    """One thing to look at before the predictions are believed."""
+    """One thing to look at before the predictions are believed.
+
+    Args:
+        title: what it is, in a few words.
+        text: what was seen, and what to look at.
+
+    Chapter: ch-own-images
+    """
 
     title: str
     text: str
 
 
 def measure(run: FolderRun) -> Measured | None:
-    """Measure a run against its labels; None where it has none."""
+    """Measure a run against its labels; None where it has none.
+
+    Args:
+        run: a classified folder.
+
+    Returns:
+        The figures, or None.
+
+    Chapter: ch-own-images
+    """
     labels = run.features.labels
     if labels is None:
         return None
@@ -83,7 +103,13 @@ def _of_patients(run: FolderRun) -> dict[str, Estimate] | None:
 def find_groups(run: FolderRun) -> Groups | str:
     """Fit kpl-adaptive to the images and read off its support and shares; a line that says why not, else.
 
-    Derived in chapter "When KPL fails".
+    Args:
+        run: a classified folder.
+
+    Returns:
+        The groups, or one line.
+
+    Chapter: ch-failures
     """
     count, classes = len(run.features), len(run.result.class_names)
     if classes > CLASSES:
@@ -101,7 +127,16 @@ def find_groups(run: FolderRun) -> Groups | str:
 
 
 def find_gap(run: FolderRun) -> ModalityGap | str:
-    """The modality gap between the images and all texts, on at most 1,000 images; a line that says why not, else."""
+    """The modality gap between the images and all texts, on at most 1,000 images; a line that says why not, else.
+
+    Args:
+        run: a classified folder.
+
+    Returns:
+        The gap, or one line.
+
+    Chapter: ch-own-images
+    """
     images, texts = run.features.images, torch.cat([run.bank.names, *run.bank.descriptions])
     if min(len(images), len(texts)) < 5:
         return "not measured: it takes 5 images and 5 texts"
@@ -110,7 +145,17 @@ def find_gap(run: FolderRun) -> ModalityGap | str:
 
 
 def find_concerns(run: FolderRun, groups: Groups | str) -> tuple[Concern, ...]:
-    """What speaks against believing the predictions, as far as it shows without labels."""
+    """What speaks against believing the predictions, as far as it shows without labels.
+
+    Args:
+        run: a classified folder.
+        groups: what `find_groups` gives.
+
+    Returns:
+        The concerns; empty where nothing speaks against them.
+
+    Chapter: ch-own-images
+    """
     found = [*_of_texts(run, groups), *_of_groups(run, groups), *_of_predictions(run)]
     said = " ".join(concern.text for concern in found)
     notes = [note for note in run.notes if note.split(":")[0][:60] not in said]

@@ -34,6 +34,7 @@ def bootstrap_weights(
         array([3., 3.], dtype=float32)
 
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap".
+    Chapter: ch-benchmark
     """
     check_count(resamples, "resamples")
     units, unit_of = _units(labels, groups)

@@ -28,6 +28,8 @@ class Classification:
         skipped: files that could not be read, each with the reason.
         truth: the true class of each; None where it is not known.
         groups: the patient of each; None where it is not known.
+
+    Chapter: ch-own-images
     """
 
     class_names: tuple[str, ...]
@@ -51,6 +53,8 @@ class Patients:
         labels: the predicted class of each.
         probabilities: mean over the images of each, `[P, C]`.
         truth: the true class of each, empty where the images of one patient differ; None where nothing is known.
+
+    Chapter: ch-own-images
     """
 
     class_names: tuple[str, ...]
@@ -67,6 +71,9 @@ def by_patient(result: Classification) -> Patients:
     Args:
         result: N images with their patients.
 
+    Returns:
+        One row a patient.
+
     Raises:
         InputError: if the patients are not known.
 
@@ -75,6 +82,8 @@ def by_patient(result: Classification) -> Patients:
         >>> images = Classification(("cat", "dog"), ("a", "b"), ("cat", "dog"), p, ("", ""), (), None, ("x", "x"))
         >>> by_patient(images).labels, by_patient(images).counts
         (('cat',), (2,))
+
+    Chapter: ch-own-images
     """
     if result.groups is None:
         raise InputError("patients are not known: give --groups FILE.csv, or --group-pattern")
@@ -99,8 +108,14 @@ def write_table(result: Classification, path: str | Path) -> None:
 
     `patient` and `true label` follow where they are known.
 
+    Args:
+        result: N images.
+        path: the file.
+
     Raises:
         InputError: if the file cannot be written.
+
+    Chapter: ch-own-images
     """
     extra = {"patient": result.groups, "true label": result.truth}
     known = {name: values for name, values in extra.items() if values is not None}
@@ -111,7 +126,14 @@ def write_table(result: Classification, path: str | Path) -> None:
 
 
 def write_patients(patients: Patients, path: str | Path) -> None:
-    """Write `patient, images, label, one probability a class` (and `true label`) as `write_table` does."""
+    """Write `patient, images, label, one probability a class` (and `true label`) as `write_table` does.
+
+    Args:
+        patients: P patients.
+        path: the file.
+
+    Chapter: ch-own-images
+    """
     truth = () if patients.truth is None else (patients.truth,)
     header = ["patient", "images", "label", *patients.class_names, *["true label"] * len(truth)]
     columns = [patients.names, patients.counts, patients.labels, _decimals(patients.probabilities)]

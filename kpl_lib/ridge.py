@@ -24,13 +24,16 @@ FEWER = 2  # a released plan with columns that differ this much in mass has colu
 
 @dataclass(frozen=True, eq=False)
 class RidgeSystem:
-    """The system `(S̃ + λ I) d = b` with `S̃ = X̃ᵀX̃/N` and λ = τ ‖u‖, factorised.
+    """The system `(S̃ + λ I) d = b` with `S̃ = X̃ᵀX̃/N` and `λ = τ ‖u‖`, factorised.
 
-    images: as given, `[N, D]`.
-    axis: û, float64 `[D]`.
-    length: ‖u‖.
-    ridge: λ.
-    factor: Cholesky factor of `S̃ + λ I`, `[D, D]`, or if N < D of `X̃X̃ᵀ/N + λ I`, `[N, N]`; float64.
+    Args:
+        images: as given, `[N, D]`.
+        axis: û, float64 `[D]`.
+        length: ‖u‖.
+        ridge: λ.
+        factor: Cholesky factor of `S̃ + λ I`, `[D, D]`, or if N < D of `X̃X̃ᵀ/N + λ I`, `[N, N]`; float64.
+
+    Chapter: ch-closed-form
     """
 
     images: Tensor
@@ -93,7 +96,7 @@ def ridge_system(images: Tensor, temperature: float) -> RidgeSystem:
     >>> round(system.length, 4), system.factor.shape
     (0.7071, torch.Size([2, 2]))
 
-    Derived in chapter "What KPL really computes".
+    Chapter: ch-closed-form
     """
     n, d = images.shape
     u = mean_image(images)

@@ -34,10 +34,16 @@ Plan = Literal["softmax", "sinkhorn", "converged", "released"]
 class SweepPoint:
     """One setting of a sweep and what came out of it.
 
-    k, prior, temperature, confidence: the setting; `confidence` plays no part in the closed form.
-    text: its text proxies.
-    pseudo_labels: `[N, C]`.
-    proxies: its vision proxies.
+    Args:
+        k: descriptions kept for each class.
+        prior: class shares q; None is uniform.
+        temperature: τ of the proxies.
+        confidence: α; it plays no part in the closed form.
+        text: the text proxies.
+        pseudo_labels: `[N, C]`.
+        proxies: the vision proxies.
+
+    Chapter: ch-closed-form
     """
 
     k: int
@@ -93,8 +99,8 @@ def sweep(
     >>> [point.k for point in sweep(bank, torch.eye(3)[:2], (1, 2), plan="sinkhorn", steps=5)]
     [1, 2]
 
-    Source: KPL (arXiv 2501.11231) sweeps k one run at a time. Derived in chapter "What KPL really
-    computes".
+    Source: KPL (arXiv 2501.11231) sweeps k one run at a time.
+    Chapter: ch-closed-form
     """
     texts = text_proxies_sweep(bank, images, ks)
     settings, labels = [], []
@@ -173,7 +179,7 @@ def fit_many(
     >>> len(both)
     2
 
-    Derived in chapter "Vision proxies".
+    Chapter: ch-vision-proxies
     """
     check_images(images)
     check_count(steps, "steps", minimum=0)

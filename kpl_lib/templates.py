@@ -4,7 +4,9 @@ import re
 
 from kpl_lib.errors import InputError
 
+#: The sentence around a description, unless a knowledge base has its own.
 TEMPLATE = "a photo of a {class}, which has {description}"
+#: The sentence around a class name alone.
 NAME_TEMPLATE = "a photo of a {class}."
 
 
@@ -27,9 +29,19 @@ def check_template(template: str, needed: str) -> str:
 def fill(template: str, name: str, description: str = "") -> str:
     """Put class name and description in; braces inside them stay as they are.
 
+    Args:
+        template: a sentence with `{class}`, `{description}` or both.
+        name: the class.
+        description: what is said of it.
+
+    Returns:
+        The sentence.
+
     Example:
         >>> fill("a {class} with {description}", "cat", "{whiskers}")
         'a cat with {whiskers}'
+
+    Chapter: ch-knowledge
     """
     words = {"{class}": name, "{description}": description}
     return re.sub(r"\{class\}|\{description\}", lambda found: words[found[0]], template)

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 class TextProxies:
     """One unit text vector per class, and the descriptions that made it.
 
-    weights: `[C, D]`, unit rows.
-    chosen: for each class the numbers of the kept descriptions, best first; int64 `[k_c]`.
-    similarity: for each class their mean cosine to the images, in the same order; `[k_c]`.
-    k: for each class how many were kept.
+    Args:
+        weights: `[C, D]`, unit rows.
+        chosen: for each class the numbers of the kept descriptions, best first; int64 `[k_c]`.
+        similarity: for each class their mean cosine to the images, in the same order; `[k_c]`.
+        k: for each class how many were kept.
+
+    Chapter: ch-text-proxies
     """
 
     weights: Tensor
@@ -40,7 +43,20 @@ class TextProxies:
 
 
 def mean_image(images: Tensor, block: int = 4096) -> Tensor:
-    """Mean image `u = (1/N) Σ_i x_i`, float64 `[D]`, of length at most 1; summed block by block."""
+    """Mean image `u = (1/N) Σ_i x_i`, summed block by block.
+
+    Args:
+        images: unit rows X `[N, D]`.
+        block: images summed at once.
+
+    Returns:
+        u `[D]`, float64, of length at most 1.
+
+    >>> mean_image(torch.eye(2))
+    tensor([0.5000, 0.5000], dtype=torch.float64)
+
+    Chapter: ch-text-proxies
+    """
     total = torch.zeros(images.shape[1], dtype=torch.float64, device=images.device)
     for part in images.split(block):
         total += part.sum(dim=0, dtype=torch.float64)
@@ -50,7 +66,7 @@ def mean_image(images: Tensor, block: int = 4096) -> Tensor:
 def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:
     """Average, for each class, the k descriptions with the largest mean cosine to the images.
 
-    s_m = (1/N) Σ_i x_i · t_m = u · t_m,   u = (1/N) Σ_i x_i;      T_c = normalize( Σ_{m in top k} t_m )
+        s_m = (1/N) Σ_i x_i · t_m = u · t_m,   u = (1/N) Σ_i x_i,   T_c = normalize( Σ_{m in top k} t_m )
 
     Args:
         bank: descriptions of C classes, one `[M_c, D]` of unit rows for each class; M_c may differ.
@@ -70,9 +86,10 @@ def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:
     tensor([[1., 0., 0.],
             [0., 1., 0.]])
 
-    Source: KPL (arXiv 2501.11231), section "Text Proxy Optimization". The released code overwrites k by
-    the number of descriptions inside its loop over classes, so one short class shortens the classes after
-    it; here it does not. Derived in chapter "Text proxies".
+    Source: KPL (arXiv 2501.11231), section "Text Proxy Optimization". The released code overwrites k by the number
+    of descriptions inside its loop over classes, so one short class shortens the classes after it; here it does
+    not.
+    Chapter: ch-text-proxies
     """
     return text_proxies_sweep(bank, images, (k,))[0]
 
@@ -81,8 +98,9 @@ def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:
 def text_proxies_sweep(bank: "TextBank", images: Tensor, ks: Sequence[int]) -> tuple[TextProxies, ...]:
     """Text proxies for several k at the cost of one: a sort and a product for each class.
 
-    T_c(k) = normalize( Σ_{m <= k} t_(m) ),   t_(1), t_(2), … the descriptions in order of falling
-    similarity
+        T_c(k) = normalize( Σ_{m <= k} t_{(m)} )
+
+    with `t_{(1)}, t_{(2)}, …` the descriptions in order of falling similarity.
 
     Args:
         bank: descriptions of C classes.
@@ -100,8 +118,8 @@ def text_proxies_sweep(bank: "TextBank", images: Tensor, ks: Sequence[int]) -> t
     >>> [proxies.k for proxies in text_proxies_sweep(bank, torch.eye(3)[:2], (1, 2))]
     [(1, 1), (2, 2)]
 
-    Source: the published sweep over k encodes and ranks again for each k. Derived in chapter "Text
-    proxies".
+    Source: the published sweep over k encodes and ranks again for each k.
+    Chapter: ch-text-proxies
     """
     check_images(images)
     ks = [check_count(k, "k") for k in ks]

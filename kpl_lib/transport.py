@@ -23,11 +23,15 @@ from kpl_lib.validation import check_count, check_logits, check_positive, check_
 class TransportPlan:
     """Pseudo labels and how well they keep their marginals.
 
-    pseudo_labels: `[N, C]`; rows sum to 1 (`start="released"`: the raw plan, of mass about 1).
-    iterations: sweeps (Sinkhorn) or single updates (Greenkhorn) that were done.
-    converged: True only if a tolerance was asked for and met.
-    row_error, column_error: L1 distance of the marginals, on a plan of mass 1, from 1/N and from the prior.
-    class_potentials: Sinkhorn only: g `[C]`, float64, mean 0, with `Y = softmax_rows(L/τ + g)`.
+    Args:
+        pseudo_labels: `[N, C]`; rows sum to 1 (`start="released"`: the raw plan, of mass about 1).
+        iterations: sweeps (Sinkhorn) or single updates (Greenkhorn) that were done.
+        converged: True only if a tolerance was asked for and met.
+        row_error: L1 distance of the row sums, on a plan of mass 1, from 1/N.
+        column_error: the same of the column sums, from the prior.
+        class_potentials: Sinkhorn only: g `[C]`, float64, mean 0, with `Y = softmax_rows(L/τ + g)`.
+
+    Chapter: ch-transport
     """
 
     pseudo_labels: Tensor
@@ -49,7 +53,9 @@ def sinkhorn(
 ) -> TransportPlan:
     """Pseudo labels with the class frequencies of a prior: rescale all columns, then all rows, and repeat.
 
-    P ← softmax_rows(L/τ)/N;   repeat  P_ij ← P_ij q_j / Σ_i P_ij,  P_ij ← P_ij / (N Σ_j P_ij);   Y = N P
+        P ← softmax_rows(L/τ)/N
+        P_ij ← P_ij q_j / Σ_i P_ij,  P_ij ← P_ij / (N Σ_j P_ij),  repeated
+        Y = N P
 
     Args:
         logits: cosines of images and text proxies, `[N, C]`.
@@ -70,7 +76,7 @@ def sinkhorn(
     [1.5, 1.5]
 
     Source: Cuturi 2013 (arXiv 1306.0895); 20 sweeps from the row softmax is InMaP (arXiv 2310.19752).
-    Derived in chapter "Pseudo labels as transport".
+    Chapter: ch-transport
     """
     check_logits(logits)
     check_positive(temperature, "temperature")
@@ -96,7 +102,9 @@ def greenkhorn(
 ) -> TransportPlan:
     """Pseudo labels with the class frequencies of a prior: rescale the row or column most off, and repeat.
 
-    i = argmax |Σ_j P_ij − 1/N|,   j = argmax |Σ_i P_ij − q_j|;   rescale row i or column j, the further off
+        i = argmax |Σ_j P_ij − 1/N|,   j = argmax |Σ_i P_ij − q_j|
+
+    Row i or column j is rescaled, whichever is further off.
 
     `start="plan"` runs to the tolerance and then equals Sinkhorn's fixed point. `start="released"` does
     what the authors' code does: 20 updates from the row softmax (mass N, not 1), returned as they are, far
@@ -121,8 +129,8 @@ def greenkhorn(
     >>> plan.converged, [round(x, 6) for x in plan.pseudo_labels.sum(dim=0).tolist()]
     (True, [1.5, 1.5])
 
-    Source: Altschuler et al. 2017 (arXiv 1705.09634); KPL (arXiv 2501.11231), whose code stops after 20
-    updates. Derived in chapter "Pseudo labels as transport".
+    Source: Altschuler et al. 2017 (arXiv 1705.09634); KPL (arXiv 2501.11231), whose code stops after 20 updates.
+    Chapter: ch-transport
     """
     check_logits(logits)
     check_positive(temperature, "temperature")

@@ -31,15 +31,18 @@ SMALL = 1 << 17  # N D C up to which the published order of operations costs not
 class VisionProxies:
     """One vector per class that scores images.
 
-    weights: `[C, D]`. Steps: unit rows. Closed form: directions across the mean image, not of unit length.
-    steps: steps done; fewer than asked for if the rest would not have moved a weight. Closed form: 0.
-    converged: whether the residual is at most 1e-4. Closed form: True.
-    residual: tangent part of the last gradient, relative to the label term. Closed form: 0.
-    temperature: t of `probabilities`, fitted to the pseudo labels (see `kpl_lib.calibration`).
-    directions: `[C, D]`, what images are scored with: the weights less their mean, taken before rounding, for
-        proxies that nearly coincide lose their difference in float32. Closed form: None, weights are directions.
-    axis: û `[D]`, the direction of the mean image, orthogonal to the weights. Steps: None.
-    offset: `[C]`, added to the scores. None without an intercept.
+    Args:
+        weights: `[C, D]`. Steps: unit rows. Closed form: directions across the mean image, not of unit length.
+        steps: steps done; fewer than asked for if the rest would not have moved a weight. Closed form: 0.
+        converged: whether the residual is at most 1e-4. Closed form: True.
+        residual: tangent part of the last gradient, relative to the label term. Closed form: 0.
+        temperature: t of `probabilities`, fitted to the pseudo labels (see `kpl_lib.calibration`).
+        directions: `[C, D]`, what images are scored with: the weights less their mean, taken before rounding, for
+            proxies that nearly coincide lose their difference in float32. Closed form: None, weights are directions.
+        axis: û `[D]`, the direction of the mean image, orthogonal to the weights. Steps: None.
+        offset: `[C]`, added to the scores. None without an intercept.
+
+    Chapter: ch-vision-proxies
     """
 
     weights: Tensor
@@ -55,16 +58,15 @@ class VisionProxies:
     def scores(self, images: Tensor) -> Tensor:
         """Scores `[N, C]` of any images `[N, D]` (unit rows), fitted or not; larger is likelier.
 
-        x · (w_j − w̄)   (steps: cosines less their mean over classes)      x · w_j + offset_j   (closed form)
-
-        In closed form w_j is orthogonal to û, so x · w_j = x̃ · w_j: new images need no centring of their own.
+        Steps: `x · (w_j − w̄)`, cosines less their mean over classes. Closed form: `x · w_j + offset_j`.
+        In closed form w_j is orthogonal to û, so `x · w_j = x̃ · w_j`: new images need no centring of their own.
         """
         check_images(images, minimum=1)
         check_same_space(self.weights, images, "weights")
         return _scores(images, self.weights if self.directions is None else self.directions, self.offset)
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """Probabilities `[N, C]` = softmax(scores / t); as confident as the pseudo labels, and as wrong."""
+        """Probabilities `softmax(scores / t)`, `[N, C]`; as confident as the pseudo labels, and as wrong."""
         return (self.scores(images) / self.temperature).softmax(dim=1)
 
 
@@ -96,7 +98,7 @@ def fit_proxies(
 ) -> VisionProxies:
     """Fit proxies to pseudo labels by normalised gradient steps on the cross-entropy: the published rule.
 
-    P = softmax(X Wᵀ/τ)     G = (P − Y)ᵀ X     lr ← lr/2 where ‖G‖ grew     W ← normalize(W − lr/(N τ) G)
+        P = softmax(X Wᵀ/τ)     G = (P − Y)ᵀ X     lr ← lr/2 where ‖G‖ grew     W ← normalize(W − lr/(N τ) G)
 
     Args:
         images: unit rows X `[N, D]`, N >= 2.
@@ -118,9 +120,10 @@ def fit_proxies(
     >>> fit_proxies(x, x, y, confidence=1.0).scores(x).argmax(dim=1)
     tensor([0, 1])
 
-    Source: InMaP (arXiv 2310.19752), KPL (arXiv 2501.11231). The released code edits Y in place; here it
-    is kept. Float64 and small inputs follow the published order of operations digit by digit; larger
-    float32 inputs take a faster and more exact one. Derived in chapter "Vision proxies".
+    Source: InMaP (arXiv 2310.19752), KPL (arXiv 2501.11231). The released code edits Y in place; here it is kept.
+    Float64 and small inputs follow the published order of operations digit by digit; larger float32 inputs take a
+    faster and more exact one.
+    Chapter: ch-vision-proxies
     """
     check_images(images)
     check_proxies(initial, images)
@@ -157,10 +160,10 @@ def ridge_proxies(
 ) -> VisionProxies:
     """Where the steps end, in closed form: ridge regression of the pseudo labels on centred images.
 
-    x̃ = x − (x·û) û,  û = u/‖u‖,  S̃ = X̃ᵀX̃/N,  b_j = C Σ_i Y_ij x̃_i;      w_j − w̄ = (S̃ + τ ‖u‖ I)⁻¹ (b_j − b̄)
+        x̃ = x − (x·û) û,  û = u/‖u‖,   S̃ = X̃ᵀX̃/N,  b_j = C Σ_i Y_ij x̃_i,   w_j − w̄ = (S̃ + τ ‖u‖ I)⁻¹ (b_j − b̄)
 
-    With an intercept it is a linear discriminant of soft labels: m_j = Σ_i Y_ij x̃_i / Σ_i Y_ij in place
-    of b_j, and −½ m_j·w_j added to the scores.
+    With an intercept it is a linear discriminant of soft labels: `m_j = Σ_i Y_ij x̃_i / Σ_i Y_ij` in place
+    of `b_j`, and `−½ m_j·w_j` added to the scores.
 
     Args:
         images: unit rows X `[N, D]`, N >= 2.
@@ -170,21 +173,21 @@ def ridge_proxies(
 
     Returns:
         VisionProxies whose weights are the directions w_j − w̄, `[C, D]`. The unit vectors of the steps end
-        near normalize(−û + (τ/N)(w_j − w̄)): they coincide as N grows, the directions do not.
+        near `normalize(−û + (τ/N)(w_j − w̄))`: they coincide as N grows, the directions do not.
 
     Raises:
         InputError: if an argument does not fit, or the mean image is zero.
 
     Without the intercept, a UserWarning with the figures tells where the steps would end elsewhere: column
-    masses that are not small (C Σ_i Y_ij / N; 1 for rows of sum 1), N ‖u‖ too small, or an image of large
+    masses that are not small (`C Σ_i Y_ij / N`; 1 for rows of sum 1), `N ‖u‖` too small, or an image of large
     leverage.
 
     >>> x, y = torch.tensor([[0.6, 0.8], [0.8, 0.6]]), torch.tensor([[0.4, 0.1], [0.1, 0.4]])
     >>> ridge_proxies(x, y, intercept=True).scores(x).argmax(dim=1)
     tensor([0, 1])
 
-    Source: derived for this project; stands for the fixed point of the released KPL code (arXiv
-    2501.11231). Derived in chapter "What KPL really computes".
+    Source: derived for this project; stands for the fixed point of the released KPL code (arXiv 2501.11231).
+    Chapter: ch-closed-form
     """
     check_images(images)
     check_plan(pseudo_labels, images)

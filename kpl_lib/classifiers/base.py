@@ -27,6 +27,8 @@ class Prediction:
         scores: `[N, C]`, larger is likelier; the unit is the method's own.
         labels: class numbers `[N]`, the largest score of each row.
         class_names: the C classes; may be empty.
+
+    Chapter: ch-one-sitting
     """
 
     probabilities: Tensor
@@ -53,6 +55,8 @@ class Classifier(ABC):
         text: where the text proxies come from: class `names`, `all` descriptions, the `top-k` nearest ones; as
             controls `random` words, or descriptions `swapped` between classes.
         k: descriptions kept per class with `top-k`.
+
+    Chapter: ch-one-sitting
     """
 
     text: str = "names"
@@ -195,7 +199,16 @@ class Classifier(ABC):
 
 
 def register(name: str) -> Callable[[type[Classifier]], type[Classifier]]:
-    """Class decorator that makes a classifier known to `create` under this name."""
+    """Class decorator that makes a classifier known to `create` under this name.
+
+    Args:
+        name: what `create` will know it by.
+
+    Returns:
+        The decorator; it gives the class back.
+
+    Chapter: ch-failures
+    """
 
     def add(kind: type[Classifier]) -> type[Classifier]:
         if _REGISTRY.get(name, kind).__qualname__ != kind.__qualname__:
@@ -213,9 +226,14 @@ def available(patches: bool = False) -> tuple[str, ...]:
     Args:
         patches: also those of methods that read patch features beside the image features.
 
+    Returns:
+        The names.
+
     Example:
         >>> "kpl" in available(), "calip" in available(), "calip" in available(patches=True)
         (True, False, True)
+
+    Chapter: ch-benchmark
     """
     return tuple(name for name, kind in _REGISTRY.items() if patches or not kind.needs_patches)
 
@@ -239,6 +257,8 @@ def create(name: str, **parameters) -> Classifier:
         >>> create("klp")
         Traceback (most recent call last):
         kpl_lib.errors.InputError: unknown classifier 'klp': did you mean 'kpl'? known: ...
+
+    Chapter: ch-one-sitting
     """
     if name not in _REGISTRY:
         raise InputError(f"unknown classifier {name!r}: {_nearest(name, available(patches=True))}")

@@ -75,7 +75,9 @@ class Calip(Classifier):
         >>> Calip().fit_predict(torch.eye(2), bank, patches=patches).labels.tolist()
         [0, 1]
 
-    Source: Guo et al. 2022, arXiv 2209.14169. Cost: products `[N P, D] x [D, C]`. See chapter "Full benchmark results".
+    Source: Guo et al. 2022, arXiv 2209.14169.
+    Cost: products `[N P, D] x [D, C]`.
+    Chapter: ch-benchmark
     """
 
     temperature: float = 0.01

@@ -70,8 +70,9 @@ class Clip(Classifier):
         >>> Clip().fit_predict(torch.eye(2), bank).labels.tolist()
         [0, 1]
 
-    Source: Radford et al. 2021, arXiv 2103.00020. Cost: one product `[N, D] x [D, C]`.
-    Derived in chapter "Zero-shot classification, and why medicine breaks it".
+    Source: Radford et al. 2021, arXiv 2103.00020.
+    Cost: one product `[N, D] x [D, C]`.
+    Chapter: ch-zero-shot
     """
 
     temperature: float = 0.01

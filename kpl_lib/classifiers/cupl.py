@@ -24,9 +24,10 @@ class CuPL(Clip):
         >>> CuPL().fit_predict(torch.eye(2), bank).labels.tolist()
         [0, 1]
 
-    Source: Pratt et al. 2023, arXiv 2209.03320. It has no licence; this is written from the formula.
-    Each image is classified alone, new ones too; order and number do not matter. Cost: one product `[N, D] x [D, C]`.
-    Derived in chapter "Zero-shot classification, and why medicine breaks it".
+    Source: Pratt et al. 2023, arXiv 2209.03320. It has no licence; this is written from the formula. Each image is
+    classified alone, new ones too; order and number do not matter.
+    Cost: one product `[N, D] x [D, C]`.
+    Chapter: ch-zero-shot
     """
 
     text: str = "all"

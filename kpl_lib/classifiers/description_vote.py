@@ -32,7 +32,8 @@ class DescriptionVote(Classifier):
         [0, 1]
 
     Source: Menon and Vondrick 2023, arXiv 2210.07183. It has no licence; this is written from the formula.
-    Cost: one product `[N, D] x [D, C]`. See chapter "Full benchmark results".
+    Cost: one product `[N, D] x [D, C]`.
+    Chapter: ch-benchmark
     """
 
     text: str = "all"

@@ -25,6 +25,8 @@ class EvidenceModel:
         moved: whether the fit left the text proxies; False gives the text proxies alone.
         support: how much better C Gaussians describe the images than one, in nats an image; nan where not asked.
         names, halves: agreement of the text, see `kpl_lib.agreement`; nan where not asked.
+
+    Chapter: ch-failures
     """
 
     weights: Tensor
@@ -55,7 +57,18 @@ class EvidenceModel:
 
 
 def text_alone(text: Tensor, temperature: float, **found) -> EvidenceModel:
-    """The model that stays with the text proxies: scores `log softmax(x Tᵀ/τ)`."""
+    """The model that stays with the text proxies: scores `log softmax(x Tᵀ/τ)`.
+
+    Args:
+        text: unit text proxies `[C, D]`.
+        temperature: τ.
+        found: what else was measured, such as `support`.
+
+    Returns:
+        A model whose fitted part is zero.
+
+    Chapter: ch-failures
+    """
     none = torch.zeros(len(text), dtype=torch.float64, device=text.device)
     weights, shares = torch.zeros_like(text, dtype=torch.float64), torch.full_like(none, 1 / len(text))
     return EvidenceModel(weights, none, text, none, shares, 1.0, temperature, moved=False, **found)

@@ -34,7 +34,8 @@ class InMaP(GradientProxies):
         [0, 1]
 
     Source: Qian et al. 2023, arXiv 2310.19752 (Apache-2.0). The paper has no prior; here it enters the softmax.
-    Cost: 2 products `[N, D] x [D, C]` a step. See chapter "Full benchmark results".
+    Cost: 2 products `[N, D] x [D, C]` a step.
+    Chapter: ch-benchmark
     """
 
     def _labels(self, cosines: Tensor, prior: Tensor | Sequence[float] | None) -> Tensor:

@@ -36,7 +36,8 @@ class InMaPSinkhorn(GradientProxies):
         [0, 1]
 
     Source: Qian et al. 2023, arXiv 2310.19752 (Apache-2.0).
-    Cost: 2 products `[N, D] x [D, C]` a step. See chapter "Full benchmark results".
+    Cost: 2 products `[N, D] x [D, C]` a step.
+    Chapter: ch-benchmark
     """
 
     sweeps: int = 20

@@ -37,10 +37,10 @@ class KPL(GradientProxies):
         >>> KPL(k=1, steps=10).fit_predict(torch.eye(2), bank).labels.tolist()
         [0, 1]
 
-    Source: Liu et al. 2025, arXiv 2501.11231. The released code stops its transport after 20 single updates,
-    long before it has converged. It has no licence; this is written from the formulas.
-    Cost: 2 products `[N, D] x [D, C]` a step. Derived in chapter "KPL in one sitting"; compared in chapter
-    "Full benchmark results".
+    Source: Liu et al. 2025, arXiv 2501.11231. The released code stops its transport after 20 single updates, long
+    before it has converged. It has no licence; this is written from the formulas.
+    Cost: 2 products `[N, D] x [D, C]` a step.
+    Chapter: ch-one-sitting, ch-benchmark
     """
 
     text: str = "top-k"

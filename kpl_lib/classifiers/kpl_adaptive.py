@@ -47,9 +47,10 @@ class KPLAdaptive(Classifier):
         >>> KPLAdaptive(k=1).fit(torch.eye(2).repeat(9, 1), bank).predict(torch.eye(2)).labels.tolist()
         [0, 1]
 
-    Source: this project, after Fisher-EM (Bouveyron and Brunet 2012), ICL (Biernacki et al. 2000) and the
-    closed form of KPL. The strength and the thresholds were chosen on dev seeds. Cost: a D x D solve a round,
-    and mixtures in 2C dimensions. Order-free; predicts new images. Derived in chapter "When KPL fails".
+    Source: this project, after Fisher-EM (Bouveyron and Brunet 2012), ICL (Biernacki et al. 2000) and the closed
+    form of KPL. The strength and the thresholds were chosen on dev seeds.
+    Cost: a D x D solve a round, and mixtures in 2C dimensions. Order-free; predicts new images.
+    Chapter: ch-failures
     """
 
     text: str = "top-k"

@@ -41,8 +41,9 @@ class KPLClosedForm(Classifier):
         >>> KPLClosedForm(k=1).fit(torch.eye(2).repeat(50, 1), bank).predict(torch.eye(2)).labels.tolist()
         [0, 1]
 
-    Source: derived for this project. Cost: one solve, D x D or N x N. Derived in chapter "What KPL really
-    computes"; compared in chapter "Full benchmark results".
+    Source: derived for this project.
+    Cost: one solve, D x D or N x N.
+    Chapter: ch-closed-form, ch-benchmark
     """
 
     text: str = "top-k"

@@ -48,8 +48,10 @@ class KPLEM(Classifier):
         >>> KPLEM(k=1).fit(torch.eye(2).repeat(9, 1), bank).predict(torch.eye(2)).labels.tolist()
         [0, 1]
 
-    Source: this project. Cost: one product `[N, D] x [D, C]` and back an iteration, a D x D solve every 5th.
-    Order-free; predicts new images. Derived in chapter "When KPL fails".
+    Source: this project.
+    Cost: one product `[N, D] x [D, C]` and back an iteration, a D x D solve every 5th. Order-free; predicts new
+    images.
+    Chapter: ch-failures
     """
 
     text: str = "top-k"

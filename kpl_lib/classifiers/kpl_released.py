@@ -39,8 +39,9 @@ class KPLReleased(GradientProxies):
         [0, 1]
 
     Source: Liu et al. 2025, arXiv 2501.11231, and what its code returns. It has no licence; this is written from
-    the formulas. Cost: 2 products `[N, D] x [D, C]` a step. Derived in chapters "Pseudo labels as transport" and
-    "What KPL really computes"; compared in chapter "Full benchmark results".
+    the formulas.
+    Cost: 2 products `[N, D] x [D, C]` a step.
+    Chapter: ch-transport, ch-closed-form, ch-benchmark
     """
 
     text: str = "top-k"

@@ -40,8 +40,9 @@ class Otter(Classifier):
         [0, 1]
 
     Source: Shin et al. 2024, arXiv 2404.08461. It has no licence; this is written from the formula, and POT solves
-    the transport. Cost: one product `[N, D] x [D, C]`, and a network simplex on N x C.
-    See chapter "Full benchmark results".
+    the transport.
+    Cost: one product `[N, D] x [D, C]`, and a network simplex on N x C.
+    Chapter: ch-benchmark
     """
 
     temperature: float = 0.01

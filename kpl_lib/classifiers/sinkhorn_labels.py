@@ -34,8 +34,9 @@ class SinkhornLabels(Classifier):
         >>> SinkhornLabels().fit_predict(torch.eye(2), bank).labels.tolist()
         [0, 1]
 
-    Source: Cuturi 2013, arXiv 1306.0895. Cost: one product `[N, D] x [D, C]`, and 2 passes over `[N, C]` a sweep.
-    Derived in chapter "Pseudo labels as transport"; compared in chapter "Full benchmark results".
+    Source: Cuturi 2013, arXiv 1306.0895.
+    Cost: one product `[N, D] x [D, C]`, and 2 passes over `[N, C]` a sweep.
+    Chapter: ch-transport, ch-benchmark
     """
 
     temperature: float = 0.01

@@ -38,7 +38,8 @@ class SSText(Classifier):
         [0, 1]
 
     Source: SS-Text-U (MIT), the unlabelled half alone: there, labelled images are a further term of W.
-    Cost: 6 products `[N, D] x [D, C]`. See chapter "Full benchmark results".
+    Cost: 6 products `[N, D] x [D, C]`.
+    Chapter: ch-benchmark
     """
 
     temperature: float = 0.01

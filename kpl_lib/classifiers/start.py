@@ -36,6 +36,8 @@ def start(bank: TextBank, images: Tensor, text: str, k: int) -> tuple[Tensor, tu
         >>> bank = TextBank(("cat", "dog"), [torch.eye(2)[:1], torch.eye(2)], torch.eye(2))
         >>> start(bank, torch.eye(2), "all", k=8)[1]
         ((0,), (0, 1))
+
+    Chapter: ch-text-proxies
     """
     check_images(images, minimum=1)
     bank = bank.to(images.device)
@@ -50,7 +52,19 @@ def start(bank: TextBank, images: Tensor, text: str, k: int) -> tuple[Tensor, tu
 
 
 def start_rows(bank: TextBank, images: Tensor, text: str, k: int) -> tuple[tuple[Tensor, ...], tuple]:
-    """The texts behind the proxies of `start`: for each class `[m_c, D]`, and their numbers."""
+    """The texts behind the proxies of `start`: for each class `[m_c, D]`, and their numbers.
+
+    Args:
+        bank: text features of C classes.
+        images: unit rows `[N, D]`; only `top-k` reads more than their shape.
+        text: as for `start`.
+        k: as for `start`.
+
+    Returns:
+        For each class its texts `[m_c, D]`, and for each class their numbers.
+
+    Chapter: ch-failures
+    """
     check_images(images, minimum=1)
     bank = bank.to(images.device)
     check_same_space(bank.names, images, "text proxies")

@@ -37,9 +37,10 @@ class StatA(GaussianMixture):
         >>> StatA().fit_predict(torch.eye(2).repeat(9, 1), bank).labels[:4].tolist()
         [0, 1, 0, 1]
 
-    Source: Zanella et al. 2025, arXiv 2501.03729. Its code is AGPL; this is written from the formulas. The paper has
-    no prior; here it enters ŷ. Cost: one product `[N, D] x [D, N]`, and 6 of `[N, D] x [D, C]` a round.
-    See chapter "Full benchmark results".
+    Source: Zanella et al. 2025, arXiv 2501.03729. Its code is AGPL; this is written from the formulas. The paper
+    has no prior; here it enters ŷ.
+    Cost: one product `[N, D] x [D, N]`, and 6 of `[N, D] x [D, C]` a round.
+    Chapter: ch-benchmark
     """
 
     anchor: float = 1.0

@@ -36,9 +36,10 @@ class TransCLIP(GaussianMixture):
         >>> TransCLIP().fit_predict(torch.eye(2).repeat(9, 1), bank).labels[:4].tolist()
         [0, 1, 0, 1]
 
-    Source: Zanella et al. 2024, arXiv 2406.01837. Its code is AGPL; this is written from the formulas. The paper has
-    no prior; here it enters ŷ. Cost: one product `[N, D] x [D, N]`, and 5 of `[N, D] x [D, C]` a round.
-    See chapter "Full benchmark results".
+    Source: Zanella et al. 2024, arXiv 2406.01837. Its code is AGPL; this is written from the formulas. The paper
+    has no prior; here it enters ŷ.
+    Cost: one product `[N, D] x [D, N]`, and 5 of `[N, D] x [D, C]` a round.
+    Chapter: ch-benchmark
     """
 
     def _open(self, x: Tensor, z: Tensor, text: Tensor) -> Tensor:

@@ -29,7 +29,9 @@ class Waffle(DescriptionVote):
         [0, 1]
 
     Source: Roth et al. 2023, arXiv 2306.07282 (MIT); the released code averages accuracies over seeds, here the
-    scores are averaged. Cost: one product `[N, D] x [D, C]`. See chapter "Full benchmark results".
+    scores are averaged.
+    Cost: one product `[N, D] x [D, C]`.
+    Chapter: ch-benchmark
     """
 
     text: str = "random"

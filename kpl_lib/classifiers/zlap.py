@@ -77,9 +77,10 @@ class ZLaP(Classifier):
         >>> ZLaP(neighbours=1).fit_predict(torch.eye(2).repeat(2, 1), bank).labels.tolist()
         [0, 1, 0, 1]
 
-    Source: Kalantidis et al. 2024, arXiv 2404.04072 (MIT). Negative cosines count as 0. The paper has no
-    prior, and here one is left out with a warning: rows of F are so flat that weights q would decide alone.
-    Cost: one product `[N, D] x [D, N]`, and 23 sparse ones. See chapter "Full benchmark results".
+    Source: Kalantidis et al. 2024, arXiv 2404.04072 (MIT). Negative cosines count as 0. The paper has no prior, and
+    here one is left out with a warning: rows of F are so flat that weights q would decide alone.
+    Cost: one product `[N, D] x [D, N]`, and 23 sparse ones.
+    Chapter: ch-benchmark
     """
 
     neighbours: int = 5

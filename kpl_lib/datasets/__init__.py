@@ -12,6 +12,7 @@ from kpl_lib.errors import InputError
 __all__ = ["ImageDataset", "available", "card", "class_names_of", "default_root", "load_dataset"]
 
 PHANTOMS = ("phantom-chest", "phantom-retinopathy", "phantom-malaria", "phantom-cataract")
+#: Name of a dataset with files -> the module of this package that reads its family.
 FAMILIES = {
     "shenzhen": "tuberculosis",
     "montgomery": "tuberculosis",
@@ -39,6 +40,8 @@ def available() -> tuple[str, ...]:
     Example:
         >>> "phantom-chest" in available(), "shenzhen" in available()
         (True, True)
+
+    Chapter: ch-real-data
     """
     return (*PHANTOMS, *FAMILIES, *OWN)
 
@@ -69,7 +72,7 @@ def load_dataset(
         Traceback (most recent call last):
         kpl_lib.errors.InputError: unknown dataset 'phantom-chset': did you mean 'phantom-chest'? ...
 
-    Shown in chapter "How to use this book".
+    Chapter: ch-how-to-use
     """
     family, *words = _known(name).split("/")
     options = _with_variants(name, words, {**options, **({} if split is None else {"split": split})})
@@ -92,12 +95,17 @@ def card(name: str) -> DatasetCard:
     Args:
         name: as for `load_dataset`, variants included.
 
+    Returns:
+        The card.
+
     Raises:
         InputError: for a name that has no card, such as a phantom.
 
     Example:
         >>> card("shenzhen").images["all"]
         662
+
+    Chapter: ch-real-data
     """
     family, *words = _known(name).split("/")
     if family not in FAMILIES:
@@ -115,9 +123,17 @@ def card(name: str) -> DatasetCard:
 def class_names_of(name: str) -> tuple[str, ...]:
     """The classes of a dataset, without its files.
 
+    Args:
+        name: as for `load_dataset`.
+
+    Returns:
+        The names, in label order.
+
     Example:
         >>> class_names_of("montgomery")
         ('normal', 'tuberculosis')
+
+    Chapter: ch-real-data
     """
     if _known(name).split("/")[0] in PHANTOMS:
         return load_dataset(name, n=1).class_names

@@ -50,6 +50,8 @@ class ImageDataset:
         >>> dataset = ImageDataset("demo", lambda i: grey, ["a.png"], ("cat", "dog"), [1])
         >>> len(dataset), dataset[0][1]
         (1, 1)
+
+    Chapter: ch-real-data
     """
 
     name: str

@@ -15,6 +15,8 @@ class Archive:
         checksum: `md5:...` or `sha256:...` as its source or torchvision or medmnist states it; None if none is known.
         into: folder under the root that it is unpacked to.
         packed: False for a file that is used as it is.
+
+    Chapter: ch-real-data
     """
 
     file: str
@@ -39,6 +41,8 @@ class DatasetCard:
         images: split -> number of images as published; `""` is what `split=None` gives.
         archives: files at the source.
         steps: what the reader does by hand where it cannot be downloaded by a program.
+
+    Chapter: ch-real-data
     """
 
     name: str

@@ -78,7 +78,7 @@ def load(
         >>> dataset.class_names, dataset[0][0].size
         (('normal chest', 'tuberculosis'), (96, 96))
 
-    Explained in chapter "Zero-shot classification, and why medicine breaks it".
+    Chapter: ch-zero-shot
     """
     if name not in NAMES:
         raise InputError(f"unknown phantom dataset {name!r}; choose one of {', '.join(NAMES)}")

@@ -99,7 +99,18 @@ def draw_free(modality: str, rng: np.random.Generator) -> dict:
 
 
 def draw_class(task: str, label: int, rng: np.random.Generator) -> dict:
-    """Draw the findings of class `label` of `task`."""
+    """Draw the findings of class `label` of `task`.
+
+    Args:
+        task: `chest`, `retinopathy`, `malaria` or `cataract`.
+        label: number of the class.
+        rng: where chance comes from.
+
+    Returns:
+        Finding -> what there is to say about it.
+
+    Chapter: ch-own-images
+    """
     findings = _bystanders(MODALITY[task], rng)
     findings.update(_DRAW[task](label, rng))
     return findings
@@ -185,7 +196,17 @@ _DRAW = {
 
 
 def name_class(task: str, findings: dict) -> str | None:
-    """Read the class of `task` off the findings by a fixed rule; None where they fit no class."""
+    """Read the class of `task` off the findings by a fixed rule; None where they fit no class.
+
+    Args:
+        task: as for `draw_class`.
+        findings: what an image shows.
+
+    Returns:
+        The name of the class, or None.
+
+    Chapter: ch-own-images
+    """
     names = CLASSES[task]
     present = {name for name in findings if name in FREE[MODALITY[task]]}
     if not present:

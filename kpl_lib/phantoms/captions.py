@@ -96,7 +96,18 @@ def caption_leaflet(findings: dict, rng: np.random.Generator) -> str:
 
 
 def caption(kind: str, findings: dict, rng: np.random.Generator) -> str:
-    """One caption of a corpus image of any kind (a scan's modality, `leaflet`, `shape` or `scene`)."""
+    """One caption of a corpus image of any kind (a scan's modality, `leaflet`, `shape` or `scene`).
+
+    Args:
+        kind: what kind of image it is.
+        findings: what it shows.
+        rng: where chance comes from.
+
+    Returns:
+        One sentence.
+
+    Chapter: ch-zero-shot
+    """
     if kind in FRAMES:
         return caption_scan(kind, findings, rng)
     if kind == "leaflet":

@@ -9,7 +9,17 @@ BROWN = np.array((0.25, 0.15, 0.08), np.float32)
 
 
 def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
-    """Paint one stained red cell `[S, S, 3]` that shows `findings` (see `attributes.draw_cell`)."""
+    """Paint one stained red cell `[S, S, 3]` that shows `findings` (see `attributes.draw_cell`).
+
+    Args:
+        findings: what it shows.
+        rng: where chance comes from; the same state gives the same image.
+
+    Returns:
+        Colours from 0 to 1.
+
+    Chapter: ch-own-images
+    """
     image = np.full((SIZE, SIZE, 3), 0.015, np.float32)
     stain = np.array((0.82, 0.56, 0.62), np.float32) + rng.normal(0, 0.035, 3).astype(np.float32)
     if "pale_stain" in findings:

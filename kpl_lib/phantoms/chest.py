@@ -21,7 +21,17 @@ ZONES = {"upper": -0.42, "middle": -0.02, "lower": 0.34}
 
 
 def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
-    """Paint one frontal chest radiograph `[S, S, 3]` that shows `findings` (see `attributes.draw_chest`)."""
+    """Paint one frontal chest radiograph `[S, S, 3]` that shows `findings` (see `attributes.draw_chest`).
+
+    Args:
+        findings: what it shows.
+        rng: where chance comes from; the same state gives the same image.
+
+    Returns:
+        Colours from 0 to 1.
+
+    Chapter: ch-own-images
+    """
     build = 1 + 0.06 * rng.standard_normal()
     flat = 0.07 if "hyperinflation" in findings else 0.0
     image = np.full((SIZE, SIZE, 3), 0.04, np.float32)

@@ -13,6 +13,7 @@ from kpl_lib.phantoms.captions import caption
 from kpl_lib.phantoms.scanner import acquire
 
 SHARES = {"chest": 0.18, "fundus": 0.34, "cell": 0.18, "leaflet": 0.2, "shape": 0.06, "scene": 0.04}
+#: Kind of image -> the function that paints it.
 RENDER = {
     "chest": chest.render,
     "fundus": fundus.render,
@@ -25,7 +26,15 @@ RENDER = {
 
 @dataclass(frozen=True)
 class Corpus:
-    """`images` uint8 `[N, S, S, 3]`, `captions` (N tuples of sentences), `kinds` (N names)."""
+    """`images` uint8 `[N, S, S, 3]`, `captions` (N tuples of sentences), `kinds` (N names).
+
+    Args:
+        images: the pictures.
+        captions: of each picture.
+        kinds: of each picture.
+
+    Chapter: ch-zero-shot
+    """
 
     images: np.ndarray
     captions: tuple[tuple[str, ...], ...]
@@ -33,7 +42,17 @@ class Corpus:
 
 
 def draw(kind: str, rng: np.random.Generator) -> dict:
-    """Draw what a corpus image of `kind` shows. Scans: findings independent of any disease."""
+    """Draw what a corpus image of `kind` shows. Scans: findings independent of any disease.
+
+    Args:
+        kind: a key of `RENDER`.
+        rng: where chance comes from.
+
+    Returns:
+        What the image is to show.
+
+    Chapter: ch-zero-shot
+    """
     if kind == "leaflet":
         return {"topic": str(rng.choice(everyday.TOPICS)), "kind": str(rng.choice(everyday.KINDS))}
     if kind == "shape":
@@ -61,6 +80,18 @@ def make_corpus(n: int, seed: int, captions: int = 6, workers: int = 2, progress
     """Draw `n` images with `captions` sentences each.
 
     Image i depends on `(seed, i)` alone, not on `n` or `workers`.
+
+    Args:
+        n: images.
+        seed: the same seed gives the same corpus.
+        captions: of each image.
+        workers: processes that draw.
+        progress: show a bar.
+
+    Returns:
+        The corpus.
+
+    Chapter: ch-zero-shot
     """
     jobs = [(seed, start, min(start + 250, n), captions) for start in range(0, n, 250)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:

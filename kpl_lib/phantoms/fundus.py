@@ -10,7 +10,17 @@ WHITE = np.array((0.95, 0.9, 0.8), np.float32)
 
 
 def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
-    """Paint one fundus photograph `[S, S, 3]` that shows `findings` (see `attributes.draw_fundus`)."""
+    """Paint one fundus photograph `[S, S, 3]` that shows `findings` (see `attributes.draw_fundus`).
+
+    Args:
+        findings: what it shows.
+        rng: where chance comes from; the same state gives the same image.
+
+    Returns:
+        Colours from 0 to 1.
+
+    Chapter: ch-own-images
+    """
     side = rng.choice((-1, 1))
     disc = (side * rng.uniform(0.42, 0.52), rng.uniform(-0.08, 0.08))
     macula = (-side * rng.uniform(0.08, 0.18), rng.uniform(0.0, 0.1))

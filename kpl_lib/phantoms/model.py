@@ -52,7 +52,16 @@ def write_vocabulary(folder: Path) -> Path:
 
 
 def write_config(folder: Path) -> Path:
-    """Write the open_clip configuration of the encoder."""
+    """Write the open_clip configuration of the encoder.
+
+    Args:
+        folder: where it goes.
+
+    Returns:
+        The file.
+
+    Chapter: ch-own-images
+    """
     path = folder / "open_clip_config.json"
     path.write_text(json.dumps(CONFIG, indent=2) + "\n")
     return path
@@ -62,6 +71,15 @@ def build(folder: Path, seed: int) -> tuple[open_clip.CLIP, open_clip.tokenizer.
     """Build the untrained model and its tokenizer.
 
     The logit scale is fixed at 100, which is CLIP's own final value.
+
+    Args:
+        folder: with configuration and vocabulary.
+        seed: of the weights.
+
+    Returns:
+        The model, and its tokenizer.
+
+    Chapter: ch-own-images
     """
     text = CONFIG["model_cfg"]["text_cfg"] | {"tokenizer_kwargs": {"bpe_path": str(write_vocabulary(folder))}}
     registry = folder / "registry"

@@ -3,6 +3,7 @@
 Knowledge bases use other sentences made of mostly the same words, as a reader's sentence differs from a report's.
 """
 
+#: Finding -> what a caption may call it.
 FINDINGS = {
     # chest radiographs
     "opacity": ("a hazy patch in the {side} {zone} zone", "cloudy white shadowing of the {side} {zone} lung", "patchy consolidation, {zone} zone, {side}",
@@ -56,6 +57,7 @@ FINDINGS = {
     "bite": ("one flattened side", "a cut-off edge", "a straight border on one side"),
 }  # fmt: skip
 
+#: Modality -> what a caption may say of an image without findings.
 NOTHING = {
     "chest": ("clear lung fields", "clear dark lungs and sharp costophrenic angles", "no shadow in either lung", "transparent lungs with fine vessel markings", "both lungs well aerated",
               "no nodule, cavity or fluid", "evenly dark air-filled lungs", "smooth diaphragms and a plain heart border"),

@@ -17,6 +17,17 @@ def acquire(painted: np.ndarray, style: str, rng: np.random.Generator, grey: boo
     """Photograph `painted [S, S, 3]` (0 to 1) with the scanner `style`; `grey` ones get no tint.
 
     Returns uint8 `[S, S, 3]`.
+
+    Args:
+        painted: colours from 0 to 1.
+        style: `seen`, as the encoder was trained with, or `unseen`.
+        rng: where chance comes from.
+        grey: whether the image has no colour.
+
+    Returns:
+        The photograph.
+
+    Chapter: ch-own-images
     """
     if style == "seen":
         turn, shift, zoom = rng.normal(0, 3), rng.normal(0, 1.5, 2), rng.normal(1, 0.03)
