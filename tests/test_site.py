@@ -1,6 +1,8 @@
 """The built book, as a reader's browser gets it: `make site`, after `make book`."""
 
+import json
 import os
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -112,9 +114,49 @@ def test_launch_buttons_open_the_files_that_exist(pages, root):
     book = config(root)
     repository = "/".join(book["repository"]["url"].rstrip("/").split("/")[-2:])
     start = f"{book['launch_buttons']['colab_url']}/github/{repository}/blob/{book['repository']['branch']}/"
-    for page in sorted((SITE / "chapters").glob("*.html")):
+    for page in sorted([*(SITE / "chapters").glob("*.html"), *(SITE / "primer").glob("*.html")]):
         links = [a["href"] for a in pages[page].find_all("a", href=True) if "colab.research" in a["href"]]
         assert links, f"{page.name} has no Colab button"
         for link in links:
             assert link.startswith(start)
             assert (root / link.removeprefix(start)).is_file()
+
+
+def test_pages_that_are_no_notebook_have_no_colab_button(pages):
+    notebooks = {page for page in pages if (page.parent / source_name(page)).suffix == ".ipynb"}
+    assert {page.stem for page in notebooks} >= {page.stem for page in (SITE / "chapters").glob("*.html")}
+    launched = {page for page, soup in pages.items() if soup.select(".dropdown-launch-buttons a")}
+    assert launched == notebooks
+
+
+def source_name(page: Path) -> str:
+    """The file that the download button of a page gives, as the page writes it; empty where there is none."""
+    button = parse(page).select_one("a.btn-download-source-button")
+    return unquote(button["href"]) if button else ""
+
+
+def contents(path: Path) -> list[str]:
+    """What an author wrote: the lines of a page, or the cells of a notebook, whose outputs the build adds."""
+    if path.suffix != ".ipynb":
+        return path.read_text(encoding="utf-8").splitlines()
+    return ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+
+
+def test_the_download_button_gives_the_source_of_the_page(pages, root):
+    made = {"genindex.html", "index.html", "py-modindex.html", "search.html"}  # pages without a source
+    for page in pages:
+        if page.relative_to(SITE).as_posix() in made:
+            continue
+        given = (page.parent / source_name(page)).resolve()
+        written = root / "book" / page.relative_to(SITE).with_suffix(given.suffix)
+        assert contents(given) == contents(written), page.name
+
+
+def test_the_figure_of_the_first_page_shows_what_chapter_two_prints(pages, root):
+    rows = json.loads((root / "data" / "results" / "overview.json").read_text(encoding="utf-8"))["rows"]
+    printed = pages[SITE / "chapters" / "02_kpl_in_one_sitting.html"].get_text()
+    for name, methods in rows.items():
+        (line,) = re.findall(rf"^{name} +class name .*$", printed, re.MULTILINE)
+        for method, (value, _, _) in methods.items():
+            (found,) = re.findall(rf"(?:^{name} +|\| ){method} (\d+\.\d)(?= \||$)", line)
+            assert abs(float(found) - value) < 0.0501, (name, method)

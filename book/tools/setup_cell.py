@@ -5,6 +5,8 @@ touches torch, torchvision or numpy: replacing what Colab has loaded would break
 """
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import yaml
@@ -53,5 +55,11 @@ def is_setup(candidate: dict) -> bool:
     return candidate["cell_type"] == "code" and "@title Setup" in "".join(candidate["source"])
 
 
+def requirements(url: str) -> str:
+    """What the setup cell installs, in quotes, with this checkout in place of the repository."""
+    return re.search(r"--no-deps (.*)", source(url))[1].replace(f'"git+{url}"', ".")
+
+
 if __name__ == "__main__":
-    print(json.dumps(cell(repository_url()), indent=1))
+    asked = "--requirements" in sys.argv[1:]
+    print(requirements(repository_url()) if asked else json.dumps(cell(repository_url()), indent=1))
