@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
+ASSIGNMENT ?= 1
 NB ?= $(NOTEBOOKS)
 
 BIN := $(abspath $(VENV))/bin
@@ -25,7 +26,7 @@ export PYTHONWARNINGS := ignore:IProgress not found
 STAMP ?= $(VENV)/.installed-$(firstword $(shell cat pyproject.toml constraints.txt | cksum))
 NO_PYTHON = $(PYTHON) is not a Python 3.11 or newer with venv and pip: install one, or name it, as in make book PYTHON=python3.12
 
-.PHONY: help install book site test test-slow test-colab bench check format notebooks lab linkcheck set-repository clean
+.PHONY: help install book self-checks slides student test-kit site test-site pdf test test-slow test-colab bench check format notebooks lab grade linkcheck set-repository clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +44,26 @@ $(STAMP):
 book: $(STAMP) ## execute the chapters and build the site; prints the path of index.html
 	@$(BIN)/python book/tools/build_book.py
 
+self-checks: $(STAMP) ## write the questions of book/questions onto their pages, and for a quiz system
+	@$(BIN)/python book/tools/self_checks.py
+
+slides: $(STAMP) ## a deck of slides for each chapter of the built book, in _build/slides
+	@$(BIN)/python book/tools/slides.py
+
+student: $(STAMP) ## the student edition of the built book, without solutions, in _build/student
+	@$(BIN)/python book/tools/student.py
+
+test-kit: $(STAMP) ## check the slides and the student edition that were made
+	$(PYTEST) -m 'site or browser' tests/test_student.py tests/test_slides.py
+
 site: $(STAMP) ## check the built site: links, alt texts, nothing from the network
 	$(PYTEST) -m site tests/test_site.py
+
+pdf: $(STAMP) ## print the built site as one PDF (needs Chromium); prints its path
+	@$(BIN)/python book/tools/make_pdf.py
+
+test-site: $(STAMP) ## open every page in Chromium: errors, widths, images, mathematics, accessibility, search
+	$(PYTEST) -m browser --timeout 1200 tests/test_browser.py tests/test_pdf.py
 
 test: $(STAMP) ## unit tests, doctests and the structure of the book; then every notebook
 	$(PYTEST) -n $(JOBS) --dist loadgroup tests kpl_lib
@@ -78,6 +97,9 @@ format: $(STAMP) ## bring code and notebooks into that style
 
 lab: $(STAMP) ## open the book in JupyterLab
 	$(BIN)/jupyter lab book
+
+grade: $(STAMP) ## grade a folder of submissions: make grade SUBMISSIONS=folder ASSIGNMENT=1
+	@$(BIN)/python book/tools/grade.py '$(SUBMISSIONS)' --assignment '$(ASSIGNMENT)' --seed '$(SEED)'
 
 linkcheck: $(STAMP) ## follow every external link of the book (needs the network)
 	PYTHONPATH=. $(BIN)/jupyter-book build book --builder linkcheck

@@ -1,0 +1,218 @@
+"""The student edition: no solution in it, nothing else missing, and it fails only where the student writes."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+import student
+from bs4 import BeautifulSoup
+from questions import load_all
+from setup_cell import ROOT, is_setup
+from without_solutions import ANSWER, WRITE, pieces, student_notebook, student_page
+
+BOOK = ROOT / "book"
+NOTEBOOKS = [BOOK / "_template.ipynb", *sorted(BOOK.glob("*/*.ipynb"))]
+EDITION = Path(os.environ.get("KPL_STUDENT", ROOT / "_build" / "student"))
+QUESTIONS = load_all(BOOK)
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def name(path):
+    return path.relative_to(BOOK).with_suffix("").as_posix()
+
+
+def text(cells):
+    return "\n".join("".join(cell["source"]) for cell in cells)
+
+
+def for_students(path):
+    return student_notebook(read(path), student.questions_of(name(path), QUESTIONS))
+
+
+def solution_lines(notebook):
+    """Every line of a solution that stands nowhere else in its notebook."""
+    parts = [
+        (label, line.strip())
+        for label, cell in pieces(notebook["cells"])
+        for line in text([cell]).splitlines()
+    ]
+    outside = "\n".join(line for label, line in parts if not label)
+    return {line for label, line in parts if label and re.search(r"\w{3}", line) and line not in outside}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_no_line_of_a_solution_is_left(path):
+    lines, shown = solution_lines(read(path)), text(for_students(path)["cells"])
+    assert lines
+    assert [line for line in lines if line in shown] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_no_answer_of_a_question_is_left(path):
+    cells = for_students(path)["cells"]
+    shown = text([cell for cell in cells if "self-check" in cell["metadata"].get("tags", [])])
+    asked = student.questions_of(name(path), QUESTIONS)
+    assert [one.id for one in asked if one.question not in shown] == []
+    assert [one.id for one in asked if one.answer in shown or one.why in shown] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_each_exercise_has_a_place_to_write(path):
+    cells = for_students(path)["cells"]
+    exercises = re.findall(r"^:{3,}\{exercise(?:-start)?\} *(.*)$", text(cells), re.MULTILINE)
+    code = [text([cell]) for cell in cells if cell["metadata"].get("tags") == WRITE]
+    written = [cell for cell in cells if text([cell]) == ANSWER]
+    assert len(code) + len(written) == len(exercises) > 0
+    for source in code:
+        assert re.fullmatch(
+            r"raise NotImplementedError\(.Exercise .*: write your code here, in place of this line.\)", source
+        )
+    assert sum(any(repr(title)[1:-1] in source for source in code) for title in exercises) == len(code)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_everything_else_is_as_in_the_book(path):
+    notebook, cells = read(path), for_students(path)["cells"]
+    nbformat.validate({**notebook, "cells": cells})
+    kept = [text([cell]) for cell in cells if "self-check" not in cell["metadata"].get("tags", [])]
+    kept = [
+        source for source in kept if source != ANSWER and not source.startswith("raise NotImplementedError")
+    ]
+    outside = [cell for label, cell in pieces(notebook["cells"]) if not label]
+    hidden = {"self-check", "remove-cell"}
+    expected = [
+        text([cell]).strip("\n") for cell in outside if not hidden & set(cell["metadata"].get("tags", []))
+    ]
+    assert kept == [source for source in expected if source]
+    setup = [cell for cell in cells if cell["cell_type"] == "code" and is_setup(cell)]
+    assert [cell["source"] for cell in setup] == [
+        cell["source"] for cell in notebook["cells"] if is_setup(cell)
+    ]
+
+
+def test_both_forms_of_a_solution_are_taken_out():
+    page = """# T
+
+:::{exercise} Concept: plain
+:label: ex-a
+
+Why?
+:::
+
+::::{solution} ex-a
+:class: dropdown
+
+Secret.
+
+:::{note}
+Inside.
+:::
+::::
+
+:::{exercise-start} Code: gated
+:label: ex-b
+:::
+
+How?
+
+:::{exercise-end}
+:::
+
+:::{solution-start} ex-b
+:class: dropdown
+:::
+
+Hidden.
+
+:::{solution-end}
+:::
+
+After.
+"""
+    shown = student_page(page, [])
+    assert [word for word in ("Secret", "Inside", "Hidden", "solution") if word in shown] == []
+    assert shown.count(ANSWER) == 2 and "Why?" in shown and "How?" in shown and shown.endswith("After.\n")
+
+
+@pytest.fixture
+def built(tmp_path):
+    """A small book, and its built chapter."""
+    for folder in ("book/chapters", "book/questions", "_build/jupyter_execute/chapters"):
+        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("book/chapters", "_build/jupyter_execute/chapters"):
+        shutil.copy(BOOK / "_template.ipynb", tmp_path / folder / "01_one.ipynb")
+    return tmp_path
+
+
+def test_a_book_that_is_not_built_or_was_changed_is_one_line(built, capsys):
+    chapter = built / "book" / "chapters" / "01_one.ipynb"
+    chapter.write_text(chapter.read_text().replace("angle between them", "angle between the two"))
+    chapter.write_text(chapter.read_text().replace("cosine {by_hand", "the cosine {by_hand"))
+    assert student.main(built) == 2
+    expected = "chapters/01_one.ipynb was changed since the book was built: run `make book` first\n"
+    assert capsys.readouterr().err == expected
+    (built / "_build/jupyter_execute/chapters/01_one.ipynb").unlink()
+    assert student.main(built) == 2
+    assert capsys.readouterr().err.startswith(
+        "the book is not built (no _build/jupyter_execute/chapters/01_one.ipynb)"
+    )
+    assert not (built / "_build" / "student").exists()
+
+
+def test_the_source_of_the_site_leaves_out_what_is_for_teachers(built):
+    (built / "book" / "instructor").mkdir()
+    (built / "book" / "instructor" / "index.md").write_text("# Answers\n")
+    shutil.copy(ROOT / "_config.yml", built)
+    toc = {"root": "intro", "parts": [{"caption": "Chapters"}, {"caption": "For teachers"}]}
+    (built / "book" / "_toc.yml").write_text(json.dumps(toc))
+    student.write_source(built, {"chapters/01_one": {"cells": []}}, {}, built / "new")
+    assert student.student_toc(built)["parts"] == [{"caption": "Chapters"}]
+    assert not (built / "new" / "instructor").exists() and not (built / "new" / "questions").exists()
+    assert read(built / "new" / "chapters" / "01_one.ipynb") == {"cells": []}
+
+
+def test_the_colab_buttons_of_the_edition_open_its_own_notebooks():
+    settings = student.student_config(ROOT)
+    assert settings["repository"]["branch"] == "student" and settings["repository"]["path_to_book"] == ""
+    assert settings["execute"] == {"execute_notebooks": "off"}
+    assert all(Path(path).is_dir() for path in settings["sphinx"]["local_extensions"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS[:2], ids=name)
+def test_a_student_notebook_fails_only_where_the_student_writes(path, tmp_path):
+    from nbclient import NotebookClient
+
+    notebook = nbformat.reads(json.dumps(student.stripped(for_students(path))), as_version=4)
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    for cell in notebook.cells:
+        errors = [output.ename for output in cell.get("outputs", []) if output.output_type == "error"]
+        assert errors == (["NotImplementedError"] if cell.metadata.get("tags") == WRITE else [])
+
+
+@pytest.mark.site
+def test_the_built_edition_holds_no_solution():
+    pages = sorted((EDITION / "html").rglob("*.html"))
+    files = [*sorted(EDITION.glob("*/*.ipynb")), *sorted((EDITION / "html" / "_sources").rglob("*.ipynb"))]
+    assert len(files) == 2 * len(NOTEBOOKS[1:]), "run `make book` and `make student` first"
+    for path in NOTEBOOKS[1:]:
+        lines = solution_lines(read(path))
+        copies = [file for file in files if name(path) in file.as_posix()]
+        found = [(file.name, line) for file in copies for line in lines if line in text(read(file)["cells"])]
+        assert len(copies) == 2 and found == []
+    shown = [BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser") for page in pages]
+    assert shown and not [soup.title for soup in shown if soup.select("div.solution, [href*='instructor/']")]
+
+
+@pytest.mark.site
+def test_the_notebooks_of_the_edition_are_made_from_the_book_as_it_is():
+    for path in NOTEBOOKS[1:]:
+        assert text(read(EDITION / f"{name(path)}.ipynb")["cells"]) == text(for_students(path)["cells"])
+        assert not [cell for cell in read(EDITION / f"{name(path)}.ipynb")["cells"] if cell.get("outputs")]
