@@ -54,7 +54,7 @@ student: $(STAMP) ## the student edition of the built book, without solutions, i
 	@$(BIN)/python book/tools/student.py
 
 test-kit: $(STAMP) ## check the slides and the student edition that were made
-	$(PYTEST) -m 'site or browser' tests/test_student.py tests/test_slides.py
+	$(PYTEST) -m 'site or browser' tests/test_student.py tests/test_slides.py tests/test_assignments.py
 
 site: $(STAMP) ## check the built site: links, alt texts, nothing from the network
 	$(PYTEST) -m site tests/test_site.py
