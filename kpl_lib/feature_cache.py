@@ -59,7 +59,7 @@ def remember(folder: str | Path, job: "Job") -> Features | Patches:
     slot = _slot(Path(folder), job)
     found = slot.load(job)
     if found is None:
-        with slot.locked():
+        with slot.locked(job.progress):
             found = slot.load(job)  # another process may have made it meanwhile
             if found is None:
                 found = slot.make(job)
@@ -109,8 +109,12 @@ class Slot:
         return Block(0, len(job.dataset), rows, failed) if whole and known else None
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from the same job; the lock ends with the process, however that ends."""
+    def locked(self, progress: bool) -> Iterator[None]:
+        """Keep other processes from the same job; the lock ends with the process, however that ends.
+
+        Args:
+            progress: say so where this process has to wait.
+        """
         locks = self.folder / ".locks"
         with told(self.folder):
             locks.mkdir(parents=True, exist_ok=True)
@@ -118,7 +122,8 @@ class Slot:
             try:
                 lock.acquire(timeout=WAIT)
             except Timeout:
-                tqdm.write(f"{self.name}: another process encodes it; waiting", file=sys.stderr)
+                if progress:
+                    tqdm.write(f"{self.name}: another process encodes it; waiting", file=sys.stderr)
                 lock.acquire()
         try:
             yield

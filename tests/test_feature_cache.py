@@ -289,7 +289,7 @@ def test_of_two_processes_the_second_waits_and_reads(tiny, tiny_folder, tmp_path
         assert first.is_alive()
         time.sleep(0.005)
     monkeypatch.setattr(encoding, "encode_pixels", lambda *_: pytest.fail("encoded twice"))
-    found = encode(tiny, files(paths), cache, batch_size=2)
+    found = tiny.encode_images(files(paths), cache=cache, batch_size=2)
     first.join()
     assert codes == [0] and torch.equal(found.images, whole.images)
     assert "another process encodes it; waiting" in capsys.readouterr().err

@@ -29,6 +29,7 @@ PIECES = re.compile(
     r"|(?P<symbol>‖\w‖|(?<!\w)[^\W\d_][\u0302-\u0304]?(?:_\w{1,3})?(?![\w\u0300-\u036f]))"
     r"|(?P<special>[*|\\]|_(?!\w))"
 )
+PARAMETERS = re.compile(r"<dl>\n((?:<dd><em class=\"sig-param\">.*?</dd>\n?)+)</dl>")
 OWN = re.compile(r"kpl_lib(\.\w+)+")
 
 
@@ -124,8 +125,19 @@ def plain_defaults(
     return (signature or "").replace("<factory>", "..."), returns
 
 
+def plain_signatures(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    """Write the lines of a long signature as plain blocks; Sphinx makes them definitions of no term."""
+    context["body"] = PARAMETERS.sub(_plain_lines, context.get("body", ""))
+
+
+def _plain_lines(match: re.Match) -> str:
+    lines = match[1].replace("<dd>", "<div>").replace("</dd>", "</div>")
+    return f'<div class="sig-lines">{lines}</div>'
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension with Sphinx."""
     app.connect("autodoc-process-docstring", process, priority=400)
     app.connect("autodoc-process-signature", plain_defaults)
+    app.connect("html-page-context", plain_signatures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
