@@ -76,7 +76,7 @@ class Watch:
                 problem = f"{self.where.label}: {GONE} ({short(error)})"
             if problem and not self._stop.is_set():
                 self.problem = f"{problem}; {CURE}"
-                _thread.interrupt_main()
+                _thread.interrupt_main(signal.SIGTERM)  # SIGINT is ignored by what a script starts with `&`
                 return
 
     @property
@@ -145,8 +145,12 @@ def _meet(where: Place) -> Store:
     return PrefixStore(f"kpl/{where.attempt}", store)
 
 
+class _Stopped(KeyboardInterrupt):
+    """SIGTERM came, from the launcher or from the thread that watches; no reader of images takes it for a bad file."""
+
+
 def _stopped(*_: object) -> None:
-    raise RankLost(f"stopped by the launcher, as it does when another process ends; {CURE}")
+    raise _Stopped
 
 
 def _leave(watch: Watch, error: BaseException) -> None:
@@ -154,8 +158,9 @@ def _leave(watch: Watch, error: BaseException) -> None:
     where = watch.where
     watch._stop.set()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if isinstance(error, KeyboardInterrupt) and watch.problem:
-        error = RankLost(watch.problem)
+    if isinstance(error, _Stopped):
+        stopped = f"stopped by the launcher, as it does when another process ends; {CURE}"
+        error = RankLost(watch.problem or stopped)
     if isinstance(error, RankLost):
         if not watch.first_to_tell():
             sys.exit(2)

@@ -53,7 +53,7 @@ def test_the_names_of_the_contract_are_known():
 @pytest.mark.parametrize("name", sorted(CONTRACT))
 def test_each_docstring_tells_source_cost_behaviour_and_chapter(name):
     text = " ".join(type(create(name)).__doc__.split())
-    for word in ("Source: ", "Cost: ", "new", "order", "Example:", "Args:", "chapter"):
+    for word in ("Source: ", "Cost: ", "new", "order", "Example:", "Args:", "Chapter: ch-"):
         assert word in text, word
     for parameter in create(name).parameters:
         assert re.search(rf"\b{parameter}\b", text), parameter

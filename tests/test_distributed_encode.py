@@ -148,13 +148,19 @@ def test_of_three_processes_the_last_dies_and_both_others_end(tmp_path, encoder,
     assert len(said) == 1 and said[0].count("\n") == 1 and "rank 2 of 3 gave no sign of life" in said[0]
 
 
-def test_an_error_of_one_process_is_told_once_and_stops_the_others(tmp_path, encoder, dataset):
+@pytest.mark.parametrize("interrupt", [signal.SIG_DFL, signal.SIG_IGN])  # a script's `&` ignores it
+def test_an_error_of_one_process_is_told_once_and_stops_the_others(tmp_path, encoder, dataset, interrupt):
     Path(dataset.paths[20]).write_bytes(b"")
     slow = ImageDataset(
         "files", lambda i: (time.sleep(1 if i < 12 else 0), dataset.read(i))[1], dataset.paths
     )
+
+    def work():
+        signal.signal(signal.SIGINT, interrupt)
+        return shared(encoder, slow, tmp_path / "f.safetensors")
+
     since = time.monotonic()
-    ended = in_ranks(tmp_path / "r", 2, lambda: shared(encoder, slow, tmp_path / "f.safetensors"), seconds=30)
+    ended = in_ranks(tmp_path / "r", 2, work, seconds=30)
     assert [end.code for end in ended] == [2, 2] and time.monotonic() - since < 9  # not the 12 s of rank 0
     assert "020.png: empty" in ended[1].said and ended[1].said.count("\n") == 1
     assert ended[0].said == ""
