@@ -12,34 +12,38 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import yaml
 from build_book import COMMAND
+from execute_chapters import notebooks
+from jupyter_cache import get_cache
 from questions import Question, load_all
 from setup_cell import ROOT, config
 from without_solutions import WRITE, student_notebook, student_page
 
 LEFT_OUT = ("_build", "tools", "slides", "questions", "instructor", "_template.ipynb", ".ipynb_checkpoints")
 TEACHERS = "For teachers"  # the part of the table of contents that students do not get
+TEACHERS_PAGES = "{ref}`ch-instructor`"  # a line that leads there is left out
 BRANCH = "student"  # of the repository, where the edition is published
 
 
 def executed(root: Path) -> dict[str, dict]:
-    """The notebooks with the outputs of the built book, by their path in the book without its suffix.
+    """The notebooks with the outputs that `make book` keeps, by their path in the book without its suffix.
 
     Raises:
-        ValueError: if the book is not built, or a notebook was changed since.
+        ValueError: if the book is not built, or the code of a notebook was changed since.
     """
-    found = {}
-    for file in sorted((root / "book").glob("*/*.ipynb")):
-        page = file.relative_to(root / "book")
-        built = root / "_build" / "jupyter_execute" / page
-        if not built.is_file():
-            raise ValueError(f"the book is not built (no {built.relative_to(root)}): run `make book` first")
-        notebooks = [json.loads(path.read_text(encoding="utf-8")) for path in (file, built)]
-        sources = [["".join(cell["source"]).strip() for cell in one["cells"]] for one in notebooks]
-        if sources[0] != sources[1]:
-            raise ValueError(f"{page} was changed since the book was built: run `make book` first")
-        found[page.with_suffix("").as_posix()] = notebooks[1]
+    kept, found = root / "_build" / ".jupyter_cache", {}
+    if not kept.is_dir():
+        raise ValueError("the book is not built: run `make book` first")
+    cache = get_cache(str(kept))
+    for path in notebooks(root / "book"):
+        page = path.relative_to(root / "book").with_suffix("").as_posix()
+        try:
+            _, merged = cache.merge_match_into_notebook(nbformat.read(path, as_version=4))
+        except KeyError:
+            raise ValueError(f"{page} was changed since the book was built: run `make book` first") from None
+        found[page] = json.loads(nbformat.writes(merged))
     return found
 
 
@@ -79,15 +83,16 @@ def student_toc(root: Path) -> dict:
 
 
 def write_source(
-    root: Path, notebooks: dict[str, dict], questions: dict[str, list[Question]], folder: Path
+    root: Path, made: dict[str, dict], questions: dict[str, list[Question]], folder: Path
 ) -> None:
     """Write the book that students get, ready for Jupyter Book."""
     shutil.copytree(root / "book", folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    for name, notebook in notebooks.items():
+    for name, notebook in made.items():
         write_notebook(notebook, folder / f"{name}.ipynb")
     for page in folder.rglob("*.md"):
         name = "_".join(page.relative_to(folder).with_suffix("").parts)
-        text = page.read_text(encoding="utf-8")
+        lines = page.read_text(encoding="utf-8").splitlines(keepends=True)
+        text = "".join(line for line in lines if TEACHERS_PAGES not in line)
         page.write_text(
             student_page(text, questions.get(name.removeprefix("chapters_"), [])), encoding="utf-8"
         )
@@ -122,7 +127,7 @@ def main(root: Path = ROOT) -> int:
     """Write the notebooks and build the site; give the exit code."""
     try:
         questions = load_all(root / "book")
-        notebooks = {
+        made = {
             name: student_notebook(notebook, questions_of(name, questions))
             for name, notebook in executed(root).items()
         }
@@ -131,19 +136,19 @@ def main(root: Path = ROOT) -> int:
         return 2
     out = root / "_build" / "student"
     shutil.rmtree(out, ignore_errors=True)
-    for name, notebook in notebooks.items():
+    for name, notebook in made.items():
         write_notebook(stripped(notebook), out / f"{name}.ipynb")
-    write_source(root, notebooks, questions, out / "source")
+    write_source(root, made, questions, out / "source")
     code = build_site(root, out / "source", out / "html")
     if code:
         shutil.rmtree(out)
         print(f"The student site was not built: Jupyter Book ended with code {code}.", file=sys.stderr)
         return code
     shutil.rmtree(out / "source")
-    cells = [cell for notebook in notebooks.values() for cell in notebook["cells"]]
+    cells = [cell for notebook in made.values() for cell in notebook["cells"]]
     count = sum(cell["metadata"].get("tags") == WRITE for cell in cells)
     print(
-        f"{len(notebooks)} notebooks with {count} cells to write",
+        f"{len(made)} notebooks with {count} cells to write",
         out / "chapters",
         out / "html" / "index.html",
         sep="\n",
