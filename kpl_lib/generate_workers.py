@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from threading import Event
+from threading import Event, Lock
 
 from kpl_lib.generate_cache import Cache, Written
 from kpl_lib.generate_endpoint import Answer, Endpoint, EndpointError
@@ -117,16 +117,22 @@ def write_all(
         concurrency: how many at the same time.
         done: told of each class that was tried, in this thread.
     """
-    stop, in_a_row = Event(), 0
+    stop, lock, in_a_row = Event(), Lock(), 0
+
+    def write(before: Written) -> Attempt:
+        nonlocal in_a_row
+        attempt = writer.write(before, stop)
+        with lock:  # decided here, before this thread takes its next class
+            in_a_row = in_a_row + 1 if attempt.fault else 0
+            if attempt.fatal or in_a_row >= max(4, concurrency):
+                stop.set()  # the classes that still wait come back at once, as not asked
+        return attempt
+
     with ThreadPoolExecutor(concurrency) as pool:
-        futures = [pool.submit(writer.write, before, stop) for before in todo]
+        futures = [pool.submit(write, before) for before in todo]
         try:
             for future in as_completed(futures):
-                attempt = future.result()
-                done(attempt)
-                in_a_row = in_a_row + 1 if attempt.fault else 0
-                if attempt.fatal or in_a_row >= max(4, concurrency):
-                    stop.set()  # the classes that still wait come back at once, as not asked
+                done(future.result())
         except BaseException:
             stop.set()
             raise

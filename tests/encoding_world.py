@@ -63,7 +63,7 @@ class Ended:
         return [" ".join(entry[:2]) for entry in fields if int(entry[3]) == self.session and entry[0] != "Z"]
 
 
-def in_child(work: Callable, *arguments, kill_after: float | None = None, method: str = "fork") -> "Ended":
+def in_child(work: Callable, *arguments, kill_after: float | None = None) -> Ended:
     """Run `work(*arguments)` in another process; kill it some seconds after its work began.
 
     Args:

@@ -366,9 +366,11 @@ def kills(context, home, tmp_path, count, seed):
         assert noted <= {row["key"] for row in rows}  # what was finished is there
         assert len(rows) <= before + notes(log) - noted_before + 1
     left = len(whole_lines(out))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*cut off, its run is done again")
+    torn = out.exists() and out.read_bytes()[-1:] not in (b"", b"\n")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         done = do(home, out)
+    assert len(said) == torn and all("cut off, its run is done again" in str(one.message) for one in said)
     assert (done.written, done.kept) == (13 - left, left) and len(lines(out)) == 13
     return hit
 

@@ -21,7 +21,7 @@ from kpl_lib.generate_access import read_access
 from kpl_lib.generate_cache import Cache, Written
 from kpl_lib.generate_endpoint import Endpoint, EndpointError
 from kpl_lib.generate_prompts import load_prompt
-from kpl_lib.generate_workers import Writer
+from kpl_lib.generate_workers import Attempt, Writer, write_all
 from kpl_lib.knowledge import KnowledgeBase
 
 SECRET = "sk-pßl".replace("ß", "s") + "-7hK2vQ9xW4mT1zB6"
@@ -224,7 +224,20 @@ def test_a_server_that_only_fails_is_given_up_soon(options, said):
     with ChatServer(**options) as server, pytest.raises(InputError) as caught:
         make(server, things(60), per_class=3, retries=0, concurrency=2)
     assert said in str(caught.value) and "0 are finished" in str(caught.value)
-    assert len(server.bodies) <= 6 * 7  # six rounds of five classes, and of two that were under way
+    assert len(server.bodies) <= 6 * 6
+
+
+def test_it_is_given_up_in_time_even_where_the_report_lags_behind():
+    asked = []
+
+    class Failing:
+        def write(self, before, stop):
+            if not stop.is_set():
+                asked.append(before)
+            return Attempt(before, before, "failed")
+
+    write_all([None] * 60, Failing(), 2, lambda attempt: time.sleep(0.01))
+    assert 4 <= len(asked) <= 5  # four in a row, and one that was under way
 
 
 def test_a_server_that_is_not_there_or_too_slow_is_one_line():
