@@ -12,7 +12,7 @@ from kpl_lib.text_proxies import text_proxies
 from kpl_lib.transport import greenkhorn, sinkhorn
 from kpl_lib.vision_proxies import fit_proxies, ridge_proxies
 
-FEW = settings(max_examples=12, deadline=None, database=None)
+FEW = settings(max_examples=12)
 SCENES = st.builds(
     lambda n, d, c, m, seed: (*world(n, d, c, m, seed)[:2], seed),
     st.integers(12, 60),

@@ -66,14 +66,14 @@ def test_where_there_is_no_list_none_is_made_up(text):
     assert parse_answer(text) == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(alphabet=st.sampled_from('[]{}",:\\\n`- 1.ab<>'), max_size=80))
 @example('["a\\')
 def test_no_answer_breaks_the_reader(text):
     assert isinstance(parse_answer(text), list)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=8), st.integers(0, 3))
 def test_every_list_comes_back_in_any_wrapping(texts, wrapping):
     said = json.dumps(texts)

@@ -29,7 +29,7 @@ def guess(
     return Prediction(p, p, p.argmax(dim=1), tuple(f"c{i}" for i in range(classes))), true
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(8, 80), st.integers(2, 5), st.integers(0, 99), st.sampled_from([0, 5]))
 def test_values_are_those_of_scikit_learn(count, classes, seed, steps):
     prediction, true = guess(count, classes, seed, steps=steps)

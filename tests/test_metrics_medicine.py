@@ -24,7 +24,7 @@ def specificity(true, predicted, c):
     return np.mean(predicted[true != c] != c)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(8, 80), st.integers(0, 99), st.sampled_from([0, 5]), st.sampled_from([None, 0, "c1"]))
 def test_two_classes_are_read_from_the_positive_one(count, seed, steps, positive):
     prediction, true = guess(count, 2, seed, steps=steps)
@@ -38,7 +38,7 @@ def test_two_classes_are_read_from_the_positive_one(count, seed, steps, positive
     assert found["auprc"].value == pytest.approx(oracle.average_precision_score(true == c, p[:, c]))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(8, 80), st.integers(3, 6), st.integers(0, 99), st.sampled_from([0, 5]))
 def test_more_classes_are_means_of_one_against_the_rest(count, classes, seed, steps):
     prediction, true = guess(count, classes, seed, steps=steps)
