@@ -69,7 +69,9 @@ def test_a_sample_loses_exactly_what_the_rubric_says(number, file, loses, seed):
 def test_a_sample_loses_exactly_that_whatever_is_drawn(number, file, loses):
     """`make grade` draws a new seed in each run: a reference that loses a point for one of them stops it all."""
     path, seeds = GRADING / f"assignment_{number}" / file, range(100, 120 if loses else 160)
-    lost = {seed: {item for item, message in messages(number, path, seed).items() if message} for seed in seeds}
+    lost = {
+        seed: {item for item, message in messages(number, path, seed).items() if message} for seed in seeds
+    }
     assert {seed: items for seed, items in lost.items() if items != loses} == {}
 
 
