@@ -9,7 +9,7 @@ from kpl_lib.strict_files import read_json
 def known_lists() -> tuple[str, ...]:
     """Names of the lists that ship with the library.
 
-    Chapter: ch-real-data
+    Chapter: ch-scaling
     """
     return tuple(sorted(path.stem for path in (data_dir() / "class_names").glob("*.json")))
 

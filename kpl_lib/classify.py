@@ -65,7 +65,7 @@ def classify_folder(images: str | Path, knowledge: str | Path, **options) -> Cla
     Returns:
         One row an image, in the order of the file names.
 
-    Chapter: ch-one-sitting
+    Chapter: ch-one-sitting, ch-own-images
     """
     return run_folder(images, knowledge, **options).result
 

@@ -109,7 +109,7 @@ def find_groups(run: FolderRun) -> Groups | str:
     Returns:
         The groups, or one line.
 
-    Chapter: ch-failures
+    Chapter: ch-own-images
     """
     count, classes = len(run.features), len(run.result.class_names)
     if classes > CLASSES:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from browser import DESK, PHONE, SITE, browser, served, visit
+from browser import DESK, PHONE, SITE, browser, served, visit_all
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -25,13 +25,13 @@ def base():
 
 
 @pytest.fixture(scope="module")
-def visits(chrome, base):
+def visits(base):
     """Every page, visited once; what was seen is kept beside the site, with the screenshots."""
     shots = SITE.parent / "screenshots"
     shots.mkdir(exist_ok=True)
     names = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
     pages = [name for name in names if not name.startswith("_static/")]
-    seen = {name: visit(chrome, base, name, shots) for name in pages}
+    seen = visit_all(base, pages, shots)
     report = {name: {"bytes": weight(page), "first paint, ms": page.paint} for name, page in seen.items()}
     (SITE.parent / "pages.json").write_text(json.dumps(report, indent=1))
     assert {"intro.html", "search.html", "api/index.html", *chapters()} <= set(seen)
