@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from kpl_lib.class_matching import pair_names
 from kpl_lib.descriptions import nearest
 from kpl_lib.errors import InputError
+from kpl_lib.knowledge_overlap import near_pairs
 from kpl_lib.knowledge_report import Finding, Report
-from kpl_lib.knowledge_words import Phrases, content_stems, near_pairs, token_counts, word_list, words_of
+from kpl_lib.knowledge_tokens import token_counts
+from kpl_lib.knowledge_words import Phrases, content_stems, word_list, words_of
 
 if TYPE_CHECKING:
     from kpl_lib.knowledge import Description, KnowledgeBase

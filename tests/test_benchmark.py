@@ -169,6 +169,20 @@ def test_other_texts_parameters_and_resamples_count_too(home, finished, tmp_path
     assert len(changed) == 13
 
 
+@pytest.mark.parametrize(
+    ("grid", "file"), [("phantom", "phantom.jsonl"), ("adaptive-dev", "adaptive_dev.jsonl")]
+)
+def test_rows_that_ship_were_made_by_this_code(grid, file):
+    """If not: run `kpl benchmark run --grid NAME` anew, compare, and commit the rows."""
+    whole, rows = Grid.load(grid), lines(data_dir() / "results" / file)
+    known = {row["key"]: row["checksum"] for row in rows}
+    settings = whole.settings()
+    assert {setting.key for setting in settings} == set(known) and len(rows) == len(known)
+    first = [setting for setting in settings if setting.dataset == settings[0].dataset]
+    inputs = Inputs(settings[0].dataset, settings[0].encoder)
+    assert all(known[one.key] == inputs.checksum(one, whole.resamples) for one in first)
+
+
 def test_code_checksums_follow_imports_and_forget_comments():
     text = '"""Says."""\nx = 1  # why\n\n# more\ndef f():\n    """Doc."""\n    return x\n'
     assert bare(text) == "x = 1  # why\ndef f():\n    return x"

@@ -9,16 +9,10 @@ from kpl_lib.errors import InputError
 from kpl_lib.knowledge import Description, KnowledgeBase
 from kpl_lib.knowledge_check import check_base, check_records, too_long
 from kpl_lib.knowledge_files import known_names
+from kpl_lib.knowledge_overlap import near_pairs, overlap
 from kpl_lib.knowledge_report import Finding, Report, capped
-from kpl_lib.knowledge_words import (
-    Phrases,
-    content_stems,
-    near_pairs,
-    overlap,
-    token_counts,
-    word_list,
-    words_of,
-)
+from kpl_lib.knowledge_tokens import token_counts
+from kpl_lib.knowledge_words import Phrases, content_stems, word_list, words_of
 
 
 def base(records, **head):
@@ -59,7 +53,7 @@ def test_pairs_are_exactly_those_of_the_slow_way():
 
 
 def test_pairs_meet_across_blocks(monkeypatch):
-    monkeypatch.setattr("kpl_lib.knowledge_words._BLOCK", 2)
+    monkeypatch.setattr("kpl_lib.knowledge_overlap._BLOCK", 2)
     sets = [frozenset(letters) for letters in ("xy", "abcd", "", "qr", "abcde", "qrs")]
     assert [(int(i), int(j)) for block in near_pairs(sets) for i, j, _ in zip(*block, strict=True)] == [
         (4, 1),

@@ -10,7 +10,8 @@ import pytest
 from paper_set_facts import CLASSES, MILD, MODERATE, PLANTED, PROLIFERATIVE, SEVERE, wrong
 
 from kpl_lib.knowledge import KnowledgeBase
-from kpl_lib.knowledge_words import content_stems, near_pairs, words_of
+from kpl_lib.knowledge_overlap import near_pairs
+from kpl_lib.knowledge_words import content_stems, words_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "knowledge"
 TAGS = {"location", "colour", "shape", "texture", "count", "absence"}
