@@ -20,7 +20,6 @@ SITE = Path(os.environ.get("KPL_SITE", Path(__file__).resolve().parents[1] / "_b
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 SERIOUS = {"serious", "critical"}
-BY_COLOUR = ("color-contrast", "link-in-text-block")  # axe-core's rules that a theme can change
 
 # What is read from a page, each in one go.
 IMAGES = """() => [...document.images].map(i => ({
@@ -129,7 +128,7 @@ def visit(chrome: Browser, base: str, name: str, shots: Path) -> Visit:
             full_page=True,
             animations="disabled",
         )
-        violations[theme] = serious(page, BY_COLOUR if theme == "dark" else ())
+        violations[theme] = serious(page)
     page.set_viewport_size(PHONE)
     widths[PHONE["width"]] = page.evaluate(WIDTH)
     context.close()
@@ -159,10 +158,9 @@ def _visit_some(base: str, names: Sequence[str], shots: Path) -> dict[str, Visit
         return {name: visit(chrome, base, name, shots) for name in names}
 
 
-def serious(page: Page, rules: Sequence[str] = ()) -> tuple[str, ...]:
-    """What axe-core calls serious or critical, with the first place of each: by all its rules, or by these."""
-    options = {"preload": False} | ({"runOnly": list(rules)} if rules else {})
-    found = Axe().run(page, options=options).response["violations"]
+def serious(page: Page) -> tuple[str, ...]:
+    """What axe-core calls serious or critical, with the first place of each."""
+    found = Axe().run(page, options={"preload": False}).response["violations"]
     return tuple(
         f"{item['id']} x {len(item['nodes'])}: {item['nodes'][0]['html'][:150]}"
         for item in found

@@ -47,9 +47,7 @@ def execute(root: Path) -> list[Path]:
     read = {path: nbformat.read(path, as_version=4) for path in notebooks(root / "book")}
     left = {path: notebook for path, notebook in read.items() if not known(cache, notebook)}
     cores, failed = os.cpu_count() or 1, []
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", "1"
-    )  # small steps gain nothing from a second thread, and may lose much
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # small steps gain nothing from a second thread
     with ThreadPoolExecutor(cores) as pool:
         timeout = config()["execute"]["timeout"]
         runs = {pool.submit(run, path, notebook, timeout): path for path, notebook in left.items()}
