@@ -104,6 +104,15 @@ class Watch:
         except (RuntimeError, OSError):
             return True
 
+    def linger(self) -> None:
+        """On rank 0, which may hold the store: stay until all others have asked who tells, four beats at most."""
+        until = time.monotonic() + 4 * BEAT
+        with suppress(RuntimeError, OSError):
+            while self.where.rank == 0 and self.store.add("told", 0) < self.where.world:
+                if time.monotonic() > until:
+                    return
+                time.sleep(BEAT / 5)
+
 
 @contextmanager
 def watched(where: Place, silent: float = SILENT, store: Store | None = None) -> Iterator[Watch]:
@@ -162,11 +171,14 @@ def _leave(watch: Watch, error: BaseException) -> None:
         stopped = f"stopped by the launcher, as it does when another process ends; {CURE}"
         error = RankLost(watch.problem or stopped)
     if isinstance(error, RankLost):
-        if not watch.first_to_tell():
+        first = watch.first_to_tell()
+        watch.linger()
+        if not first:
             sys.exit(2)
         raise error from None
     message = f"{where.label}: {short(error) or type(error).__name__}"
     watch.first_to_tell()
     with suppress(RuntimeError, OSError):
         watch.store.set("failed", message)
+    watch.linger()
     raise error

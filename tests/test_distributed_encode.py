@@ -18,6 +18,7 @@ from tiny_encoder import write_tiny_encoder
 from kpl_lib import distributed, distributed_encode
 from kpl_lib.datasets import ImageDataset, load_dataset
 from kpl_lib.distributed_encode import encode_shared
+from kpl_lib.distributed_watch import Watch
 from kpl_lib.encoders import load_encoder
 from kpl_lib.errors import InputError
 from kpl_lib.features import Features
@@ -134,8 +135,14 @@ def test_a_killed_process_ends_the_run_and_the_restart_resumes(tmp_path, encoder
     same_file(tmp_path / "one.safetensors", out)
 
 
-def test_of_three_processes_the_last_dies_and_both_others_end(tmp_path, encoder, dataset):
+@pytest.mark.parametrize("late", [0.0, 0.8])
+def test_of_three_processes_the_last_dies_and_both_others_end(late, tmp_path, encoder, dataset):
+    """Also where rank 1 asks late who tells: rank 0 holds the store, and must not take it away before."""
+
     def work():
+        asks = Watch.first_to_tell
+        if distributed.place().rank == 1:
+            Watch.first_to_tell = lambda watch: time.sleep(late) or asks(watch)
         if distributed.place().rank == 2:
             data = ImageDataset("files", lambda i: os.kill(os.getpid(), signal.SIGKILL), dataset.paths)
         else:
