@@ -9,6 +9,7 @@ VENV ?= .venv
 JOBS ?= 2
 ASSIGNMENT ?= 1
 NB ?= $(NOTEBOOKS)
+CLAIMS ?= _build/claims-run
 
 BIN := $(abspath $(VENV))/bin
 NOTEBOOKS := $(sort $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*'))
@@ -81,8 +82,10 @@ test-colab: $(STAMP) ## unit tests at Colab's versions (needs shared/colab and t
 bench: $(STAMP) ## timings of the solvers and encoders
 	$(BIN)/python -m pytest -q -s tests/benchmarks
 
-notebooks: $(STAMP) ## execute the notebooks, or one: make notebooks NB=book/chapters/01_name.ipynb
-	$(if $(NB),OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m '' --nbmake --nbmake-timeout=600 $(NB),@echo 'There are no notebooks yet.')
+notebooks: $(STAMP) ## execute the notebooks and check their claims, or one: make notebooks NB=book/chapters/01_name.ipynb
+	@rm -rf $(CLAIMS)
+	KPL_CLAIMS=$(abspath $(CLAIMS)) OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PYTEST) -n $(JOBS) -m '' --nbmake --nbmake-timeout=600 $(NB)
+	@$(BIN)/python book/tools/claims.py report $(CLAIMS) --strict $(if $(filter $(NOTEBOOKS),$(NB)),$(if $(filter-out $(NB),$(NOTEBOOKS)),,--whole))
 
 check: $(STAMP) ## style of code and notebooks, no outputs in notebooks, spelling
 	$(BIN)/ruff check $(CODE)

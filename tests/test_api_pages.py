@@ -16,6 +16,7 @@ import typer
 from api_docs import convert
 from command_docs import MARKER, commands
 from formula_tex import is_formula, lines_to_tex, to_tex
+from page_text import without_magics
 
 from kpl_lib.cli import app
 
@@ -181,7 +182,7 @@ def python(path: Path) -> str:
     """The code of a notebook, without the lines that IPython alone reads."""
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     source = "\n".join("".join(cell["source"]) for cell in cells)
-    return re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
+    return without_magics(source)
 
 
 def used(source: str) -> set[str]:

@@ -4,9 +4,9 @@
 
 A number is measured if it has a decimal point or a unit: %, points, seconds, times. It is held if
 
-- an assertion of the page pins it down (`near(x, 81.8, 0.1)`, `round(x, 1) == 81.8`, `81.5 < x < 82`);
+- a claim of the page measures it: the sentence stands in the paragraph, and the number in data/claims;
 - or it is a setting: the same constant stands in code that the page shows;
-- or its paragraph names a chapter by {ref} whose assertions pin it down;
+- or its paragraph names a chapter by {ref}, and a claim of that chapter measures it;
 - or its paragraph names a file of `data/` (JSON or CSV) in which the value stands.
 
 What else may stand is listed in EXEMPT, with a reason each.
@@ -21,9 +21,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from number_code import Numbers, asserted, settings
+from claims import claims_name, plain_text
+from number_code import Numbers, settings
 from number_text import Quoted, plain, quoted, sentence
 from page_text import BOOK, Block, labels_of, page_blocks, read_cells, toc_pages
+
+from kpl_lib.claims import Claim, claims_file, read_claims
 
 ROOT = BOOK.parent
 EXEMPT = {
@@ -41,15 +44,22 @@ class Page:
 
     path: Path
     blocks: tuple[Block, ...]
-    asserted: Numbers
+    claims: tuple[Claim, ...]
     settings: Numbers
+
+    def measured(self, block: Block | None = None) -> Numbers:
+        """The numbers that claims measure: all of the page, or those of the sentences of one block."""
+        said = plain_text(block.text) if block else ""
+        claims = [claim for claim in self.claims if block is None or claim.says in said]
+        return Numbers(frozenset(abs(figure.said) for claim in claims for figure in claim.figures))
 
 
 @cache
 def read_page(path: Path) -> Page:
     """A page with the numbers of its code."""
-    cells = read_cells(path)
-    return Page(path, tuple(page_blocks(path)), asserted(cells), settings(cells))
+    cells, name = read_cells(path), claims_name(path)
+    claims = read_claims(name).claims if claims_file(name).is_file() else ()
+    return Page(path, tuple(page_blocks(path)), claims, settings(cells))
 
 
 def numbers_in(value: object) -> Iterator[float]:
@@ -76,7 +86,7 @@ def sources(block: Block, labels: dict[str, Path]) -> Numbers:
     held = Numbers()
     for label in re.findall(r"\{ref\}`(?:[^`<]*<)?(ch-[\w-]+)>?`", block.context):
         if label in labels:
-            held |= read_page(labels[label]).asserted
+            held |= read_page(labels[label]).measured()
     files = [ROOT / name for name in re.findall(r"\bdata/[\w./-]+\.\w+", block.context)]
     for file in files:
         held |= of_file(file) if file.is_file() else Numbers()
@@ -91,7 +101,7 @@ def is_setting(number: Quoted, page: Page) -> bool:
 
 def held(number: Quoted, page: Page, block: Block, labels: dict[str, Path]) -> bool:
     """Whether something holds the number."""
-    pinned = page.asserted | sources(block, labels)
+    pinned = page.measured(block) | sources(block, labels)
     return any(pinned.hold(*reading) for reading in number.readings) or is_setting(number, page)
 
 

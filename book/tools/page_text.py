@@ -30,6 +30,11 @@ class Block:
     context: str
 
 
+def without_magics(code: str) -> str:
+    """The code of a cell as plain Python: lines for the shell, with those that continue them, become `pass`."""
+    return re.sub(r"^(\s*)[%!](?!=)(?:.*\\\n)*.*$", r"\1pass", code, flags=re.MULTILINE)
+
+
 def without_code(text: str) -> str:
     """Markdown without its code blocks; what other directives hold stays."""
     kept, directives, code = [], [], ""

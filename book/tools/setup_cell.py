@@ -18,8 +18,9 @@ SOURCE = """\
 # @title Setup
 import sys
 
-if "google.colab" in sys.modules:  # elsewhere kpl_lib is installed already: see "How to use this book"
-    %pip install -q --no-deps "git+{url}" "open_clip_torch~=3.3" "ftfy>=6.3" "POT>=0.9.6"
+if "google.colab" in sys.modules:  # elsewhere kpl_lib is installed already
+    %pip install -q --no-deps "git+{url}" \\
+        "open_clip_torch~=3.3" "ftfy>=6.3" "POT>=0.9.6"
 """
 
 
@@ -57,7 +58,8 @@ def is_setup(candidate: dict) -> bool:
 
 def requirements(url: str) -> str:
     """What the setup cell installs, in quotes, with this checkout in place of the repository."""
-    return re.search(r"--no-deps (.*)", source(url))[1].replace(f'"git+{url}"', ".")
+    line = source(url).replace("\\\n", " ")
+    return " ".join(re.search(r"--no-deps (.*)", line)[1].replace(f'"git+{url}"', ".").split())
 
 
 if __name__ == "__main__":

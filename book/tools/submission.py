@@ -6,10 +6,11 @@ cell alone. A package that is missing, or not allowed, is replaced by a stand-in
 
 import ast
 import json
-import re
 import types
 from dataclasses import dataclass
 from pathlib import Path
+
+from page_text import without_magics
 
 FORBIDDEN = ("kpl_lib", "ot")  # they hold what a student is asked to write
 SUFFIXES = (".ipynb", ".py")
@@ -60,7 +61,7 @@ def parse(source: str, file: str) -> ast.Module:
     try:
         return ast.parse(source, file)
     except SyntaxError:
-        return ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.MULTILINE), file)
+        return ast.parse(without_magics(source), file)
 
 
 def kept(tree: ast.Module) -> list[ast.stmt]:
