@@ -4,6 +4,7 @@
 and conditions for what it says without a number. A chapter ends with `notebook.claims("PAGE")`.
 """
 
+import hashlib
 import html
 import json
 import os
@@ -36,6 +37,7 @@ class Figure:
     measure: str
     said: float
     within: float
+    half: float = 0.5  # of the last digit that is quoted
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,17 @@ class Page:
     name: str
     claims: tuple[Claim, ...]
     prepare: str = ""
+    digest: str = ""  # of the file, so that a build knows whether a record is of today's statements
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What this machine says of one claim: `measured` has a number for each figure, where it could be measured."""
+    """What this machine says of a claim: a number for each figure, yes or no for each condition, None for no answer."""
 
     claim: Claim
     measured: tuple[float | None, ...]
-    failed: tuple[str, ...]
+    held: tuple[bool | None, ...] = ()
+    failed: tuple[str, ...] = ()
     error: str = ""
 
     @property
@@ -80,7 +84,7 @@ class Outcome:
 class Outcomes:
     """What this machine says of the statements of a page; a notebook shows it as a short table."""
 
-    page: str
+    page: Page
     rows: tuple[Outcome, ...]
     machine: dict[str, str]
 
@@ -110,21 +114,21 @@ class Outcomes:
 
     def save(self, folder: str | Path) -> Path:
         """Write what was measured as FOLDER/PAGE.json."""
-        path = Path(folder) / f"{self.page}.json"
-        rows = [
-            {"says": row.claim.says, "status": row.status, "found": row.found}
-            | {
-                "figures": [
-                    asdict(f) | {"measured": m} for f, m in zip(row.claim.figures, row.measured, strict=True)
-                ]
-            }
-            for row in self.rows
-        ]
+        path = Path(folder) / f"{self.page.name}.json"
+        rows = [_record(row) for row in self.rows]
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            record = {"page": self.page, "machine": self.machine, "claims": rows}
-            temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+            head = {"page": self.page.name, "digest": self.page.digest, "machine": self.machine}
+            record = json.dumps(head | {"claims": rows}, indent=1, ensure_ascii=False)
+            temporary.write_text(record, encoding="utf-8")
         return path
+
+
+def _record(row: Outcome) -> dict:
+    """An outcome as JSON keeps it."""
+    figures = [asdict(f) | {"measured": m} for f, m in zip(row.claim.figures, row.measured, strict=True)]
+    told = {"says": row.claim.says, "status": row.status, "found": row.found}
+    return told | {"figures": figures, "conditions": list(row.held)}
 
 
 def claims_file(page: str) -> Path:
@@ -152,7 +156,8 @@ def read_claims(source: str | Path) -> Page:
     if not path.is_file():
         raise InputError(f"{path.name}: there is no file of claims for this page in {path.parent}; write one")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        written = path.read_bytes()
+        content = tomllib.loads(written.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path.name}: no valid TOML: {error}") from None
     unknown = set(content) - {"prepare", "claim"}
@@ -167,7 +172,7 @@ def read_claims(source: str | Path) -> Page:
     claims = tuple(
         _claim(path.name, number, entry) for number, entry in enumerate(content.get("claim", []), 1)
     )
-    return Page(path.stem, claims, content.get("prepare", ""))
+    return Page(path.stem, claims, content.get("prepare", ""), hashlib.sha256(written).hexdigest())
 
 
 def _claim(file: str, number: int, entry: dict) -> Claim:
@@ -208,7 +213,7 @@ def _figure(where: str, says: str, text: str, measure: str, entry: dict) -> Figu
     within = entry.get("within", {}).get(text, 0.5 * step)
     if not isinstance(said, int | float) or not isinstance(within, int | float) or within < 0:
         raise InputError(f"{where}: `said` and `within` of {text!r} are numbers")
-    return Figure(text, measure, float(said), float(within))
+    return Figure(text, measure, float(said), float(within), 0.5 * step)
 
 
 def _compiled(expression: object, where: str) -> Any:
@@ -271,38 +276,43 @@ def measure(page: Page, namespace: Mapping[str, Any]) -> Outcomes:
         except Exception as reason:
             error = f"prepare raises {_line(reason)}"
         rows = tuple(_outcome(claim, scope, error) for claim in page.claims)
-    return Outcomes(page.name, rows, machine())
+    return Outcomes(page, rows, machine())
 
 
 def _outcome(claim: Claim, scope: dict, prepared: str) -> Outcome:
     """One statement, measured."""
-    measured, failed, errors = [], [], []
-    for figure in claim.figures:
+    expressions = [*(figure.measure for figure in claim.figures), *claim.conditions]
+    found, errors = [], []
+    for expression in expressions:
         try:
-            value = _worst(eval(_compiled(figure.measure, ""), scope), figure.said)
+            found.append(_array(eval(_compiled(expression, ""), scope)))
         except Exception as reason:
-            measured.append(None)
-            errors.append(f"{figure.measure!r} raises {_line(reason)}")
-            continue
-        measured.append(value)
-        if not abs(value - figure.said) <= figure.within * (1 + 1e-9) + 1e-12:
-            failed.append(f"{value:.4g} where the page says {figure.text} (± {figure.within:.3g})")
-    for condition in claim.conditions:
-        try:
-            held = bool(np.all(_array(eval(_compiled(condition, ""), scope))))
-        except Exception as reason:
-            errors.append(f"{condition!r} raises {_line(reason)}")
-            continue
-        if not held:
-            failed.append(f"it does not hold that {condition}")
+            found.append(None)
+            errors.append(f"{expression!r} raises {_line(reason)}")
+    split = len(claim.figures)
+    measured = tuple(
+        None if values is None or not values.size else _worst(values, figure.said)
+        for values, figure in zip(found[:split], claim.figures, strict=True)
+    )
+    held = tuple(None if value is None else bool(value.all()) for value in found[split:])
+    failed = [
+        f"{value:.4g} where the page says {figure.text} (± {figure.within:.3g})"
+        for value, figure in zip(measured, claim.figures, strict=True)
+        if value is not None and not abs(value - figure.said) <= figure.within * (1 + 1e-9) + 1e-12
+    ]
+    failed += [
+        f"it does not hold that {c}" for c, yes in zip(claim.conditions, held, strict=True) if yes is False
+    ]
+    if None in measured and not errors:
+        errors.append("an expression gives no number")
     if errors and prepared:
         errors.append(prepared)
-    return Outcome(claim, tuple(measured), tuple(failed), "; ".join(errors))
+    return Outcome(claim, measured, held, tuple(failed), "; ".join(errors))
 
 
-def _worst(value: Any, said: float) -> float:
+def _worst(values: np.ndarray, said: float) -> float:
     """A number, or that number of several which lies farthest from what is said."""
-    found = _array(value).astype(float).ravel()
+    found = values.astype(float).ravel()
     return float(found[np.argmax(np.abs(found - said))])
 
 
