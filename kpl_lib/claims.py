@@ -13,7 +13,7 @@ import re
 import tomllib
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,12 @@ class Page:
     name: str
     claims: tuple[Claim, ...]
     prepare: str = ""
-    digest: str = ""  # of the file, so that a build knows whether a record is of today's statements
+
+    @property
+    def digest(self) -> str:
+        """Of what is measured, so that a build knows whether a record is of today's statements; tolerances are not."""
+        asked = [(c.says, [(f.text, f.measure) for f in c.figures], c.conditions) for c in self.claims]
+        return hashlib.sha256(repr((self.prepare, asked)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,18 @@ class Outcome:
     claim: Claim
     measured: tuple[float | None, ...]
     held: tuple[bool | None, ...] = ()
-    failed: tuple[str, ...] = ()
     error: str = ""
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """What does not come out: numbers that are too far off, conditions that do not hold."""
+        numbers = [
+            f"{value:.4g} where the page says {figure.text} (± {figure.within:.3g})"
+            for value, figure in zip(self.measured, self.claim.figures, strict=True)
+            if value is not None and not abs(value - figure.said) <= figure.within * (1 + 1e-9) + 1e-12
+        ]
+        pairs = zip(self.claim.conditions, self.held, strict=True)
+        return (*numbers, *(f"it does not hold that {condition}" for condition, yes in pairs if yes is False))
 
     @property
     def status(self) -> str:
@@ -126,9 +141,8 @@ class Outcomes:
 
 def _record(row: Outcome) -> dict:
     """An outcome as JSON keeps it."""
-    figures = [asdict(f) | {"measured": m} for f, m in zip(row.claim.figures, row.measured, strict=True)]
-    told = {"says": row.claim.says, "status": row.status, "found": row.found}
-    return told | {"figures": figures, "conditions": list(row.held)}
+    told = {"says": row.claim.says, "status": row.status, "error": row.error}
+    return told | {"measured": list(row.measured), "held": list(row.held)}
 
 
 def claims_file(page: str) -> Path:
@@ -156,8 +170,7 @@ def read_claims(source: str | Path) -> Page:
     if not path.is_file():
         raise InputError(f"{path.name}: there is no file of claims for this page in {path.parent}; write one")
     try:
-        written = path.read_bytes()
-        content = tomllib.loads(written.decode("utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path.name}: no valid TOML: {error}") from None
     unknown = set(content) - {"prepare", "claim"}
@@ -172,7 +185,7 @@ def read_claims(source: str | Path) -> Page:
     claims = tuple(
         _claim(path.name, number, entry) for number, entry in enumerate(content.get("claim", []), 1)
     )
-    return Page(path.stem, claims, content.get("prepare", ""), hashlib.sha256(written).hexdigest())
+    return Page(path.stem, claims, content.get("prepare", ""))
 
 
 def _claim(file: str, number: int, entry: dict) -> Claim:
@@ -295,19 +308,11 @@ def _outcome(claim: Claim, scope: dict, prepared: str) -> Outcome:
         for values, figure in zip(found[:split], claim.figures, strict=True)
     )
     held = tuple(None if value is None else bool(value.all()) for value in found[split:])
-    failed = [
-        f"{value:.4g} where the page says {figure.text} (± {figure.within:.3g})"
-        for value, figure in zip(measured, claim.figures, strict=True)
-        if value is not None and not abs(value - figure.said) <= figure.within * (1 + 1e-9) + 1e-12
-    ]
-    failed += [
-        f"it does not hold that {c}" for c, yes in zip(claim.conditions, held, strict=True) if yes is False
-    ]
     if None in measured and not errors:
         errors.append("an expression gives no number")
     if errors and prepared:
         errors.append(prepared)
-    return Outcome(claim, measured, held, tuple(failed), "; ".join(errors))
+    return Outcome(claim, measured, held, "; ".join(errors))
 
 
 def _worst(values: np.ndarray, said: float) -> float:

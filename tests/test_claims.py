@@ -140,4 +140,11 @@ def test_a_notebook_writes_its_record_where_the_build_asks(tmp_path, monkeypatch
     assert record["digest"] == read_claims("_template").digest
     assert record["machine"] == machine() and "thread" in record["machine"]["threads"]
     (claim,) = record["claims"]
-    assert claim["status"] == "differs" and claim["figures"][0]["measured"] == 0.97
+    assert claim["status"] == "differs" and claim["measured"] == [0.97]
+
+
+def test_a_tolerance_does_not_ask_for_a_new_measurement_and_an_expression_does(tmp_path):
+    page = read_claims(write(tmp_path, GOOD))
+    wider = read_claims(write(tmp_path, GOOD.replace('within."1,803" = 2', 'within."1,803" = 3')))
+    other = read_claims(write(tmp_path, GOOD.replace('"100 * share"', '"99 * share"')))
+    assert page.digest == wider.digest != other.digest

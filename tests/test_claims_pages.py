@@ -11,11 +11,11 @@ import claims_on_pages
 import claims_spread
 import nbformat
 import pytest
-from claims import Row, check, main, pages_with_claims, stray, too_wide
+from claims import check, main, pages_with_claims, stray, too_wide
 from nbclient import NotebookClient
 from page_text import BOOK
 
-from kpl_lib.claims import Claim, Figure, Page, claims_file, read_claims
+from kpl_lib.claims import Claim, Figure, Outcome, Page, claims_file, read_claims
 from kpl_lib.paths import data_dir
 
 PAGES = pages_with_claims()
@@ -148,8 +148,8 @@ NOTEBOOK = {
 
 def test_a_sentence_that_differs_is_marked_where_it_stands():
     rows = [
-        Row("p", "It is 84.2 % here.", "differs", "84.9 <here>", ()),
-        Row("p", "| a | 84.2 % |", "differs", "x", ()),
+        Outcome(Claim("It is 84.2 % here."), (), (), "84.9 <here>"),
+        Outcome(Claim("| a | 84.2 % |"), (), (), "x"),
     ]
     words, caption, alt = json.loads(claims_on_pages.mark_notebook(json.dumps(NOTEBOOK), rows))["cells"]
     note = '<mark class="differs">(on this machine: 84.9 &lt;here&gt;)</mark>'
@@ -176,32 +176,48 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
 
 
-def record(folder, status: str, found: str) -> None:
-    row = {"says": "It is 84.2 %.", "status": status, "found": found, "figures": [], "conditions": []}
-    text = json.dumps({"page": "_template", "digest": "", "machine": {}, "claims": [row]})
+def record(folder, measured: float | None, error: str = "") -> None:
+    """What the template would have left, with this number."""
+    row = {"says": "", "status": "", "error": error, "measured": [measured], "held": []}
+    text = json.dumps(
+        {"page": "_template", "digest": read_claims("_template").digest, "machine": {}, "claims": [row]}
+    )
     (folder / "_template.json").write_text(text)
 
 
 @pytest.mark.parametrize(
-    ("status", "found", "strict", "code"),
+    ("measured", "error", "strict", "code", "told"),
     [
-        ("comes out", "", True, 0),
-        ("differs", "84.9 where", False, 0),
-        ("differs", "84.9 where", True, 1),
-        ("not measured", "'x' raises NameError", True, 2),
+        (0.96, "", True, 0, "1 of 1 statements"),
+        (
+            0.97,
+            "",
+            False,
+            0,
+            "_template: differs: 0.97 where the page says 0.96 (± 0.005). It says: The cosine of",
+        ),
+        (0.97, "", True, 1, "_template: differs: 0.97 where"),
+        (
+            None,
+            "'x' raises NameError",
+            True,
+            2,
+            "_template: not measured: 'x' raises NameError. It says: The cosine",
+        ),
     ],
 )
-def test_the_report_says_what_differs(tmp_path, capsys, status, found, strict, code):
-    record(tmp_path, status, found)
+def test_the_report_says_what_differs(tmp_path, capsys, measured, error, strict, code, told):
+    record(tmp_path, measured, error)
     assert main(["report", str(tmp_path), *["--strict"] * strict]) == code
     out = capsys.readouterr().out
-    assert (f"_template: {status}: {found}. It says: It is 84.2 %." in out) == (status != "comes out")
+    assert told in out and ("0 of 1 statements of the book" in out) == (measured != 0.96)
 
 
 def test_a_page_that_left_no_record_is_named(tmp_path, capsys):
-    record(tmp_path, "comes out", "")
+    record(tmp_path, 0.96)
     assert main(["report", str(tmp_path), "--whole"]) == 2
-    assert "nothing was measured for primer_clip" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith("nothing was measured for ") and "primer_clip" in err and "_template" not in err
 
 
 def test_a_wrong_file_is_one_line_and_code_2(tmp_path, monkeypatch, capsys):

@@ -9,12 +9,12 @@ import json
 import re
 from pathlib import Path
 
-from claims import Row, claims_name, pages_with_claims, records, rows
+from claims import claims_name, pages_with_claims, records, rows
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from kpl_lib.claims import HELD
+from kpl_lib.claims import HELD, Outcome
 
 MARK = ' <mark class="differs">(on this machine: {})</mark>'
 HEAD = ("Page", "It says", "Said", "Measured here", "Outcome")
@@ -36,7 +36,7 @@ def pattern(says: str) -> re.Pattern:
     return re.compile(r"\s+".join(re.escape(word) for word in says.split()))
 
 
-def marked(text: str, row: Row, mark: str = MARK) -> str:
+def marked(text: str, row: Outcome, mark: str = MARK) -> str:
     """The text with a note behind the sentence of a row; in a table the note stays in the last cell."""
     note = mark.format(html.escape(row.found) if mark == MARK else row.found)
 
@@ -48,10 +48,10 @@ def marked(text: str, row: Row, mark: str = MARK) -> str:
             else whole + note
         )
 
-    return pattern(row.says).sub(put, text)
+    return pattern(row.claim.says).sub(put, text)
 
 
-def mark_notebook(text: str, off: list[Row]) -> str:
+def mark_notebook(text: str, off: list[Outcome]) -> str:
     """A notebook with notes in its prose, captions and alt texts; code stays as it is."""
     notebook = json.loads(text)
     for row in off:
@@ -69,7 +69,7 @@ def mark_notebook(text: str, off: list[Row]) -> str:
 def mark(app: Sphinx, name: str, source: list[str]) -> None:
     """Mark the sentences of a page as it is read."""
     path = Path(app.env.doc2path(name))
-    off = [row for row in rows(folder(app)) if row.page == claims_name(path) and row.status != HELD]
+    off = [row for page, row in rows(folder(app)) if page == claims_name(path) and row.status != HELD]
     if off and path.suffix == ".ipynb":
         source[0] = mark_notebook(source[0], off)
         return
@@ -90,20 +90,20 @@ def readable(says: str) -> str:
     return "".join(parts)
 
 
-def cells(row: Row, link: str) -> list[str]:
+def cells(row: Outcome, link: str) -> list[str]:
     """The cells of a statement: page, sentence, what it says, what was measured, the outcome."""
-    said = "; ".join(figure["text"] for figure in row.figures)
-    found = "; ".join("–" if f["measured"] is None else f"{f['measured']:.4g}" for f in row.figures)
-    holds = "it holds" if row.status == HELD else html.escape(row.found)
-    return [link, readable(row.says), html.escape(said) or "a condition", found or holds, row.status]
+    said = "; ".join(f"{figure.text} ± {figure.within:.2g}" for figure in row.claim.figures) or "a condition"
+    found = "; ".join("–" if value is None else f"{value:.4g}" for value in row.measured)
+    holds = "it holds" if row.status == HELD else row.found
+    return [link, readable(row.claim.says), html.escape(said), html.escape(found or holds), row.status]
 
 
-def table(found: list[Row], links: dict[str, str], label: str) -> str:
+def table(found: list[tuple[str, Outcome]], links: dict[str, str], label: str) -> str:
     """Statements as a table whose columns sort."""
     head = "".join(f'<th scope="col">{name}</th>' for name in HEAD)
     body = "".join(
-        "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells(row, links[row.page])) + "</tr>\n"
-        for row in found
+        "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells(row, links[page])) + "</tr>\n"
+        for page, row in found
     )
     inner = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     frame = f'<div class="claims" tabindex="0" role="region" aria-label="{label}">'
@@ -115,7 +115,7 @@ class Reproduced(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         measured = rows(folder(self.env.app))
-        off = [row for row in measured if row.status != HELD]
+        off = [(page, row) for page, row in measured if row.status != HELD]
         links = {name: self.link(path) for name, path in pages_with_claims().items()}
         total = f"<p><strong>{len(measured) - len(off)} of {len(measured)} statements came out"
         parts = [f"{total} on this machine</strong>: {self.machines()}.</p>"]

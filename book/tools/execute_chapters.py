@@ -8,14 +8,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import nbformat
-from claims import claims_name
+from claims import claims_name, judged
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 from jupyter_cache.executors.utils import ExecutionResult, single_nb_execution
 from setup_cell import config
 from sphinx_external_toc.parsing import parse_toc_yaml
 
-from kpl_lib.claims import claims_file, read_claims
+from kpl_lib.claims import claims_file
 
 
 def notebooks(book: Path) -> list[Path]:
@@ -32,15 +32,17 @@ def notebooks(book: Path) -> list[Path]:
 
 
 def known(cache: JupyterCacheAbstract, notebook: nbformat.NotebookNode, measured: Path) -> bool:
-    """Whether the cache has the outputs of this code, and today's claims of the page were measured with them."""
+    """Whether the cache has the outputs of this code, and the table of claims that they end with is today's."""
     try:
         cache.match_cache_notebook(notebook)
     except KeyError:
         return False
     if not claims_file(measured.stem).is_file():
         return True
-    found = json.loads(measured.read_text(encoding="utf-8")) if measured.is_file() else {}
-    return found.get("digest") == read_claims(measured.stem).digest
+    if not measured.is_file():
+        return False
+    record = json.loads(measured.read_text(encoding="utf-8"))
+    return [row["status"] for row in record["claims"]] == [row.status for row in judged(record)]
 
 
 def run(path: Path, notebook: nbformat.NotebookNode, timeout: int) -> ExecutionResult:
