@@ -31,7 +31,17 @@ HELD, DIFFERS, UNMEASURED = "comes out", "differs", "not measured"
 
 @dataclass(frozen=True)
 class Figure:
-    """A number of a sentence, as it stands there, and the expression that measures it."""
+    """A number of a sentence, and the expression that measures it.
+
+    Args:
+        text: the number as it stands in the sentence.
+        measure: a Python expression over the variables of the page.
+        said: its value, in the sentence's unit.
+        within: how far the measured value may be off.
+        half: half of the last digit that is quoted.
+
+    Chapter: ch-reproduced
+    """
 
     text: str
     measure: str
@@ -42,7 +52,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence as it stands on its page, its numbers, and conditions that it states without one."""
+    """A sentence as it stands on its page, its numbers, and what it states without one.
+
+    Args:
+        says: the sentence.
+        figures: its numbers.
+        conditions: Python expressions that are true where the sentence is.
+
+    Chapter: ch-reproduced
+    """
 
     says: str
     figures: tuple[Figure, ...] = ()
@@ -51,7 +69,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class Page:
-    """The statements of a page; `prepare` is code that computes what several of them use."""
+    """The statements of a page.
+
+    Args:
+        name: the name of its file in `data/claims`.
+        claims: the statements, in the order of the page.
+        prepare: code that computes what several of them use.
+
+    Chapter: ch-reproduced
+    """
 
     name: str
     claims: tuple[Claim, ...]
@@ -66,7 +92,16 @@ class Page:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What this machine says of a claim: a number for each figure, yes or no for each condition, None for no answer."""
+    """What this machine says of a claim.
+
+    Args:
+        claim: the claim.
+        measured: a number for each figure, None where its expression raised.
+        held: yes or no for each condition, None where it raised.
+        error: what was raised, in one line.
+
+    Chapter: ch-reproduced
+    """
 
     claim: Claim
     measured: tuple[float | None, ...]
@@ -97,7 +132,15 @@ class Outcome:
 
 @dataclass(frozen=True, repr=False)
 class Outcomes:
-    """What this machine says of the statements of a page; a notebook shows it as a short table."""
+    """What this machine says of the statements of a page; a notebook shows it as a short table.
+
+    Args:
+        page: the statements.
+        rows: an outcome for each.
+        machine: what figures may depend on, from `machine`.
+
+    Chapter: ch-reproduced
+    """
 
     page: Page
     rows: tuple[Outcome, ...]
@@ -157,6 +200,12 @@ def read_claims(source: str | Path) -> Page:
     a condition or a list of them. `said."NUMBER"` gives a value that words state ("nine in ten"), `within."NUMBER"`
     how far the measured value may be off; without it, half of the last digit.
 
+    Args:
+        source: the name of a page, or a file that ends in .toml.
+
+    Returns:
+        The statements; no expression has been run.
+
     Raises:
         InputError: if the file is missing or an entry is not of this form; names the file and the entry.
 
@@ -164,7 +213,7 @@ def read_claims(source: str | Path) -> Page:
         >>> read_claims("_template").claims[0].figures[0].said
         0.96
 
-    Chapter: ch-how-to-use
+    Chapter: ch-reproduced
     """
     path = Path(source) if str(source).endswith(".toml") else claims_file(str(source))
     if not path.is_file():
@@ -238,11 +287,16 @@ def _compiled(expression: object, where: str) -> Any:
 
 
 def machine() -> dict[str, str]:
-    """What figures may depend on: processor, instruction set, threads, device, versions.
+    """Say what figures may depend on: processor, instruction set, threads, device, versions.
+
+    Returns:
+        A short text for each.
 
     Example:
         >>> list(machine())
         ['processor', 'instructions', 'threads', 'device', 'versions']
+
+    Chapter: ch-reproduced
     """
     names = re.findall(r"model name\s*:\s*(.+)", _text("/proc/cpuinfo"))
     cuda = torch.cuda.is_available()
@@ -279,7 +333,7 @@ def measure(page: Page, namespace: Mapping[str, Any]) -> Outcomes:
         >>> measure(Page("toy", (claim,)), {"x": 1}).rows[0].status
         'comes out'
 
-    Chapter: ch-how-to-use
+    Chapter: ch-reproduced
     """
     scope, error = dict(namespace), ""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
