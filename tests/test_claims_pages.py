@@ -100,7 +100,9 @@ def test_tolerances_follow_from_four_values():
     figure = Figure("84.2", "x", 84.2, 0.05, 0.05)
     assert claims_spread.tolerance(figure, values) is None
     moved = values | {"sse": 84.27}
-    assert claims_spread.tolerance(figure, moved) == pytest.approx(0.22)  # 0.07 off, and 3 x 0.05
+    assert claims_spread.tolerance(figure, moved) == pytest.approx(
+        0.23
+    )  # 0.07 off, 3 x 0.05, and a margin of 0.01
 
 
 # A reader who changes the code.
