@@ -215,6 +215,14 @@ def test_the_report_says_what_differs(tmp_path, capsys, measured, error, strict,
     assert told in out and ("0 of 1 statements of the book" in out) == (measured != 0.96)
 
 
+def test_a_record_of_other_statements_is_refused(tmp_path, capsys):
+    record(tmp_path, 0.96)
+    path = tmp_path / "_template.json"
+    path.write_text(path.read_text().replace('"digest": "', '"digest": "0'))
+    assert main(["report", str(tmp_path)]) == 2
+    assert "_template.toml has changed since its page was measured" in capsys.readouterr().err
+
+
 def test_a_page_that_left_no_record_is_named(tmp_path, capsys):
     record(tmp_path, 0.96)
     assert main(["report", str(tmp_path), "--whole"]) == 2

@@ -124,10 +124,14 @@ def records(folder: Path) -> list[dict]:
 
 
 def judged(record: dict) -> list[Outcome]:
-    """What was measured on a page, held against today's tolerances; nothing, if it is not of today's statements."""
+    """What was measured on a page, held against today's tolerances.
+
+    Raises:
+        InputError: if the record is of other statements than today's.
+    """
     page = read_claims(record["page"])
     if record["digest"] != page.digest:
-        return []
+        raise InputError(f"{page.name}.toml has changed since its page was measured: run the notebook again")
     return [
         Outcome(claim, tuple(row["measured"]), tuple(row["held"]), row["error"])
         for claim, row in zip(page.claims, record["claims"], strict=True)
