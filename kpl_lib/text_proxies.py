@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kpl_lib.errors import InputError
-from kpl_lib.validation import (
+from kpl_lib.common.checks import (
     check_classes,
     check_count,
     check_images,
@@ -18,6 +17,8 @@ from kpl_lib.validation import (
     check_unit_rows,
     working_dtype,
 )
+from kpl_lib.common.errors import InputError
+from kpl_lib.features import mean_image
 
 if TYPE_CHECKING:
     from kpl_lib.features import TextBank
@@ -40,27 +41,6 @@ class TextProxies:
     chosen: tuple[Tensor, ...]
     similarity: tuple[Tensor, ...]
     k: tuple[int, ...]
-
-
-def mean_image(images: Tensor, block: int = 4096) -> Tensor:
-    """Mean image `u = (1/N) Σ_i x_i`, summed block by block.
-
-    Args:
-        images: unit rows X `[N, D]`.
-        block: images summed at once.
-
-    Returns:
-        u `[D]`, float64, of length at most 1.
-
-    >>> mean_image(torch.eye(2))
-    tensor([0.5000, 0.5000], dtype=torch.float64)
-
-    Chapter: ch-text-proxies
-    """
-    total = torch.zeros(images.shape[1], dtype=torch.float64, device=images.device)
-    for part in images.split(block):
-        total += part.sum(dim=0, dtype=torch.float64)
-    return total / len(images)
 
 
 def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:

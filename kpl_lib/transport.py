@@ -14,9 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kpl_lib.errors import InputError
-from kpl_lib.scaling import balance_by_sweeps, balance_greedily
-from kpl_lib.validation import check_count, check_logits, check_positive, check_prior, working_dtype
+from kpl_lib.common.checks import check_count, check_logits, check_positive, check_prior, working_dtype
+from kpl_lib.common.errors import InputError
+from kpl_lib.solvers.scaling import balance_by_sweeps, balance_greedily
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kpl_lib.calibration import softmax_temperature
-from kpl_lib.errors import InputError
-from kpl_lib.gradient import Descent, descend, descend_in_order, harden
-from kpl_lib.ridge import RidgeSystem, ridge_system, warn_where_steps_end_elsewhere
-from kpl_lib.validation import (
+from kpl_lib.common.checks import (
     check_count,
     check_images,
     check_plan,
@@ -20,10 +16,17 @@ from kpl_lib.validation import (
     shape_of,
     working_dtype,
 )
+from kpl_lib.common.errors import InputError
+from kpl_lib.solvers.gradient import Descent, descend, descend_in_order, harden
+from kpl_lib.solvers.ridge import RidgeSystem, ridge_system, warn_where_steps_end_elsewhere
+from kpl_lib.solvers.temperature import softmax_temperature
 
 STATIONARY = 1e-4  # residual up to which the steps count as converged
+
 BLOCK = 1 << 14  # images scored together
+
 CALIBRATE = 10_000  # images, evenly spaced, that the one temperature is fitted to
+
 SMALL = 1 << 17  # N D C up to which the published order of operations costs nothing
 
 
@@ -36,7 +39,7 @@ class VisionProxies:
         steps: steps done; fewer than asked for if the rest would not have moved a weight. Closed form: 0.
         converged: whether the residual is at most 1e-4. Closed form: True.
         residual: tangent part of the last gradient, relative to the label term. Closed form: 0.
-        temperature: t of `probabilities`, fitted to the pseudo labels (see `kpl_lib.calibration`).
+        temperature: t of `probabilities`, fitted to the pseudo labels (see `kpl_lib.solvers.temperature`).
         directions: `[C, D]`, what images are scored with: the weights less their mean, taken before rounding, for
             proxies that nearly coincide lose their difference in float32. Closed form: None, weights are directions.
         axis: û `[D]`, the direction of the mean image, orthogonal to the weights. Steps: None.

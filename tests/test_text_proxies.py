@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from core_world import DoubleBank, bank_of, world
 
-from kpl_lib.controls import (
+from kpl_lib.common.errors import InputError
+from kpl_lib.features import mean_image
+from kpl_lib.knowledge.controls import (
     derangement,
     name_proxies,
     scramble,
@@ -16,8 +18,7 @@ from kpl_lib.controls import (
     swap_texts,
     waffle_texts,
 )
-from kpl_lib.errors import InputError
-from kpl_lib.text_proxies import mean_image, text_proxies, text_proxies_sweep
+from kpl_lib.text_proxies import text_proxies, text_proxies_sweep
 
 
 @pytest.fixture(scope="module")

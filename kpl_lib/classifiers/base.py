@@ -10,34 +10,13 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from kpl_lib.classifiers.start import STARTS
-from kpl_lib.errors import InputError
+from kpl_lib.common.checks import check_count, check_images, check_positive
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.features import Features, TextBank
-from kpl_lib.store import read_tensors, write_tensors
-from kpl_lib.validation import check_count, check_images, check_positive
+from kpl_lib.prediction import Prediction
 
 _REGISTRY: dict[str, type["Classifier"]] = {}
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a classifier says about N images.
-
-    Args:
-        probabilities: `[N, C]`; each row sums to 1.
-        scores: `[N, C]`, larger is likelier; the unit is the method's own.
-        labels: class numbers `[N]`, the largest score of each row.
-        class_names: the C classes; may be empty.
-
-    Chapter: ch-one-sitting
-    """
-
-    probabilities: Tensor
-    scores: Tensor
-    labels: Tensor
-    class_names: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(eq=False)
@@ -235,7 +214,7 @@ def available(patches: bool = False) -> tuple[str, ...]:
 
     Chapter: ch-benchmark
     """
-    return tuple(name for name, kind in _REGISTRY.items() if patches or not kind.needs_patches)
+    return tuple(sorted(name for name, kind in _REGISTRY.items() if patches or not kind.needs_patches))
 
 
 def create(name: str, **parameters) -> Classifier:
@@ -256,7 +235,7 @@ def create(name: str, **parameters) -> Classifier:
         5
         >>> create("klp")
         Traceback (most recent call last):
-        kpl_lib.errors.InputError: unknown classifier 'klp': did you mean 'kpl'? known: ...
+        kpl_lib.common.errors.InputError: unknown classifier 'klp': did you mean 'kpl'? known: ...
 
     Chapter: ch-one-sitting
     """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kpl_lib.validation import working_dtype
+from kpl_lib.common.checks import working_dtype
 
 BLOCK = 1 << 24  # cosines held at a time
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.clip import log_shares
 from kpl_lib.classifiers.neighbours import Graph, at_most, nearest
-from kpl_lib.classifiers.start import start
-from kpl_lib.errors import InputError
+from kpl_lib.classifiers.start import log_shares, start
+from kpl_lib.common.checks import check_images, check_same_space, working_dtype
+from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
-from kpl_lib.validation import check_images, check_same_space, working_dtype
 
 EXACT = 1e-12  # what is left of the series where it stops
+
 TINY = 1e-30  # an image without any link gets the same score for each class
 
 

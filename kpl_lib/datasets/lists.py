@@ -7,7 +7,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from kpl_lib.errors import InputError
+from kpl_lib.common.errors import InputError
 
 MAX_BYTES = 128_000_000
 
