@@ -173,7 +173,7 @@ def knowledge_figure(coverage: Coverage, title: str = "") -> Figure:
     open ones are dropped on every half of the images.
 
     Args:
-        coverage: of `KnowledgeBase.check(encoder=..., images=...)`.
+        coverage: of `coverage_of`.
         title: above the figure.
 
     Returns:
@@ -235,7 +235,7 @@ def save_figure(coverage: Coverage, path: str | Path, title: str = "") -> None:
     """Write the figure as .png or .svg, whole or not at all, with its words inside the file.
 
     Args:
-        coverage: of `KnowledgeBase.check(encoder=..., images=...)`.
+        coverage: of `coverage_of`.
         path: the file; its ending says the format.
         title: above the figure.
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,15 +17,12 @@ from kpl_lib.common.checks import (
     working_dtype,
 )
 from kpl_lib.common.errors import InputError
+from kpl_lib.features import TextBank
 from kpl_lib.solvers.gradient import descend, harden
 from kpl_lib.solvers.ridge import ridge_system
 from kpl_lib.text_proxies import TextProxies, text_proxies_sweep
 from kpl_lib.transport import greenkhorn, sinkhorn
 from kpl_lib.vision_proxies import VisionProxies, fitted, solved
-
-if TYPE_CHECKING:
-    from kpl_lib.features import TextBank
-
 
 LABEL_BYTES = 1 << 30  # pseudo labels of the settings that are stepped together
 
@@ -59,7 +56,7 @@ class SweepPoint:
 
 @torch.no_grad()
 def sweep(
-    bank: "TextBank",
+    bank: TextBank,
     images: Tensor,
     ks: Sequence[int],
     *,

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +17,7 @@ from kpl_lib.common.checks import (
     working_dtype,
 )
 from kpl_lib.common.errors import InputError
-from kpl_lib.features import mean_image
-
-if TYPE_CHECKING:
-    from kpl_lib.features import TextBank
+from kpl_lib.features import TextBank, mean_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +39,7 @@ class TextProxies:
     k: tuple[int, ...]
 
 
-def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:
+def text_proxies(bank: TextBank, images: Tensor, k: int = 8) -> TextProxies:
     """Average, for each class, the k descriptions with the largest mean cosine to the images.
 
         s_m = (1/N) Σ_i x_i · t_m = u · t_m,   u = (1/N) Σ_i x_i,   T_c = normalize( Σ_{m in top k} t_m )
@@ -75,7 +71,7 @@ def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:
 
 
 @torch.no_grad()
-def text_proxies_sweep(bank: "TextBank", images: Tensor, ks: Sequence[int]) -> tuple[TextProxies, ...]:
+def text_proxies_sweep(bank: TextBank, images: Tensor, ks: Sequence[int]) -> tuple[TextProxies, ...]:
     """Text proxies for several k at the cost of one: a sort and a product for each class.
 
         T_c(k) = normalize( Σ_{m <= k} t_{(m)} )
@@ -117,7 +113,7 @@ def text_proxies_sweep(bank: "TextBank", images: Tensor, ks: Sequence[int]) -> t
     return tuple(_keep(ranked, i, k, bank.class_names) for i, k in enumerate(ks))
 
 
-def _report_clipping(bank: "TextBank", k: int) -> None:
+def _report_clipping(bank: TextBank, k: int) -> None:
     counts = zip(bank.class_names, (len(rows) for rows in bank.descriptions), strict=True)
     short = [f"{name!r} has {count}" for name, count in counts if count < k]
     if short:

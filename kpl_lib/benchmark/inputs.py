@@ -91,7 +91,7 @@ class Inputs:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 bank = self.encoder.encode_knowledge(base, progress=self.progress)
-                bank = with_controls(bank, base, self.encoder) if key[1] else bank
+                bank = with_controls(bank, base, self.encoder.encode_texts) if key[1] else bank
             self.notes[key] = [*user_warnings(caught), *_scale_note(self.encoder)]
             self._banks[key] = bank.to(self.encoder.device)
         return self._banks[key]

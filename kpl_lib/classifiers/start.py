@@ -86,7 +86,7 @@ def _described(bank: TextBank, text: str) -> tuple[tuple[Tensor, ...], tuple]:
     if text not in bank.controls:
         raise InputError(
             f"text={text!r}: the bank holds no such texts; encode them with "
-            "kpl_lib.knowledge.controls.with_controls(bank, knowledge_base, encoder)"
+            "kpl_lib.knowledge.controls.with_controls(bank, knowledge_base, encoder.encode_texts)"
         )
     return tuple(bank.controls[text]), _none(bank)
 

@@ -136,8 +136,8 @@ class Waffle(DescriptionVote):
     """Description voting with random words in the sentences of the descriptions.
 
     `s_ic = (1/R) Σ_r x_i · t_cr`, with R sentences that name the class and are the same nonsense for every class.
-    The bank must hold them: `kpl_lib.knowledge.controls.with_controls(bank, kb, encoder, seeds=3)` encodes as many as
-    a class has descriptions, for each seed, and the mean over R is the mean over the seeds.
+    The bank must hold them: `kpl_lib.knowledge.controls.with_controls(bank, kb, encoder.encode_texts)` encodes as
+    many as a class has descriptions, for each seed, and the mean over R is the mean over the seeds.
     Each image is classified alone, new ones too; order and number do not matter.
 
     Args:

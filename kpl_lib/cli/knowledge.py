@@ -1,7 +1,8 @@
 """`kpl knowledge ...`: knowledge bases on the command line. Heavy imports wait until a command needs them."""
 
 import json
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,10 @@ from kpl_lib.common.errors import InputError, nearest
 from kpl_lib.common.files import check_writable, read_text
 
 if TYPE_CHECKING:
+    from kpl_lib.encoders.encoder import Encoder
+    from kpl_lib.features import Features
     from kpl_lib.knowledge.base import KnowledgeBase
+    from kpl_lib.knowledge.check import Report
 
 app = typer.Typer(help="Knowledge bases.", no_args_is_help=True)
 
@@ -52,12 +56,15 @@ def check_knowledge(
     base = KnowledgeBase.load(file)
     names = None if dataset is None else _class_names(dataset)
     model, features = _encoded(encoder, images)
-    found = base.check(names, model, features)
-    print(found.text(None) if everything else found)
+    found, met = base.check(names), None
+    if model is not None:
+        found, met = _met(base, found, model, features)
+    limit = {"limit": None} if everything else {}
+    print("\n\n".join(part.text(**limit) for part in (found, met) if part is not None))
     if figure is not None:
         from kpl_lib.plots import save_figure
 
-        save_figure(found.coverage, figure, base.name)
+        save_figure(met, figure, base.name)
         print(f"\nwrote {figure}")
     if not found.clean:
         raise typer.Exit(1)
@@ -181,6 +188,20 @@ def _encoded(encoder: str | None, images: str | None) -> tuple:
     dataset = load_dataset(images) if named else load_dataset("folder", images)
     model = load_encoder(encoder)
     return model, model.encode_images(dataset)
+
+
+def _met(base: "KnowledgeBase", report: "Report", model: "Encoder", features: "Features | None") -> tuple:
+    """The report with what the encoder finds, and its spread, or coverage where there are images."""
+    from kpl_lib.knowledge.coverage import coverage_of, findings_of, spread_of
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* are cut: ")  # the report says it for each sentence
+        bank = model.encode_knowledge(base)
+    reader = (model.tokenizer, model.context_length, model.name)
+    report = replace(report, findings=(*report.findings, *findings_of(bank, base.sentences(), *reader)))
+    if features is None:
+        return report, spread_of(bank, model.name)
+    return report, coverage_of(base, bank, features, encoder=model.name)
 
 
 def _check_figure(path: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -75,12 +76,7 @@ def read_image(path: str | Path) -> Image.Image:
             )  # our own limit is lower than the error
             if dicom.is_dicom(path):
                 return dicom.read_dicom(path, MAX_PIXELS)
-            with Image.open(path, formats=FORMATS) as image:
-                _check_header(path, image)
-                if _side.get():
-                    image.draft(None, (3 * _side.get(),) * 2)  # of JPEG alone; others ignore it
-                image.load()
-                return _rgb(path, ImageOps.exif_transpose(image))
+            return decode(path, path)
     except InputError:
         raise
     except PermissionError:
@@ -98,6 +94,24 @@ def read_image(path: str | Path) -> Image.Image:
         raise InputError(
             f"{path}: broken image ({why}); copy it again from its source, or leave it out"
         ) from None
+
+
+def decode(file: Path | BinaryIO, path: str | Path) -> Image.Image:
+    """Decode an image as 8-bit RGB, upright; faults of the decoder are raised as they are.
+
+    Args:
+        file: the file, or its content.
+        path: what to call it in a message.
+
+    Raises:
+        InputError: if it is too large, or holds several pages.
+    """
+    with Image.open(file, formats=FORMATS) as image:
+        _check_header(path, image)
+        if _side.get():
+            image.draft(None, (3 * _side.get(),) * 2)  # of JPEG alone; others ignore it
+        image.load()
+        return _rgb(path, ImageOps.exif_transpose(image))
 
 
 def _check_file(path: Path) -> None:

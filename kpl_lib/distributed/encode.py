@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -29,11 +28,8 @@ from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.images import READING
 from kpl_lib.distributed.group import SECONDS, Place, RankLost, place, short, slice_of
+from kpl_lib.encoders.encoder import Encoder
 from kpl_lib.features import Features
-
-if TYPE_CHECKING:
-    from kpl_lib.encoders.encoder import Encoder
-
 
 BEAT = 0.5  # seconds between two signs of life
 
@@ -231,7 +227,7 @@ class Written:
 
 
 def encode_shared(
-    encoder: "Encoder",
+    encoder: Encoder,
     dataset: ImageDataset,
     out: str | Path,
     *,
@@ -296,7 +292,7 @@ def encode_shared(
     return written
 
 
-def _key(encoder: "Encoder", dataset: ImageDataset, batch_size: int, kind: str) -> str:
+def _key(encoder: Encoder, dataset: ImageDataset, batch_size: int, kind: str) -> str:
     """Checksum of what the bits of a part depend on."""
     facts = [
         encoder.fingerprint,

@@ -8,7 +8,6 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +30,7 @@ from kpl_lib.common.checks import (
 )
 from kpl_lib.common.errors import InputError
 from kpl_lib.distributed.group import agreed, counted, from_first, gathered, largest, rank_of, total
+from kpl_lib.features import TextBank
 from kpl_lib.solvers import gradient as steps_of_one
 from kpl_lib.solvers import ridge, scaling
 from kpl_lib.solvers.gradient import Descent, harden
@@ -39,9 +39,6 @@ from kpl_lib.solvers.temperature import softmax_temperature
 from kpl_lib.text_proxies import TextProxies
 from kpl_lib.transport import TransportPlan, _warn_if_missed
 from kpl_lib.vision_proxies import CALIBRATE, STATIONARY, VisionProxies, _scores
-
-if TYPE_CHECKING:
-    from kpl_lib.features import TextBank
 
 
 def descend(
@@ -241,7 +238,7 @@ def mean_of(images: Tensor, n: int, group: ProcessGroup | None) -> Tensor:
 
 @torch.no_grad()
 def text_proxies(
-    bank: "TextBank", images: Tensor, k: int = 8, *, group: ProcessGroup | None = None
+    bank: TextBank, images: Tensor, k: int = 8, *, group: ProcessGroup | None = None
 ) -> TextProxies:
     """`kpl_lib.text_proxies.text_proxies`: the mean image is all that it needs of the other processes.
 

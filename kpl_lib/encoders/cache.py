@@ -12,21 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
 from tqdm import tqdm
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.datasets.images import READING
+from kpl_lib.encoders.run import Block, Job, join
 from kpl_lib.features import Features, Patches
-
-if TYPE_CHECKING:
-    from kpl_lib.encoders.run import Job
-
 
 #: Seconds between two files: a killed run loses no more than this and one batch.
 SHARD_SECONDS = 10.0
@@ -43,42 +38,6 @@ def told(folder: Path) -> Iterator[None]:
         raise InputError(
             f"cache {folder}: {error.strerror or error}; name a folder that you may write to"
         ) from None
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Features of the images `start` to `stop`, whole batches of them.
-
-    Args:
-        start: number of the first image.
-        stop: one more than the number of the last.
-        rows: `images` `[n, D]` and, where asked for, `tokens` `[n, P, D]`; empty if no image could be read.
-        failed: number of each image that could not be read, and why.
-    """
-
-    start: int
-    stop: int
-    rows: dict[str, Tensor]
-    failed: tuple[tuple[int, str], ...] = ()
-
-    @property
-    def bytes(self) -> int:
-        """Memory that the rows take."""
-        return sum(rows.nbytes for rows in self.rows.values())
-
-
-def join(blocks: list[Block]) -> Block:
-    """One block from several that follow each other.
-
-    Example:
-        >>> parts = [Block(0, 2, {"images": torch.eye(2)}), Block(2, 3, {}, ((2, "c.png: empty"),))]
-        >>> join(parts).stop, join(parts).failed
-        (3, ((2, 'c.png: empty'),))
-    """
-    names = {name for block in blocks for name in block.rows}
-    rows = {name: torch.cat([block.rows[name] for block in blocks if block.rows]) for name in names}
-    failed = tuple(item for block in blocks for item in block.failed)
-    return Block(blocks[0].start, blocks[-1].stop, rows, failed)
 
 
 @dataclass(frozen=True)
@@ -150,7 +109,7 @@ class Shards:
 WAIT = 2.0  # seconds before this process says that it waits for another one
 
 
-def remember(folder: str | Path, job: "Job") -> Features | Patches:
+def remember(folder: str | Path, job: Job, maker: str) -> Features | Patches:
     """Read the features of a job from `folder`, or encode them and keep them there.
 
     The file's name is a checksum of the encoder (weights, architecture, preprocessing, precision) and of the dataset
@@ -163,6 +122,7 @@ def remember(folder: str | Path, job: "Job") -> Features | Patches:
     Args:
         folder: made when it is missing.
         job: what is encoded; its dataset needs a `fingerprint`.
+        maker: the fingerprint of the encoder.
 
     Returns:
         What the job gives.
@@ -174,7 +134,7 @@ def remember(folder: str | Path, job: "Job") -> Features | Patches:
         raise InputError(
             f"{job.dataset.name}: it has no fingerprint to keep features under; leave `cache` out"
         )
-    slot = _slot(Path(folder), job)
+    slot = _slot(Path(folder), job, maker)
     found = slot.load(job)
     if found is None:
         with slot.locked(job.progress):
@@ -205,7 +165,7 @@ class Slot:
         """The file."""
         return self.folder / f"{self.name}.safetensors"
 
-    def load(self, job: "Job") -> Features | Patches | None:
+    def load(self, job: Job) -> Features | Patches | None:
         """What the file holds; None where it is missing, broken, or an image that was skipped can be read now."""
         with told(self.folder):
             block = self._block(job)
@@ -213,7 +173,7 @@ class Slot:
             return None
         return job.finish(block)
 
-    def _block(self, job: "Job") -> Block | None:
+    def _block(self, job: Job) -> Block | None:
         """The rows of the file, and the images that it left out; labels and paths are those of the dataset at hand."""
         try:
             rows, header = read_tensors(self.path, self.kind.__name__, ("images",))
@@ -248,10 +208,10 @@ class Slot:
         finally:
             lock.release()
 
-    def make(self, job: "Job") -> Features | Patches:
+    def make(self, job: Job) -> Features | Patches:
         """Encode, keep, and give what later calls get, to the last bit."""
-        threads = torch.get_num_threads() if job.encoder.device.type == "cpu" else 0
-        place = f"{job.encoder.device.type} {threads} torch {torch.__version__}"
+        threads = torch.get_num_threads() if job.place.type == "cpu" else 0
+        place = f"{job.place.type} {threads} torch {torch.__version__}"
         stamp = f"{self.key} batches of {job.batch_size} on {place}"
         shards = Shards(self.folder / f"{self.name}.parts", stamp, len(job.dataset))
 
@@ -265,10 +225,10 @@ class Slot:
         return job.finish(self._block(job))
 
 
-def _slot(folder: Path, job: "Job") -> Slot:
+def _slot(folder: Path, job: Job, maker: str) -> Slot:
     """Where the features of a job are."""
     dataset, kind = job.dataset, Patches if job.patches else Features
-    parts = [job.encoder.fingerprint, dataset.name, dataset.fingerprint, len(dataset)]
+    parts = [maker, dataset.name, dataset.fingerprint, len(dataset)]
     parts += [f"reading {READING}"] * (READING > 1) + ["patches"] * job.patches
     key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
     readable = re.sub(r"[^\w.-]+", "-", dataset.name, flags=re.ASCII)[:80].strip("-.")

@@ -3,17 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import uncollected
 from kpl_lib.knowledge.check import Report, check_base
 from kpl_lib.knowledge.description import NAME_TEMPLATE, TEMPLATE, Description, check_template, fill
-from kpl_lib.knowledge.files import export_file, find_file, import_file, read_base, write_base
-
-if TYPE_CHECKING:
-    from kpl_lib.encoders.encoder import Encoder
-    from kpl_lib.features import Features
+from kpl_lib.knowledge.files import HEAD_KEYS, export_file, find_file, import_file, read_base, write_base
 
 
 @dataclass(frozen=True)
@@ -112,35 +107,25 @@ class KnowledgeBase:
             )
         return replace(self, records=left)
 
-    def check(
-        self,
-        class_names: Sequence[str] | None = None,
-        encoder: "Encoder | None" = None,
-        images: "Features | None" = None,
-    ) -> Report:
-        """Look for what is wrong: by words, and with an encoder by its features. Labels are never read.
+    def check(self, class_names: Sequence[str] | None = None) -> Report:
+        """Look for what is wrong, as far as words tell.
+
+        What an encoder makes of the descriptions, and how they meet images, says
+        `kpl_lib.knowledge.coverage.coverage_of(base, encoder.encode_knowledge(base), features)`.
 
         Args:
             class_names: the classes that there should be, as of a dataset; None does not compare.
-            encoder: adds how much the descriptions differ for it, and which are too long for it.
-            images: features `[N, D]` from this encoder; adds coverage, and what retrieval never keeps.
 
         Returns:
             The findings; print it for one page of text.
 
         Raises:
-            InputError: for images without an encoder, or of another one.
+            InputError: if `class_names` is one text.
 
         Chapter: ch-knowledge
         """
-        report = check_base(self, class_names)
-        if encoder is None and images is None:
-            return report
-        from kpl_lib.knowledge.coverage import (
-            check_encoded,  # needs torch, and the rest of this class does not
-        )
-
-        return check_encoded(self, report, encoder, images)
+        whole = "{class}" not in self.template  # then the descriptions are whole sentences and must say it
+        return check_base(self.name, self.records, self.sentences(), whole, class_names)
 
     def save(self, path: str | Path) -> None:
         """Write the JSON file, whole or not at all.
@@ -148,7 +133,8 @@ class KnowledgeBase:
         Raises:
             InputError: if the file cannot be written.
         """
-        write_base(path, self)
+        head = {key: getattr(self, key) for key in HEAD_KEYS}
+        write_base(path, head, self.records, self.references)
 
     def export(self, path: str | Path, format: str, section: str | None = None) -> None:
         """Write a file for other people's code.
@@ -161,7 +147,7 @@ class KnowledgeBase:
         Raises:
             InputError: for an unknown format, or if the file cannot be written.
         """
-        export_file(path, self, format, section)
+        export_file(path, format, section, self.name, self.records, self.sentences())
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "KnowledgeBase":

@@ -6,16 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from kpl_lib.common.errors import InputError, nearest
+from kpl_lib.knowledge.description import Description
 from kpl_lib.knowledge.words import Phrases, content_stems, near_pairs, pair_names, word_list, words_of
-
-if TYPE_CHECKING:
-    from kpl_lib.knowledge.base import KnowledgeBase
-    from kpl_lib.knowledge.coverage import Coverage, Spread
-    from kpl_lib.knowledge.description import Description
-
 
 LIMIT = 6  # lines of one kind on the page
 
@@ -49,8 +43,6 @@ class Report:
         name: the knowledge base.
         counts: descriptions of each class.
         findings: kind by kind.
-        spread: how much the descriptions of each class differ for an encoder; None without one.
-        coverage: how well the descriptions cover given images; None without images.
 
     Example:
         >>> Report("pets", {"cat": 2}, ()).clean
@@ -62,8 +54,6 @@ class Report:
     name: str
     counts: Mapping[str, int]
     findings: tuple[Finding, ...]
-    spread: "Spread | None" = None
-    coverage: "Coverage | None" = None
 
     @property
     def clean(self) -> bool:
@@ -74,7 +64,7 @@ class Report:
         return self.text()
 
     def text(self, limit: int | None = LIMIT) -> str:
-        """The report as text: grave findings first (!), then the others (-), kind by kind; then the tables.
+        """The report as text: grave findings first (!), then the others (-), kind by kind.
 
         Args:
             limit: the most lines of one kind; None gives all.
@@ -87,8 +77,7 @@ class Report:
             lines += capped(shown, limit, f"of these ({kind})")
         grave = sum(finding.grave for finding in self.findings)
         lines.append("  clean" if self.clean else f"  {grave} to correct (!)")
-        part = self.coverage or self.spread  # coverage says the spread too
-        return "\n\n".join(["\n".join(lines), *([] if part is None else [part.text(limit)])])
+        return "\n".join(lines)
 
 
 def capped(lines: list[str], limit: int | None, what: str) -> list[str]:
@@ -169,30 +158,37 @@ TOKENS = 70  # of CLIP's context of 77, begin and end counted
 ALIKE = 1000  # pairs across classes after which nobody reads on
 
 
-def check_base(base: "KnowledgeBase", class_names: Sequence[str] | None = None) -> Report:
+def check_base(
+    name: str,
+    records: Mapping[str, Sequence[Description]],
+    sentences: Mapping[str, list[str]],
+    whole: bool = False,
+    class_names: Sequence[str] | None = None,
+) -> Report:
     """Check everything that words tell: texts, length of sentences, wording, tags, and the classes.
 
     Args:
-        base: the knowledge base.
+        name: the knowledge base.
+        records: for each class its descriptions.
+        sentences: for each class its descriptions, each in its sentence.
+        whole: the descriptions are whole sentences themselves, and may say the class name.
         class_names: the classes that there should be, as of a dataset; None does not compare.
 
     Returns:
         What `check_records` finds; sentences of more than 70 tokens of CLIP; words of what cannot be seen,
         where the description does not say so itself (`visual` false); tags that are not in
-        `data/words/tags.txt`; classes that are missing, unknown, or in another order. A template without
-        `{class}` means whole sentences: these may say the class name.
+        `data/words/tags.txt`; classes that are missing, unknown, or in another order.
 
     Raises:
         InputError: if `class_names` is one text.
     """
-    report = check_records(base.name, base.classes)
-    said = "{class}" not in base.template  # then the descriptions are whole sentences and must say it
-    findings = [f for f in report.findings if not (said and f.kind in ("class name", "other name"))]
-    findings += [*too_long(base.sentences()), *_wording(base.records), *_tags(base.records)]
+    report = check_records(name, {label: [d.text for d in found] for label, found in records.items()})
+    findings = [f for f in report.findings if not (whole and f.kind in ("class name", "other name"))]
+    findings += [*too_long(sentences), *_wording(records), *_tags(records)]
     if isinstance(class_names, str):
         raise InputError(f"check: class_names must be a list of names, not {class_names!r}")
     if class_names is not None:
-        findings += _against(tuple(base.records), tuple(class_names))
+        findings += _against(tuple(records), tuple(class_names))
     return Report(report.name, report.counts, tuple(findings))
 
 
@@ -344,7 +340,7 @@ def too_long(
             yield Finding("tokens", label, message)
 
 
-def _wording(records: Mapping[str, Sequence["Description"]]) -> Iterator[Finding]:
+def _wording(records: Mapping[str, Sequence[Description]]) -> Iterator[Finding]:
     """Words of complaints, history, treatment and laboratory in lines that do not say that they cannot be seen."""
     phrases = Phrases(word_list("unseen"), slack=3)
     for label, found in records.items():
@@ -355,7 +351,7 @@ def _wording(records: Mapping[str, Sequence["Description"]]) -> Iterator[Finding
                 yield Finding("wording", label, message, grave=False)
 
 
-def _tags(records: Mapping[str, Sequence["Description"]]) -> Iterator[Finding]:
+def _tags(records: Mapping[str, Sequence[Description]]) -> Iterator[Finding]:
     """Tags that are not among the known ones."""
     known = word_list("tags")
     counts = Counter(tag for found in records.values() for d in found for tag in d.tags if tag not in known)

@@ -1,32 +1,21 @@
 """Controls for descriptions: does a gain come from what the texts say, or only from having many texts?
 
-Two kinds. Text controls change the sentences, which are then encoded like any others: `waffle_texts`
-(random words), `scramble` (the words of each sentence in random order), `swap_texts` (sentences of another
-class); `with_controls` encodes the first and the last of them beside a bank. Feature
-controls need no encoder: they read a description as its class name plus an offset, `t_cm = n_c + o_cm`,
-and move the
-offsets: `swap_offsets` and `share_offsets`. No description at all is `name_proxies`.
+They change the sentences, which are then encoded like any others: `waffle_texts` (random words), `scramble` (the words
+of each sentence in random order), `swap_texts` (sentences of another class); `with_controls` encodes the first and the
+last of them beside a bank.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.common.checks import check_classes, check_count
 from kpl_lib.common.errors import InputError
+from kpl_lib.features import TextBank
+from kpl_lib.knowledge.base import KnowledgeBase
 from kpl_lib.knowledge.description import check_template, fill
-from kpl_lib.text_proxies import TextProxies
-
-if TYPE_CHECKING:
-    from kpl_lib.encoders.encoder import Encoder
-    from kpl_lib.features import TextBank
-    from kpl_lib.knowledge.base import KnowledgeBase
-
 
 CONSONANTS, VOWELS = "bcdfghjklmnprstvwz", "aeiou"
 
@@ -128,8 +117,12 @@ def derangement(n: int, seed: int) -> list[int]:
 
 
 def with_controls(
-    bank: "TextBank", kb: "KnowledgeBase", encoder: "Encoder", seeds: int = 3, template: str | None = None
-) -> "TextBank":
+    bank: TextBank,
+    kb: KnowledgeBase,
+    encode: Callable[[Sequence[str]], Tensor],
+    seeds: int = 3,
+    template: str | None = None,
+) -> TextBank:
     """Encode the controls of a knowledge base beside it: `random` words, and texts `swapped` between classes.
 
     random: for each seed, as many sentences of random words as a class has descriptions on average, the same
@@ -139,7 +132,7 @@ def with_controls(
     Args:
         bank: the encoded knowledge base.
         kb: its texts.
-        encoder: the one that encoded it.
+        encode: texts to unit rows, `encode_texts` of the encoder that made the bank.
         seeds: sets of random words; methods average over all of them.
         template: the sentence that `encode_knowledge` was given.
 
@@ -167,84 +160,5 @@ def with_controls(
     encoded = {}
     for key, classes in texts.items():
         sentences = [fill(template, name, text) for name, group in classes.items() for text in group]
-        encoded[key] = encoder.encode_texts(sentences).split([len(group) for group in classes.values()])
+        encoded[key] = encode(sentences).split([len(group) for group in classes.values()])
     return replace(bank, controls={**bank.controls, **encoded})
-
-
-def swap_offsets(bank: "TextBank", seed: int) -> "TextBank":
-    """Every class keeps its name, and gets the offsets of the descriptions of another class.
-
-        t'_cm = normalize(n_c + t_{π(c)m} − n_{π(c)})
-
-    with π a permutation without fixed points.
-
-    Args:
-        bank: descriptions and names of C classes, C >= 2.
-        seed: chooses π.
-
-    Returns:
-        A TextBank of the same classes; M_c changes with the offsets.
-
-    Raises:
-        InputError: if there are fewer than two classes.
-
-    >>> from kpl_lib.features import TextBank
-    >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:1], torch.eye(3)[1:]], torch.eye(3)[:2])
-    >>> swap_offsets(bank, seed=0).counts
-    (2, 1)
-
-    Source: written for this project.
-    Chapter: ch-text-proxies
-    """
-    offsets = _offsets(bank)
-    return _rebuild(bank, [offsets[j] for j in derangement(len(offsets), seed)])
-
-
-def share_offsets(bank: "TextBank", seed: int, n: int | None = None) -> "TextBank":
-    """Every class keeps its name, and all get the same n offsets, drawn from the descriptions of all classes.
-
-        t'_cm = normalize(n_c + o_m)
-
-    with `o_1 … o_n` drawn without replacement from all `t_cm − n_c`.
-
-    The offsets have the spread of real descriptions but say nothing about a class. It stands in for random
-    words where no encoder is at hand; real random words move less like descriptions than these do.
-
-    Args:
-        bank: descriptions and names of C classes.
-        seed: chooses the offsets.
-        n: how many, at most as many as there are; None takes the mean number of a class.
-
-    Returns:
-        A TextBank with n descriptions for each class.
-
-    Raises:
-        InputError: if n is below 1.
-
-    >>> from kpl_lib.features import TextBank
-    >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:1], torch.eye(3)[1:]], torch.eye(3)[:2])
-    >>> share_offsets(bank, seed=0, n=2).counts
-    (2, 2)
-
-    Source: in the spirit of WaffleCLIP (arXiv 2306.07282).
-    Chapter: ch-text-proxies
-    """
-    pool = torch.cat(_offsets(bank))
-    n = max(1, round(len(pool) / len(bank.class_names))) if n is None else check_count(n, "n")
-    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:n]
-    return _rebuild(bank, [pool[order.to(pool.device)]] * len(bank.class_names))
-
-
-def _offsets(bank: "TextBank") -> list[Tensor]:
-    return [rows - name for rows, name in zip(bank.descriptions, bank.names, strict=True)]
-
-
-def _rebuild(bank: "TextBank", offsets: list[Tensor]) -> "TextBank":
-    rows = [F.normalize(name + o, dim=1) for name, o in zip(bank.names, offsets, strict=True)]
-    return replace(bank, descriptions=rows, texts=())
-
-
-def name_proxies(bank: "TextBank") -> TextProxies:
-    """Text proxies without any description: the encoded class names, `[C, D]`."""
-    empty = tuple(torch.empty(0, dtype=torch.int64) for _ in bank.class_names)
-    return TextProxies(bank.names, empty, tuple(e.to(bank.names) for e in empty), (0,) * len(empty))

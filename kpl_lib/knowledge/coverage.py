@@ -1,9 +1,7 @@
 """How the descriptions of a knowledge base differ for an encoder, and how they meet images. No labels."""
 
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +11,10 @@ from torch import Tensor
 from kpl_lib.common.checks import check_count, check_images, check_same_space
 from kpl_lib.common.errors import InputError
 from kpl_lib.features import Features, TextBank, mean_image
-from kpl_lib.knowledge.check import LIMIT, ROWS, Finding, Report, capped, table, too_long
+from kpl_lib.knowledge.base import KnowledgeBase
+from kpl_lib.knowledge.check import LIMIT, ROWS, Finding, capped, table, too_long
 
-if TYPE_CHECKING:
-    from kpl_lib.encoders.encoder import Encoder
-    from kpl_lib.knowledge.base import KnowledgeBase
-
-
+BLOCK = 2048  # images compared with a class at once
 SAME = 0.98  # cosine above which an encoder hardly tells two sentences apart
 
 
@@ -100,12 +95,35 @@ def same_to_encoder(bank: TextBank, above: float = SAME) -> list[Finding]:
     return found
 
 
+def findings_of(
+    bank: TextBank,
+    sentences: Mapping[str, list[str]],
+    tokenizer: Callable | None = None,
+    context: int = 0,
+    encoder: str = "",
+) -> list[Finding]:
+    """What an encoder says of descriptions: sentences that it cuts, and texts that it hardly tells apart.
+
+    Args:
+        bank: the encoded knowledge base.
+        sentences: for each class its descriptions, each in its sentence.
+        tokenizer: the encoder's; sentences are counted where it is of CLIP's kind.
+        context: the most tokens of a text that are read.
+        encoder: its name.
+
+    Returns:
+        The findings; those about length are grave.
+
+    Chapter: ch-knowledge
+    """
+    cut = isinstance(tokenizer, SimpleTokenizer)
+    found = [*too_long(sentences, tokenizer, context, f"encoder {encoder}")] if cut else []
+    return found + same_to_encoder(bank)
+
+
 def number(value: float) -> str:
     """Three digits, or a dash for NaN."""
     return "-" if value != value else f"{value:.3f}"
-
-
-_BLOCK = 2048  # images compared with a class at once
 
 
 @dataclass(frozen=True)
@@ -192,42 +210,9 @@ class Coverage:
         )
 
 
-def check_encoded(
-    base: "KnowledgeBase", report: Report, encoder: "Encoder | None", images: Features | None
-) -> Report:
-    """Add to a report what an encoder, and images that it has encoded, tell about the base.
-
-    Raises:
-        InputError: for images without an encoder, or of another one.
-    """
-    if encoder is None:
-        raise InputError("check: images need the encoder that made their features; pass encoder=...")
-    if not hasattr(encoder, "encode_knowledge"):
-        raise InputError(f"check: encoder must be loaded, not {encoder!r}; pass load_encoder({encoder!r})")
-    if not isinstance(images, Features | None):
-        kind = type(images).__name__
-        raise InputError(f"check: images must be Features, not {kind}; pass encoder.encode_images(dataset)")
-    maker = encoder.name if images is None else images.meta.get("encoder", encoder.name)
-    if maker != encoder.name:
-        raise InputError(
-            f"check: the images come from encoder {maker!r}, not {encoder.name!r}; use one encoder"
-        )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".* are cut: ")  # the report says it for each sentence
-        bank = encoder.encode_knowledge(base)
-    findings = [*report.findings]
-    if isinstance(encoder.tokenizer, SimpleTokenizer):
-        reader = f"encoder {encoder.name}"
-        findings += too_long(base.sentences(), encoder.tokenizer, encoder.context_length, reader)
-    findings += same_to_encoder(bank)
-    spread = spread_of(bank, encoder.name)
-    coverage = None if images is None else coverage_of(base, bank, images, encoder=encoder.name)
-    return replace(report, findings=tuple(findings), spread=spread, coverage=coverage)
-
-
 @torch.no_grad()
 def coverage_of(
-    base: "KnowledgeBase",
+    base: KnowledgeBase,
     bank: TextBank,
     images: Features | Tensor,
     k: int = 8,
@@ -248,17 +233,22 @@ def coverage_of(
         k: descriptions kept for each class.
         splits: how often the images are halved.
         seed: of the halves.
-        encoder: what made the features.
+        encoder: what made the bank; empty is what made the images.
 
     Returns:
         Coverage.
 
     Raises:
-        InputError: if bank and images do not fit, or there are fewer than 4 images.
+        InputError: if bank and images do not fit or come from two encoders, or there are fewer than 4 images.
 
     Chapter: ch-knowledge
     """
-    x = images.images if isinstance(images, Features) else images
+    x, maker = images, encoder
+    if isinstance(images, Features):
+        x, maker = images.images, images.meta.get("encoder", encoder)
+    encoder = encoder or maker
+    if maker != encoder:
+        raise InputError(f"the images come from encoder {maker!r}, not {encoder!r}; use one encoder")
     check_images(x, minimum=4)
     check_same_space(bank.names, x, "text features")
     check_count(k, "k")
@@ -302,7 +292,7 @@ def _top(scores: Tensor, k: int) -> Tensor:
 def _best(parts: Sequence[Tensor], x: Tensor) -> tuple[tuple, tuple, tuple]:
     """Mean best cosine of each class and of its rivals, and the share of images nearest to it; each `[C]`."""
     total, rivals, wins = (torch.zeros(len(parts), dtype=torch.float64, device=x.device) for _ in range(3))
-    for block in x.float().split(_BLOCK):
+    for block in x.float().split(BLOCK):
         reach = torch.stack([(block @ rows.T).amax(dim=1) for rows in parts], dim=1).double()
         first, winner = reach.max(dim=1)
         won = F.one_hot(winner, len(parts)).bool()

@@ -6,18 +6,13 @@ Found by name, read strictly, written whole or not at all; every fault is one li
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kpl_lib.common.errors import InputError, nearest, short
 from kpl_lib.common.files import atomic_path, data_dir, read_json, read_text
 from kpl_lib.knowledge.description import TEMPLATE, Description
-
-if TYPE_CHECKING:
-    from kpl_lib.knowledge.base import KnowledgeBase
-
 
 HEAD_KEYS = ("name", "modality", "origin", "template", "name_template")
 
@@ -76,16 +71,21 @@ def read_base(path: Path) -> tuple[dict[str, str], dict[str, list[Description]],
     return head, records, references
 
 
-def write_base(path: str | Path, base: "KnowledgeBase") -> None:
-    """Write a file of our own format, whole or not at all."""
+def write_base(
+    path: str | Path,
+    head: Mapping[str, str],
+    records: Mapping[str, Sequence[Description]],
+    references: Mapping[str, Sequence[str]],
+) -> None:
+    """Write a file of our own format, whole or not at all; the parts are those that `read_base` gives."""
     classes = {
         name: {
-            "references": list(base.references.get(name, ())),
+            "references": list(references.get(name, ())),
             "descriptions": [{"text": d.text, "tags": list(d.tags), "visual": d.visual} for d in found],
         }
-        for name, found in base.records.items()
+        for name, found in records.items()
     }
-    write_json(path, {**{key: getattr(base, key) for key in HEAD_KEYS}, "classes": classes})
+    write_json(path, {**head, "classes": classes})
 
 
 def write_json(path: str | Path, content: Mapping) -> None:
@@ -192,7 +192,8 @@ def write_csv(path: Path, records: Mapping[str, list[Description]]) -> None:
                 table.writerow((name, d.text, ";".join(d.tags), spelled[d.visual]))
 
 
-Records = dict[str, list[Description]]
+Records = Mapping[str, list[Description]]
+Sentences = Mapping[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -203,13 +204,13 @@ class Format:
         title: what people call it.
         template: the sentence around its descriptions.
         read: takes a path and a section; gives for each class its descriptions.
-        write: takes a path, a knowledge base and a section.
+        write: takes a path, a section, a name, and for each class its descriptions and its sentences.
     """
 
     title: str
     template: str
     read: Callable[[Path, str | None], Records]
-    write: Callable[[Path, "KnowledgeBase", str | None], None]
+    write: Callable[[Path, str | None, str, Records, Sentences], None]
 
 
 def import_file(path: Path, format: str, section: str | None = None) -> tuple[dict[str, str], Records]:
@@ -232,9 +233,20 @@ def import_file(path: Path, format: str, section: str | None = None) -> tuple[di
     return {"name": path.stem, "origin": origin, "template": known.template}, records
 
 
-def export_file(path: str | Path, base: "KnowledgeBase", format: str, section: str | None = None) -> None:
-    """Write a foreign file, whole or not at all; arguments and errors as of `KnowledgeBase.export`."""
-    find_format(format).write(Path(path), base, section)
+def export_file(
+    path: str | Path, format: str, section: str | None, name: str, records: Records, sentences: Sentences
+) -> None:
+    """Write a foreign file, whole or not at all; errors as of `KnowledgeBase.export`.
+
+    Args:
+        path: the file.
+        format: `cupl`, `descriptors`, `kpl` or `csv`.
+        section: the section of a `kpl` file; None takes the name.
+        name: what the base is called.
+        records: for each class its descriptions.
+        sentences: for each class its descriptions, each in its sentence.
+    """
+    find_format(format).write(Path(path), section, name, records, sentences)
 
 
 def find_format(name: str) -> Format:
@@ -289,19 +301,21 @@ def _lists(path: Path, content: dict, key: str, kinds: tuple[type, ...]) -> Reco
     return records
 
 
-def _write_cupl(path: Path, base: "KnowledgeBase", section: str | None) -> None:
+def _write_cupl(path: Path, section: str | None, name: str, records: Records, sentences: Sentences) -> None:
     _refuse_section(path, section)
-    write_json(path, base.sentences())
+    write_json(path, sentences)
 
 
-def _write_descriptors(path: Path, base: "KnowledgeBase", section: str | None) -> None:
+def _write_descriptors(
+    path: Path, section: str | None, name: str, records: Records, sentences: Sentences
+) -> None:
     _refuse_section(path, section)
-    write_json(path, base.classes)
+    write_json(path, {label: [d.text for d in found] for label, found in records.items()})
 
 
-def _write_kpl(path: Path, base: "KnowledgeBase", section: str | None) -> None:
-    features = {name: [{"feature": text} for text in texts] for name, texts in base.classes.items()}
-    write_json(path, {section or base.name: features})
+def _write_kpl(path: Path, section: str | None, name: str, records: Records, sentences: Sentences) -> None:
+    features = {label: [{"feature": d.text} for d in found] for label, found in records.items()}
+    write_json(path, {section or name: features})
 
 
 def _read_csv(path: Path, section: str | None) -> Records:
@@ -309,9 +323,9 @@ def _read_csv(path: Path, section: str | None) -> Records:
     return read_csv(path)
 
 
-def _write_csv(path: Path, base: "KnowledgeBase", section: str | None) -> None:
+def _write_csv(path: Path, section: str | None, name: str, records: Records, sentences: Sentences) -> None:
     _refuse_section(path, section)
-    write_csv(path, base.records)
+    write_csv(path, records)
 
 
 def _refuse_section(path: Path, section: str | None) -> None:

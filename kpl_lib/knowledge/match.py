@@ -4,13 +4,10 @@ import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.knowledge.words import _plain, pair_names
-
-if TYPE_CHECKING:
-    from kpl_lib.knowledge.base import KnowledgeBase
+from kpl_lib.knowledge.base import KnowledgeBase
+from kpl_lib.knowledge.words import pair_names, plain
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Matched:
     Chapter: ch-real-data
     """
 
-    knowledge: "KnowledgeBase"
+    knowledge: KnowledgeBase
     missing: tuple[str, ...]
     left_over: tuple[str, ...]
     renamed: Mapping[str, str]
@@ -51,7 +48,7 @@ class Matched:
         return f" (is it {self.nearest[name]!r}?)" if name in self.nearest else ""
 
 
-def match_classes(base: "KnowledgeBase", class_names: Sequence[str]) -> Matched:
+def match_classes(base: KnowledgeBase, class_names: Sequence[str]) -> Matched:
     """Find the classes of a dataset in a knowledge base.
 
     A name is taken where it stands as it is. Otherwise case, spaces, underscores, hyphens and trailing dots
@@ -112,6 +109,6 @@ def _checked(class_names: Sequence[str]) -> list[str]:
 
 def _nearest(missing: tuple[str, ...], left: tuple[str, ...]) -> dict[str, str]:
     """For each missing name the most similar one that is left over, if any is."""
-    plain = {_plain(name): name for name in left}
-    found = {name: difflib.get_close_matches(_plain(name), plain, 1, 0.6) for name in missing}
-    return {name: plain[near[0]] for name, near in found.items() if near}
+    ours = {plain(name): name for name in left}
+    found = {name: difflib.get_close_matches(plain(name), ours, 1, 0.6) for name in missing}
+    return {name: ours[near[0]] for name, near in found.items() if near}

@@ -115,7 +115,7 @@ def run_folder(
         _check_number(len(features), len(kb.class_names), method, images)
         bank = model.encode_knowledge(kb, progress=progress)
         if method.text in CONTROLS:
-            bank = with_controls(bank, kb, model)
+            bank = with_controls(bank, kb, model.encode_texts)
         prediction = method.fit_predict(made, bank)
     result = rows_of(prediction, features, bank, method.chosen, centre_of(features.images))
     return FolderRun(kb, dataset, model, method, features, bank, prediction, result, tuple(notes))

@@ -58,7 +58,7 @@ def test_with_controls_encodes_random_words_and_swapped_descriptions(tmp_path):
     kb, letters = KnowledgeBase("pets", records), Letters()
     rows = [letters.encode_texts(group) for group in kb.sentences().values()]
     bank = TextBank(kb.class_names, rows, letters.encode_texts(kb.prompts()))
-    full = with_controls(bank, kb, letters, seeds=4)
+    full = with_controls(bank, kb, letters.encode_texts, seeds=4)
     assert [len(rows) for rows in full.controls["random"]] == [8, 8]  # 4 seeds, 2 texts a class on average
     assert len(torch.unique(full.controls["random"][0], dim=0)) == 8
     swapped = letters.encode_texts(["a photo of a cat, which has quills"])
@@ -71,7 +71,7 @@ def test_with_controls_encodes_random_words_and_swapped_descriptions(tmp_path):
     with pytest.raises(InputError, match="random texts: 1 for 2 classes"):
         TextBank(bank.class_names, bank.descriptions, bank.names, controls={"random": [bank.names]})
     with pytest.raises(InputError, match="encode that one"):
-        with_controls(bank, KnowledgeBase("one", {"cat": records["cat"]}), letters)
+        with_controls(bank, KnowledgeBase("one", {"cat": records["cat"]}), letters.encode_texts)
 
 
 def test_a_folder_is_classified_with_random_words_without_further_ado(tmp_path):

@@ -284,7 +284,7 @@ def test_a_full_disk_is_one_line(world, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device", "p.csv")
 
-    monkeypatch.setattr("kpl_lib.own_images.classify.write_table", full)
+    monkeypatch.setattr("kpl_lib.own_images.table.write_table", full)
     code, _, err = kpl(monkeypatch, capsys, *options(world))
     assert code == 2 and "kpl: p.csv: No space left on device; check disk" in err
 

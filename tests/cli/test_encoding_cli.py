@@ -49,7 +49,9 @@ def test_a_folder_becomes_one_file_and_the_second_run_reads_the_cache(kpl, tmp_p
     torch.testing.assert_close(found.images, plain.images, atol=1e-6, rtol=0)
     assert found.meta["paths"] == plain.meta["paths"]
     if data.fingerprint:
-        monkeypatch.setattr("kpl_lib.encoders.run.encode_pixels", lambda *_: pytest.fail("encoded again"))
+        monkeypatch.setattr(
+            "kpl_lib.encoders.Encoder.encode_pixels", lambda *_, **__: pytest.fail("encoded again")
+        )
         code, _, _ = kpl("--images", tmp_path / "Röntgen", "--out", tmp_path / "g.safetensors")
         assert code == 0 and torch.equal(Features.load(tmp_path / "g.safetensors").images, found.images)
 
@@ -65,10 +67,10 @@ def test_a_dataset_with_patches_and_precision(kpl, tmp_path):
         "--patches",
     )
     with pytest.MonkeyPatch.context() as patched:
-        from kpl_lib import datasets
+        from kpl_lib.datasets import load
 
-        plain = datasets.load_dataset
-        patched.setattr(datasets, "load_dataset", lambda name, root, split: plain(name, root, split, n=3))
+        plain = load.load_dataset
+        patched.setattr(load, "load_dataset", lambda name, root, split: plain(name, root, split, n=3))
         code, _, err = kpl(*arguments, "--precision", "mixed", "--cache", tmp_path / "elsewhere")
     assert code == 0, err
     found = Patches.load(tmp_path / "p.safetensors")

@@ -89,7 +89,7 @@ def drawn(monkeypatch):
     def load(name, *, scanner="unseen", balance="even", split="test", n=2000, seed=0):
         calls.append((name, scanner, balance, split, n, seed))
 
-    monkeypatch.setattr(datasets, "import_module", lambda name: SimpleNamespace(load=load))
+    monkeypatch.setattr(datasets.load, "import_module", lambda name: SimpleNamespace(load=load))
     return calls
 
 

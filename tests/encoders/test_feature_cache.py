@@ -23,9 +23,9 @@ from tiny_encoder import write_tiny_encoder
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets.sets import phantom
+from kpl_lib.encoders import Encoder, load_encoder
 from kpl_lib.encoders import cache as feature_cache
 from kpl_lib.encoders import cache as feature_shards
-from kpl_lib.encoders import load_encoder, run
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +67,20 @@ def kept(folder):
 
 def counted(monkeypatch):
     """Number of images that went through the model."""
-    seen, plain = [], run.encode_pixels
+    seen, plain = [], Encoder.encode_pixels
 
     def count(encoder, pixels, patches=False):
         seen.append(len(pixels))
         return plain(encoder, pixels, patches)
 
-    monkeypatch.setattr(run, "encode_pixels", count)
+    monkeypatch.setattr(Encoder, "encode_pixels", count)
     return seen
 
 
 def test_second_time_reads_the_same_features(encoder, tmp_path, monkeypatch):
     dataset = phantom.load("phantom-malaria", n=6)
     first = encode(encoder, dataset, tmp_path / "made")
-    monkeypatch.setattr(run, "encode_pixels", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(Encoder, "encode_pixels", lambda *_, **__: pytest.fail("encoded again"))
     again = encode(encoder, phantom.load("phantom-malaria", n=6), tmp_path / "made")
     assert torch.equal(first.images, again.images) and torch.equal(first.labels, again.labels)
     assert first.meta == again.meta and first.class_names == again.class_names
@@ -173,15 +173,15 @@ def test_no_fingerprint_and_no_folder_are_told(encoder, tmp_path):
 
 def stopped(monkeypatch, after):
     """Encoding that stops like a machine that loses power, after some batches."""
-    plain, seen = run.encode_pixels, []
+    plain, seen = Encoder.encode_pixels, []
 
-    def stop(*arguments):
+    def stop(*arguments, **options):
         if len(seen) == after:
             raise KeyboardInterrupt
         seen.append(1)
-        return plain(*arguments)
+        return plain(*arguments, **options)
 
-    monkeypatch.setattr(run, "encode_pixels", stop)
+    monkeypatch.setattr(Encoder, "encode_pixels", stop)
 
 
 def test_a_stopped_run_goes_on_where_it_was_to_the_same_bits(tiny, tmp_path, monkeypatch, each_batch):
@@ -289,7 +289,7 @@ def test_of_two_processes_the_second_waits_and_reads(tiny, tiny_folder, tmp_path
     while not list(cache.glob("*.parts/*.safetensors")):
         assert first.is_alive()
         time.sleep(0.005)
-    monkeypatch.setattr(run, "encode_pixels", lambda *_: pytest.fail("encoded twice"))
+    monkeypatch.setattr(Encoder, "encode_pixels", lambda *_, **__: pytest.fail("encoded twice"))
     found = tiny.encode_images(files(paths), cache=cache, batch_size=2)
     first.join()
     assert codes == [0] and torch.equal(found.images, whole.images)
@@ -347,7 +347,7 @@ def test_a_read_only_cache_gives_what_it_has_and_refuses_the_rest_at_once(tiny, 
 
     monkeypatch.setattr(os, "open", refuse)
     assert torch.equal(encode(tiny, files(paths), cache).images, before.images)
-    monkeypatch.setattr(run, "encode_pixels", lambda *_: pytest.fail("encoded for nothing"))
+    monkeypatch.setattr(Encoder, "encode_pixels", lambda *_, **__: pytest.fail("encoded for nothing"))
     with pytest.raises(
         InputError, match="Read-only file system; name a folder that you may write to"
     ) as caught:

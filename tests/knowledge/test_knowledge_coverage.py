@@ -2,7 +2,6 @@
 
 import random
 import time
-import warnings
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.encoders import load_encoder
 from kpl_lib.features import Features, TextBank
 from kpl_lib.knowledge import Description, KnowledgeBase
-from kpl_lib.knowledge.coverage import coverage_of, same_to_encoder, spread_of
+from kpl_lib.knowledge.coverage import coverage_of, findings_of, same_to_encoder, spread_of
 from kpl_lib.plots import figure_words, knowledge_figure, save_figure
 
 
@@ -55,7 +54,7 @@ def test_coverage_is_the_mean_of_the_best_cosines():
 
 def test_blocks_of_images_change_nothing(monkeypatch):
     whole = coverage_of(*world())
-    monkeypatch.setattr("kpl_lib.knowledge.coverage._BLOCK", 7)
+    monkeypatch.setattr("kpl_lib.knowledge.coverage.BLOCK", 7)
     assert coverage_of(*world()).best == pytest.approx(whole.best)
     assert coverage_of(*world()).others == pytest.approx(whole.others)
 
@@ -116,23 +115,22 @@ def test_descriptions_that_an_encoder_cannot_tell_apart_are_worth_knowing():
     assert "'two' like 'one' (cosine 0.995)" in found.message
 
 
-def test_the_base_checks_itself_with_an_encoder_and_images(encoder):
+def test_an_encoded_base_meets_images(encoder):
     base, _, _ = world((5, 4))
-    images = Features(unit(30, 16), meta={"encoder": encoder.name})
-    words, spread, whole = base.check(), base.check(encoder=encoder), base.check(None, encoder, images)
-    assert words.spread is words.coverage is spread.coverage is None
-    assert spread.spread == whole.spread == whole.coverage.spread
-    assert "Spread with encoder" in str(spread) and "Coverage of 30 images" in str(whole)
-    assert whole.coverage.images == 30 and whole.coverage.k == 8 and all(map(all, whole.coverage.kept))
+    bank = encoder.encode_knowledge(base, progress=False)
+    found = coverage_of(base, bank, Features(unit(30, 16), meta={"encoder": encoder.name}))
+    assert found.spread == spread_of(bank, encoder.name)
+    assert "Spread with encoder" in found.spread.text() and "Coverage of 30 images" in found.text()
+    assert found.images == 30 and found.k == 8 and all(map(all, found.kept))
 
 
-def test_sentences_that_the_encoder_cuts_are_grave_and_give_no_second_warning(encoder):
+def test_sentences_that_the_encoder_cuts_are_grave(encoder):
     base = KnowledgeBase("x", {"p": [Description("qx " * 30)], "q": [Description("short")]})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        report = base.check(encoder=encoder)
-    assert [(f.kind, f.class_name) for f in report.findings if f.grave] == [("tokens", "p")]
-    assert f"at most {encoder.context_length} with encoder" in report.findings[0].message
+    with pytest.warns(UserWarning, match="are cut"):
+        bank = encoder.encode_knowledge(base)
+    found = findings_of(bank, base.sentences(), encoder.tokenizer, encoder.context_length, encoder.name)
+    assert [(f.kind, f.class_name) for f in found if f.grave] == [("tokens", "p")]
+    assert f"at most {encoder.context_length} with encoder" in found[0].message
 
 
 @pytest.mark.parametrize(
@@ -145,15 +143,10 @@ def test_sentences_that_the_encoder_cuts_are_grave_and_give_no_second_warning(en
 )
 def test_images_that_do_not_fit_are_one_line(encoder, images, said):
     base, _, _ = world((2, 2))
+    bank = encoder.encode_knowledge(base, progress=False)
     with pytest.raises(InputError, match=said) as caught:
-        base.check(encoder=encoder, images=images)
+        coverage_of(base, bank, images, encoder=encoder.name)
     assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="need the encoder"):
-        base.check(images=images)
-    with pytest.raises(InputError, match=r"pass load_encoder\('phantom'\)"):
-        base.check(encoder="phantom")
-    with pytest.raises(InputError, match="must be Features, not Tensor"):
-        base.check(encoder=encoder, images=images.images)
 
 
 def test_one_class_has_no_rivals():

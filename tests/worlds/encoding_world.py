@@ -18,8 +18,8 @@ from PIL import Image
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets import ImageDataset
 from kpl_lib.datasets.images import read_image
+from kpl_lib.encoders import Encoder, load_encoder
 from kpl_lib.encoders import cache as feature_shards
-from kpl_lib.encoders import load_encoder, run
 
 
 def write_images(folder: Path, count: int, size: int = 32, suffix: str = "png") -> list[Path]:
@@ -112,13 +112,13 @@ def encode_with_workers_that_start_slowly(encoder: Path, paths: list[Path], cach
 
 def encode_slowly(encoder: Path, paths: list[Path], cache: Path, batch_size: int) -> None:
     """The same, with a rest before each batch."""
-    plain = run.encode_pixels
+    plain = Encoder.encode_pixels
 
-    def slowly(*arguments):
+    def slowly(*arguments, **options):
         time.sleep(0.05)
-        return plain(*arguments)
+        return plain(*arguments, **options)
 
-    run.encode_pixels = slowly
+    Encoder.encode_pixels = slowly
     encode_files(encoder, paths, cache, batch_size)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets import images
@@ -190,9 +190,4 @@ def _read(places: list[tuple[str, int, int, str]], index: int) -> Image.Image:
         data = file.read(size)
     if not data:
         raise InputError(f"{path}: empty (0 bytes); copy the shard again, or leave it out")
-    with Image.open(io.BytesIO(data), formats=images.FORMATS) as image:
-        images._check_header(path, image)
-        if images._side.get():
-            image.draft(None, (3 * images._side.get(),) * 2)
-        image.load()
-        return images._rgb(path, ImageOps.exif_transpose(image))
+    return images.decode(io.BytesIO(data), path)
