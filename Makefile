@@ -87,9 +87,10 @@ notebooks: $(STAMP) ## execute the notebooks and check their claims, or one: mak
 	KPL_CLAIMS=$(abspath $(CLAIMS)) OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PYTEST) -n $(JOBS) -m '' --nbmake --nbmake-timeout=600 $(NB)
 	@$(BIN)/python book/tools/claims.py report $(CLAIMS) --strict $(if $(filter $(NOTEBOOKS),$(NB)),$(if $(filter-out $(NB),$(NOTEBOOKS)),,--whole))
 
-check: $(STAMP) ## style of code and notebooks, no outputs in notebooks, spelling
+check: $(STAMP) ## style of code and notebooks, direction of imports, no outputs in notebooks, spelling
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/lint-imports --no-cache
 	$(if $(NOTEBOOKS),$(BIN)/nbstripout --verify $(NOTEBOOKS))
 	$(BIN)/codespell
 
