@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kpl_lib.common.checks import check_float_matrix, check_unit_rows
 from kpl_lib.common.errors import InputError
+from kpl_lib.common.sums import ALONE, Sums
 from kpl_lib.common.tensors import read_tensors, write_tensors
 
 
@@ -321,12 +322,13 @@ def check_tokens(tokens: Tensor, images: Tensor) -> Tensor:
     return tokens
 
 
-def mean_image(images: Tensor, block: int = 4096) -> Tensor:
+def mean_image(images: Tensor, block: int = 4096, sums: Sums = ALONE) -> Tensor:
     """Mean image `u = (1/N) Σ_i x_i`, summed block by block.
 
     Args:
         images: unit rows X `[N, D]`.
         block: images summed at once.
+        sums: the processes that hold the images; this one alone, or a group.
 
     Returns:
         u `[D]`, float64, of length at most 1.
@@ -339,4 +341,4 @@ def mean_image(images: Tensor, block: int = 4096) -> Tensor:
     total = torch.zeros(images.shape[1], dtype=torch.float64, device=images.device)
     for part in images.split(block):
         total += part.sum(dim=0, dtype=torch.float64)
-    return total / len(images)
+    return sums.first(sums.total(total) / sums.place(images)[1])[0]

@@ -17,6 +17,7 @@ from kpl_lib.common.checks import (
     working_dtype,
 )
 from kpl_lib.common.errors import InputError
+from kpl_lib.common.sums import ALONE, Sums
 from kpl_lib.features import TextBank, mean_image
 
 
@@ -42,73 +43,83 @@ class TextProxies:
 def text_proxies(bank: TextBank, images: Tensor, k: int = 8) -> TextProxies:
     """Average, for each class, the k descriptions with the largest mean cosine to the images.
 
-        s_m = (1/N) Σ_i x_i · t_m = u · t_m,   u = (1/N) Σ_i x_i,   T_c = normalize( Σ_{m in top k} t_m )
+            s_m = (1/N) Σ_i x_i · t_m = u · t_m,   u = (1/N) Σ_i x_i,   T_c = normalize( Σ_{m in top k} t_m )
 
-    Args:
-        bank: descriptions of C classes, one `[M_c, D]` of unit rows for each class; M_c may differ.
-        images: unit rows `[N, D]`, N >= 2.
-        k: descriptions kept for each class. A class with fewer keeps all of its own, and a UserWarning
-            names it; the other classes keep k.
+        Args:
+            bank: descriptions of C classes, one `[M_c, D]` of unit rows for each class; M_c may differ.
+            images: unit rows `[N, D]`, N >= 2.
+            k: descriptions kept for each class. A class with fewer keeps all of its own, and a UserWarning
+                names it; the other classes keep k.
 
-    Returns:
-        TextProxies. Of equal similarities the first description wins.
+        Returns:
+            TextProxies. Of equal similarities the first description wins.
 
-    Raises:
-        InputError: if k < 1, a class has no description, or bank and images do not fit.
+        Raises:
+            InputError: if k < 1, a class has no description, or bank and images do not fit.
 
-    >>> from kpl_lib.features import TextBank
-    >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:2], torch.eye(3)[1:]], torch.eye(3)[:2])
-    >>> text_proxies(bank, torch.eye(3)[:2], k=1).weights
-    tensor([[1., 0., 0.],
-            [0., 1., 0.]])
+        >>> from kpl_lib.features import TextBank
+        >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:2], torch.eye(3)[1:]], torch.eye(3)[:2])
+        >>> text_proxies(bank, torch.eye(3)[:2], k=1).weights
+        tensor([[1., 0., 0.],
+                [0., 1., 0.]])
 
-    Source: KPL (arXiv 2501.11231), section "Text Proxy Optimization". The released code overwrites k by the number
-    of descriptions inside its loop over classes, so one short class shortens the classes after it; here it does
-    not.
-    Chapter: ch-text-proxies
+        Source: KPL (arXiv 2501.11231), section "Text Proxy Optimization". The released code overwrites k by the number
+        of descriptions inside its loop over classes, so one short class shortens the classes after it; here it does
+        not.
+        Chapter: ch-text-proxies
     """
     return text_proxies_sweep(bank, images, (k,))[0]
 
 
 @torch.no_grad()
-def text_proxies_sweep(bank: TextBank, images: Tensor, ks: Sequence[int]) -> tuple[TextProxies, ...]:
+def text_proxies_sweep(
+    bank: TextBank, images: Tensor, ks: Sequence[int], sums: Sums = ALONE
+) -> tuple[TextProxies, ...]:
     """Text proxies for several k at the cost of one: a sort and a product for each class.
 
-        T_c(k) = normalize( Σ_{m <= k} t_{(m)} )
+            T_c(k) = normalize( Σ_{m <= k} t_{(m)} )
 
-    with `t_{(1)}, t_{(2)}, …` the descriptions in order of falling similarity.
+        with `t_{(1)}, t_{(2)}, …` the descriptions in order of falling similarity.
 
-    Args:
-        bank: descriptions of C classes.
-        images: unit rows `[N, D]`, N >= 2.
-        ks: numbers of descriptions to keep, each >= 1.
+        Args:
+            bank: descriptions of C classes.
+            images: unit rows `[N, D]`, N >= 2.
+            ks: numbers of descriptions to keep, each >= 1.
+            sums: the processes that hold the images; this one alone, or a group.
 
-    Returns:
-        One TextProxies for each k, in the order of `ks`.
+        Returns:
+            One TextProxies for each k, in the order of `ks`.
 
-    Raises:
-        InputError: as `text_proxies`, or if `ks` is empty.
+        Raises:
+            InputError: as `text_proxies`, or if `ks` is empty.
 
-    >>> from kpl_lib.features import TextBank
-    >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:2], torch.eye(3)[1:]], torch.eye(3)[:2])
-    >>> [proxies.k for proxies in text_proxies_sweep(bank, torch.eye(3)[:2], (1, 2))]
-    [(1, 1), (2, 2)]
+        >>> from kpl_lib.features import TextBank
+        >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:2], torch.eye(3)[1:]], torch.eye(3)[:2])
+        >>> [proxies.k for proxies in text_proxies_sweep(bank, torch.eye(3)[:2], (1, 2))]
+        [(1, 1), (2, 2)]
 
-    Source: the published sweep over k encodes and ranks again for each k.
-    Chapter: ch-text-proxies
+        Source: the published sweep over k encodes and ranks again for each k.
+        Chapter: ch-text-proxies
     """
-    check_images(images)
-    ks = [check_count(k, "k") for k in ks]
-    if not ks:
-        raise InputError("ks is empty: give at least one k, such as (5, 10, 20)")
-    check_classes(len(bank.class_names), "bank")
-    for name, rows in zip(bank.class_names, bank.descriptions, strict=True):
-        if len(rows) == 0:
-            raise InputError(f"bank: class {name!r} has no description: write some, or start from the names")
-        check_unit_rows(rows, f"bank.descriptions of {name!r}", "[M, D]")
-        check_same_space(rows, images, f"bank.descriptions of {name!r}")
-    _report_clipping(bank, max(ks))
-    u = mean_image(images)
+    ks = list(ks)
+
+    def check() -> None:
+        check_images(images, minimum=sums.least)
+        if not [check_count(k, "k") for k in ks]:
+            raise InputError("ks is empty: give at least one k, such as (5, 10, 20)")
+        check_classes(len(bank.class_names), "bank")
+        for name, rows in zip(bank.class_names, bank.descriptions, strict=True):
+            if len(rows) == 0:
+                raise InputError(
+                    f"bank: class {name!r} has no description: write some, or start from the names"
+                )
+            check_unit_rows(rows, f"bank.descriptions of {name!r}", "[M, D]")
+            check_same_space(rows, images, f"bank.descriptions of {name!r}")
+
+    sums.agreed(check, images)
+    if sums.rank == 0:
+        _report_clipping(bank, max(ks))
+    u = mean_image(images, sums=sums)
     ranked = [_rank(rows, u, ks, working_dtype(images, rows)) for rows in bank.descriptions]
     return tuple(_keep(ranked, i, k, bank.class_names) for i, k in enumerate(ks))
 

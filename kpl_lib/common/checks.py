@@ -114,11 +114,11 @@ def check_classes(count: int, what: str) -> None:
         raise InputError(f"{what}: {count} class leaves nothing to tell apart, give at least 2")
 
 
-def check_logits(logits: Tensor) -> Tensor:
-    """Return logits `[N, C]` if they are a finite matrix of at least two images and two classes."""
+def check_logits(logits: Tensor, minimum: int = 2) -> Tensor:
+    """Return logits `[N, C]` if they are a finite matrix of at least `minimum` images and two classes."""
     check_float_matrix(logits, "logits", "[N, C]")
     check_classes(logits.shape[1], f"logits {shape_of(logits)}")
-    if len(logits) < 2:
+    if len(logits) < minimum:
         raise InputError(
             f"logits {shape_of(logits)}: 1 image is too few, transport balances a set of at least 2"
         )

@@ -18,6 +18,7 @@ from torch.distributed import ProcessGroup
 
 from kpl_lib.common.devices import choose_device
 from kpl_lib.common.errors import InputError
+from kpl_lib.common.sums import Sums
 
 SECONDS = 300.0  # a step of the group that takes longer counts as a process lost
 
@@ -171,109 +172,107 @@ def short(error: BaseException) -> str:
     return " ".join(str(error).split())[:120]
 
 
-def rank_of(group: ProcessGroup | None = None) -> int:
-    """Number of this process in the group; 0 where there is none."""
-    return dist.get_rank(group) if dist.is_initialized() else 0
-
-
-def world_of(group: ProcessGroup | None = None) -> int:
-    """Number of processes in the group; 1 where there is none."""
-    return dist.get_world_size(group) if dist.is_initialized() else 1
-
-
-def total(part: Tensor, group: ProcessGroup | None = None) -> Tensor:
-    """Sum of a tensor over all processes, in float64, the same bits on each.
-
-    Example:
-        >>> total(torch.tensor([1.0, 2.0]))
-        tensor([1., 2.], dtype=torch.float64)
-    """
-    return _reduced(part, dist.ReduceOp.SUM, group)
-
-
-def largest(part: Tensor, group: ProcessGroup | None = None) -> Tensor:
-    """Largest value of each entry over all processes, in float64."""
-    return _reduced(part, dist.ReduceOp.MAX, group)
-
-
-def _reduced(part: Tensor, how: dist.ReduceOp, group: ProcessGroup | None) -> Tensor:
-    result = part.to(torch.float64, copy=True, memory_format=torch.contiguous_format)
-    if world_of(group) > 1:
-        with lost(group):
-            dist.all_reduce(result, how, group)
-    return result
-
-
-def from_first(values: tuple[Tensor, ...], group: ProcessGroup | None = None) -> tuple[Tensor, ...]:
-    """These float64 tensors as rank 0 has them, so that machines that round differently stay together."""
-    if world_of(group) == 1:
-        return values
-    flat = torch.cat([value.to(torch.float64).flatten() for value in values])
-    with lost(group):
-        dist.broadcast(flat, group=group, group_src=0)
-    parts = flat.split([value.numel() for value in values])
-    return tuple(part.view_as(value) for part, value in zip(parts, values, strict=True))
-
-
-def gathered(value: object, group: ProcessGroup | None = None) -> list:
-    """A small value of every process, in the order of ranks."""
-    if world_of(group) == 1:
-        return [value]
-    values: list = [None] * world_of(group)
-    with lost(group):
-        dist.all_gather_object(values, value, group)
-    return values
-
-
-def agreed(check: Callable[[], object], group: ProcessGroup | None = None) -> list:
-    """Run a check on every process; if one finds an error, all raise it, so that none waits for the others.
+class Group(Sums):
+    """The processes of a group: each has its rows, and all get the same sums, in float64.
 
     Args:
-        check: raises InputError, or gives a small value.
+        group: a group of `torch.distributed`; None is all processes, or this one alone where there are no others.
 
-    Returns:
-        The values, in the order of ranks.
-
-    Raises:
-        InputError: the first error, with its rank.
+    Example:
+        >>> Group().total(torch.tensor([1.0, 2.0]))
+        tensor([1., 2.], dtype=torch.float64)
     """
-    try:
-        mine, said = check(), None
-    except InputError as error:
-        mine, said = None, str(error)
-    found = gathered((mine, said), group)
-    for rank, (_, message) in enumerate(found):
-        if message is not None:
-            raise InputError(message if len(found) == 1 else f"rank {rank} of {len(found)}: {message}")
-    return [value for value, _ in found]
 
+    least = 1  # all together need 2
 
-@contextmanager
-def lost(group: ProcessGroup | None = None) -> Iterator[None]:
-    """Say in one line that a process of the group is gone."""
-    try:
-        yield
-    except RuntimeError as error:
-        me = f"rank {rank_of(group)} of {world_of(group)}"
-        raise RankLost(f"{me}: another process ended or is stuck ({short(error)}); start all again") from None
+    def __init__(self, group: ProcessGroup | None = None) -> None:
+        self.group = group
+        if dist.is_initialized():
+            self.rank, self.world = dist.get_rank(group), dist.get_world_size(group)
 
+    def agreed(self, make: Callable[[], object], rows: Tensor | None = None) -> object:
+        """What `make` gives here; an error of one process is raised by all, so that none waits for the others.
 
-def counted(rows: Tensor, check: Callable[[], object], group: ProcessGroup | None) -> tuple[int, int]:
-    """Number of rows before those of this process, and in all; refuses what does not fit on any process."""
+        Raises:
+            InputError: the first error, with its rank; and for rows that do not fit together.
+        """
+        mine, said, facts = None, None, None
+        try:
+            if isinstance(rows, Tensor) and rows.dim() == 2 and len(rows) == 0:
+                raise InputError("it has no image: start at most as many processes as there are images")
+            mine = make()
+            facts = None if rows is None else (rows.shape[1], str(rows.dtype), rows.device.type)
+        except InputError as error:
+            said = str(error)
+        found = self._objects((said, facts, 0 if facts is None else len(rows)))
+        for rank, (message, _, _) in enumerate(found):
+            if message is not None:
+                raise InputError(message if self.world == 1 else f"rank {rank} of {self.world}: {message}")
+        for rank, (_, other, _) in enumerate(found):
+            if other != found[0][1]:
+                raise InputError(
+                    f"rank 0 has columns, dtype, device {found[0][1]}, rank {rank} {other}: use one"
+                )
+        if facts is not None and sum(count for _, _, count in found) < 2:
+            raise InputError("1 image is too few for a method that reads the whole set, give at least 2")
+        return mine
 
-    def checked() -> tuple[int, tuple]:
-        if isinstance(rows, Tensor) and rows.dim() == 2 and len(rows) == 0:
-            raise InputError("it has no image: start at most as many processes as there are images")
-        check()
-        return len(rows), (rows.shape[1], str(rows.dtype), rows.device.type)
+    def place(self, rows: Tensor) -> tuple[int, int]:
+        """Number of rows before those of this process, and of all."""
+        counts = self._objects(len(rows))
+        return sum(counts[: self.rank]), sum(counts)
 
-    found = agreed(checked, group)
-    for other, (_, facts) in enumerate(found):
-        if facts != found[0][1]:
-            raise InputError(
-                f"rank 0 has columns, dtype, device {found[0][1]}, rank {other} {facts}: use one"
-            )
-    counts = [count for count, _ in found]
-    if sum(counts) < 2:
-        raise InputError("1 image is too few for a method that reads the whole set, give at least 2")
-    return sum(counts[: rank_of(group)]), sum(counts)
+    def total(self, part: Tensor) -> Tensor:
+        """Sum over the processes in float64, the same bits on each."""
+        return self._reduced(part, dist.ReduceOp.SUM)
+
+    def largest(self, part: Tensor) -> Tensor:
+        """Largest value of each entry over the processes, in float64."""
+        return self._reduced(part, dist.ReduceOp.MAX)
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Whether each flag is set on any process."""
+        nccl = self.world > 1 and dist.get_backend(self.group) == "nccl"
+        return tuple(self.largest(torch.tensor(flags, device="cuda" if nccl else "cpu")).bool().tolist())
+
+    def first(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """These tensors as rank 0 has them, sent in float64; shapes and dtypes stay."""
+        if self.world == 1:
+            return values
+        flat = torch.cat([value.to(torch.float64).flatten() for value in values])
+        with self._lost():
+            dist.broadcast(flat, group=self.group, group_src=0)
+        parts = flat.split([value.numel() for value in values])
+        return tuple(part.view_as(value).to(value.dtype) for part, value in zip(parts, values, strict=True))
+
+    def gathered(self, *columns: Tensor) -> tuple[Tensor, ...]:
+        """The rows of all processes, in the order of ranks, on the CPU; for few rows."""
+        parts = self._objects(tuple(column.cpu() for column in columns))
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+    def _objects(self, value: object) -> list:
+        """A small value of every process, in the order of ranks."""
+        if self.world == 1:
+            return [value]
+        values: list = [None] * self.world
+        with self._lost():
+            dist.all_gather_object(values, value, self.group)
+        return values
+
+    def _reduced(self, part: Tensor, how: dist.ReduceOp) -> Tensor:
+        result = part.to(torch.float64, copy=True, memory_format=torch.contiguous_format)
+        if self.world > 1:
+            with self._lost():
+                dist.all_reduce(result, how, self.group)
+        return result
+
+    @contextmanager
+    def _lost(self) -> Iterator[None]:
+        """Say in one line that a process of the group is gone."""
+        try:
+            yield
+        except RuntimeError as error:
+            me = f"rank {self.rank} of {self.world}"
+            raise RankLost(
+                f"{me}: another process ended or is stuck ({short(error)}); start all again"
+            ) from None

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kpl_lib.common.sums import ALONE, Sums
+
 BLOCK_BYTES = 1 << 26  # logits of a block, and a block of half-precision images in float32
 
 CONVERT = 1 << 26  # N D up to which half-precision images are converted once, not in every step
@@ -57,23 +59,25 @@ def descend(
     learning_rate: float,
     steps: int,
     callback: Callback | None = None,
+    sums: Sums = ALONE,
 ) -> Descent:
     """Run the published steps from `initial` `[B, C, D]` towards `labels` `[B, C, N]`, temperatures `[B]`.
 
     G = (P − Y)ᵀ X,   P = softmax(X Wᵀ/τ);   lr ← lr/2 where ‖G‖ grew;   W ← normalize(W − lr/(N τ) G)
 
-    The products run in the dtype of `labels`. `callback(step, weights, ‖G‖, lr)` is called after each step.
+    The products run in the dtype of `labels`. `callback(step, weights, ‖G‖, lr)` is called after each step. In a
+    group, images and labels are the rows of this process; the gradient is summed over all.
     """
-    n = len(images)
+    n = sums.place(images)[1]
     if images.numel() <= CONVERT:
         images = images.to(labels.dtype)
     weights, tau = initial.double(), temperature.double().view(-1, 1, 1)
-    mean_gradient, labels, scale = _constants(images, labels)
+    mean_gradient, labels, scale = _constants(images, labels, n, sums)
     rate, last = torch.full_like(tau, learning_rate), torch.full_like(tau, math.inf)
     alive = torch.arange(len(weights), device=images.device)
     end = Descent(weights.clone(), torch.full_like(alive, steps), torch.full_like(scale, math.nan))
     for step in range(1, steps + 1):
-        gradient = _gradient(images, weights, labels, tau) + mean_gradient
+        gradient = sums.total(_gradient(images, weights, labels, tau)) + mean_gradient
         norm = torch.linalg.vector_norm(gradient, dim=(1, 2), keepdim=True)
         rate = torch.where(norm > last, rate / 2, rate)
         previous, last = weights, norm
@@ -84,9 +88,11 @@ def descend(
             continue
         tangent = gradient - (gradient * previous).sum(dim=2, keepdim=True) * previous
         done = _died_out(previous, weights, tangent, rate / (n * tau), n / (2 * tau) + norm, steps - step)
+        residual = tangent.flatten(1).norm(dim=1) / scale
+        weights, rate, last, residual, done = sums.first(weights, rate, last, residual, done)
         end.weights[alive] = weights
         end.steps[alive] = step
-        end.residual[alive] = tangent.flatten(1).norm(dim=1) / scale
+        end.residual[alive] = residual
         if done.all():
             break
         if done.any():
@@ -161,9 +167,9 @@ def _blocks(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield x.to(labels.dtype), y
 
 
-def _constants(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _constants(images: Tensor, labels: Tensor, n: int, sums: Sums) -> tuple[Tensor, Tensor, Tensor]:
     """Mean gradient `[B, 1, D]`, labels less their mean over classes, and size `[B]` of the label term."""
-    b, c, n = labels.shape
+    b, c = labels.shape[:2]
     d = images.shape[1]
     centred = torch.empty_like(labels)
     mean = torch.zeros(b, d, dtype=torch.float64, device=images.device)
@@ -178,6 +184,7 @@ def _constants(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mass += part.reshape(b * c, -1).sum(dim=1, keepdim=True)
         total += x.sum(dim=0)
         row += len(x)
+    mean, term, mass, total = map(sums.total, (mean, term, mass, total))
     size = (term - mass / n * total).view(b, -1).norm(dim=1)
     return mean[:, None], centred, size.clamp_min(torch.finfo(torch.float32).tiny)
 

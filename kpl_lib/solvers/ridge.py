@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kpl_lib.common.checks import shape_of, working_dtype
 from kpl_lib.common.errors import InputError
+from kpl_lib.common.sums import ALONE, Sums
 from kpl_lib.features import mean_image
 
 BLOCK_BYTES = 1 << 26
@@ -30,11 +31,13 @@ class RidgeSystem:
     """The system `(S̃ + λ I) d = b` with `S̃ = X̃ᵀX̃/N` and `λ = τ ‖u‖`, factorised.
 
     Args:
-        images: as given, `[N, D]`.
+        images: as given, `[N, D]`; in a group the rows of this process.
         axis: û, float64 `[D]`.
         length: ‖u‖.
         ridge: λ.
         factor: Cholesky factor of `S̃ + λ I`, `[D, D]`, or if N < D of `X̃X̃ᵀ/N + λ I`, `[N, N]`; float64.
+        count: N.
+        sums: the processes that hold the images.
 
     Chapter: ch-closed-form
     """
@@ -44,6 +47,8 @@ class RidgeSystem:
     length: float
     ridge: float
     factor: Tensor
+    count: int
+    sums: Sums = ALONE
 
     def solve(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Label sums `B = Yᵀ X̃` and directions `B (S̃ + λ I)⁻¹` for labels `[N, C]`; both float64 `[C, D]`."""
@@ -57,9 +62,9 @@ class RidgeSystem:
 
         A cheap bound `max_i ‖x̃_i‖²/(N λ)` is returned in its place where that is at most `enough`.
         """
-        n = len(self.images)
+        n = self.count
         lengths = [x.norm(dim=1) ** 2 - (x @ self.axis.to(x)) ** 2 for x in _blocks(self.images)]
-        bound = float(torch.cat(lengths).max()) / (n * self.ridge)
+        bound = float(self.sums.largest(torch.cat(lengths).max())) / (n * self.ridge)
         if bound <= enough:
             return bound
         if len(self.factor) != len(self.axis):
@@ -70,7 +75,7 @@ class RidgeSystem:
             x = x - torch.outer(x @ self.axis, self.axis)
             half = torch.linalg.solve_triangular(self.factor, x.T, upper=False)
             largest = max(largest, float((half**2).sum(dim=0).max()) / n)
-        return largest
+        return float(self.sums.largest(self.axis.new_tensor(largest)))
 
     def _sums(self, labels: Tensor) -> Tensor:
         sums = torch.zeros(labels.shape[1], len(self.axis), dtype=torch.float64, device=labels.device)
@@ -78,16 +83,18 @@ class RidgeSystem:
         for x in _blocks(self.images):
             sums += (labels[row : row + len(x)].to(x.dtype).T @ x).double()
             row += len(x)
+        sums = self.sums.total(sums)
         return sums - torch.outer(sums @ self.axis, self.axis)
 
 
 @torch.no_grad()
-def ridge_system(images: Tensor, temperature: float) -> RidgeSystem:
-    """Factorise `S̃ + τ ‖u‖ I`, or its N x N twin where that is smaller.
+def ridge_system(images: Tensor, temperature: float, sums: Sums = ALONE) -> RidgeSystem:
+    """Factorise `S̃ + τ ‖u‖ I`, or its N x N twin where that is smaller and this process has all rows.
 
     Args:
         images: unit rows `[N, D]`.
         temperature: τ.
+        sums: the processes that hold the images; this one alone, or a group.
 
     Returns:
         RidgeSystem.
@@ -101,15 +108,15 @@ def ridge_system(images: Tensor, temperature: float) -> RidgeSystem:
 
     Chapter: ch-closed-form
     """
-    n, d = images.shape
-    u = mean_image(images)
+    n, d = sums.place(images)[1], images.shape[1]
+    u = mean_image(images, sums=sums)
     length = float(u.norm())
     if length < 1e-6:
         raise InputError(
             f"images {shape_of(images)} have mean zero, the closed form needs ‖u‖ > 0: do not centre them"
         )
     axis, ridge = u / length, temperature * length
-    if n < d:
+    if n < d and sums.world == 1:
         x = images.to(working_dtype(images))
         a = (x @ axis.to(x)).double()
         gram = (_lower_product(x) - torch.outer(a, a)) / n
@@ -119,10 +126,11 @@ def ridge_system(images: Tensor, temperature: float) -> RidgeSystem:
         for x in _blocks(images):
             gram += _lower_product(x.T)
             side += (x.T @ (x @ axis.to(x))).double()
-        gram, side = gram / n, side / n
+        gram, side = sums.total(gram) / n, sums.total(side) / n
         gram += (axis @ side) * torch.outer(axis, axis) - torch.outer(axis, side) - torch.outer(side, axis)
     gram.diagonal().add_(ridge)
-    return RidgeSystem(images, axis, length, ridge, torch.linalg.cholesky(gram))
+    (gram,) = sums.first(gram)
+    return RidgeSystem(images, axis, length, ridge, torch.linalg.cholesky(gram), n, sums)
 
 
 def _lower_product(x: Tensor, width: int = 128) -> Tensor:
@@ -135,7 +143,7 @@ def _lower_product(x: Tensor, width: int = 128) -> Tensor:
 
 def warn_where_steps_end_elsewhere(system: RidgeSystem, mass: Tensor) -> None:
     """Warn, with the figures, if column masses `[C]` or images break a condition of the closed form."""
-    n, c = len(system.images), len(mass)
+    n, c = system.count, len(mass)
     share, length = c * float(mass.max()) / n, n * system.length
     light = share <= MOST_MASS
     if light and length >= LEAST_LENGTH and system.leverage(enough=MOST_LEVERAGE) <= MOST_LEVERAGE:
@@ -145,13 +153,13 @@ def warn_where_steps_end_elsewhere(system: RidgeSystem, mass: Tensor) -> None:
         cure = "divide a plan whose rows sum to 1 by N"
     elif not light and float(mass.min()) * FEWER < float(mass.max()):
         cure = "some columns were not scaled: give greenkhorn at least C updates, or use fit_proxies"
-    warnings.warn(
+    said = (
         f"the closed form is not where the steps end: column mass C c/N = {share:.3g} (at most "
         f"{MOST_MASS}), N ‖u‖ = {length:.3g} (at least {LEAST_LENGTH}), leverage {system.leverage():.3g} (at "
-        f"most {MOST_LEVERAGE}): {cure}",
-        UserWarning,
-        stacklevel=4,
+        f"most {MOST_LEVERAGE}): {cure}"
     )
+    if system.sums.rank == 0:
+        warnings.warn(said, UserWarning, stacklevel=4)
 
 
 def _blocks(images: Tensor) -> Iterator[Tensor]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kpl_lib.common.errors import InputError
+from kpl_lib.common.sums import ALONE, Sums
 
 TINY = 1e-200  # a marginal below this is recomputed from the potentials: its entries may have died out
 
@@ -94,20 +95,25 @@ ROUND = 20  # greedy updates, in units of N + C, after which the plan is rebuilt
 
 
 def balance_by_sweeps(
-    logits: Tensor, temperature: float, q: Tensor, iterations: int, tolerance: float | None
+    logits: Tensor,
+    temperature: float,
+    q: Tensor,
+    iterations: int,
+    tolerance: float | None,
+    sums: Sums = ALONE,
 ) -> tuple[Tensor, Tensor, int, bool]:
-    """Sweeps (columns to q, then rows to 1/N) from the row softmax.
+    """Sweeps (columns to q, then rows to 1/N) from the row softmax; in a group, of the rows of this process.
 
     Returns:
         The plan `[N, C]`, float64; the column potentials g `[C]`; the sweeps done; whether the L1 error of the
         columns met the tolerance.
     """
-    f, plan = row_softmax(logits, temperature), None
-    done, stop = 0, False
+    f, plan = sums.agreed(lambda: row_softmax(logits, temperature)), None
+    n, done, stop = sums.place(logits)[1], 0, False
     while not stop:
-        f, g = _log_sweep(logits, temperature, q, f)
+        f, g = _log_sweep(logits, temperature, q, f, n, sums)
         plan = _plan(logits, temperature, f, g, plan)
-        a, b, done, met, stop = _plain_sweeps(plan, q, done + 1, iterations, tolerance)
+        a, b, done, met, stop = _plain_sweeps(plan, q, done + 1, (iterations, tolerance), n, sums)
         f = f + a.log()
     return plan.mul_(a[:, None]).mul_(b), g + b.log(), done, met
 
@@ -150,14 +156,17 @@ def _blocks(logits: Tensor, temperature: float) -> Iterator[Tensor]:
         yield block.double() / temperature
 
 
-def _log_sweep(logits: Tensor, temperature: float, q: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+def _log_sweep(
+    logits: Tensor, temperature: float, q: Tensor, f: Tensor, n: int, sums: Sums
+) -> tuple[Tensor, Tensor]:
     """Columns, then rows, in logarithms."""
     rows = f.split(max(1, BLOCK // logits.shape[1]))
     pairs = zip(_blocks(logits, temperature), rows, strict=True)
-    columns = torch.stack([(z + r[:, None]).logsumexp(dim=0) for z, r in pairs])
-    g = q.log() - columns.logsumexp(dim=0)
-    sums = torch.cat([(z + g).logsumexp(dim=1) for z in _blocks(logits, temperature)])
-    return -math.log(len(f)) - sums, g
+    columns = torch.stack([(z + r[:, None]).logsumexp(dim=0) for z, r in pairs]).logsumexp(dim=0)
+    top = sums.largest(columns)
+    g = q.log() - (top + sums.total((columns - top).exp()).log())
+    rows = torch.cat([(z + g).logsumexp(dim=1) for z in _blocks(logits, temperature)])
+    return -math.log(n) - rows, g
 
 
 def _plan(logits: Tensor, temperature: float, f: Tensor, g: Tensor, out: Tensor | None = None) -> Tensor:
@@ -170,18 +179,24 @@ def _plan(logits: Tensor, temperature: float, f: Tensor, g: Tensor, out: Tensor 
 
 
 def _plain_sweeps(
-    kernel: Tensor, q: Tensor, done: int, iterations: int, tolerance: float | None
+    kernel: Tensor, q: Tensor, done: int, limits: tuple[int, float | None], n: int, sums: Sums
 ) -> tuple[Tensor, Tensor, int, bool, bool]:
-    """Sweeps as plain products, until they suffice (last value True) or the scalings grow too far (False)."""
+    """Sweeps as plain products, until they suffice (last value True) or the scalings grow too far (False).
+
+    All processes decide alike, by the most careful of them; `limits` are the most sweeps, and the tolerance or None.
+    """
+    iterations, tolerance = limits
     a, b = kernel.new_ones(len(kernel)), torch.ones_like(q)
     while True:
-        column = kernel.T @ a
-        met = tolerance is not None and float((b * column - q).abs().sum()) <= tolerance
-        if met or done >= iterations:
-            return a, b, done, met, True
+        column = sums.total(kernel.T @ a)
+        off = math.inf if tolerance is None else float((b * column - q).abs().sum())
+        (missed,) = sums.any(tolerance is None or not off <= tolerance)
+        if not missed or done >= iterations:
+            return a, b, done, not missed, True
         new_b = q / column
-        new_a = 1 / (len(a) * (kernel @ new_b))
+        new_a = 1 / (n * (kernel @ new_b))
         scalings = torch.cat([new_a, new_b])
-        if not ((scalings > 1 / FAR) & (scalings < FAR)).all():
+        (far,) = sums.any(not ((scalings > 1 / FAR) & (scalings < FAR)).all())
+        if far:
             return a, b, done, False, False
         a, b, done = new_a, new_b, done + 1

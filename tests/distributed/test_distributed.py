@@ -12,7 +12,7 @@ from distributed_world import in_ranks
 
 from kpl_lib import distributed, text_proxies, transport, vision_proxies
 from kpl_lib.common.errors import InputError
-from kpl_lib.distributed.group import total
+from kpl_lib.distributed.group import Group
 from kpl_lib.features import TextBank
 
 N, D, C = 301, 24, 5  # 301 rows are not divisible by 2 or 3
@@ -196,7 +196,7 @@ def test_a_process_that_never_comes_is_told(tmp_path):
         if distributed.place().rank == 1:
             return None
         with distributed.joined("cpu", seconds=1):
-            return total(torch.ones(1))
+            return Group().total(torch.ones(1))
 
     first, _ = in_ranks(tmp_path, 2, work, seconds=40)
     assert first.code == 2 and "cannot meet the others" in first.said
