@@ -43,30 +43,30 @@ class TextProxies:
 def text_proxies(bank: TextBank, images: Tensor, k: int = 8) -> TextProxies:
     """Average, for each class, the k descriptions with the largest mean cosine to the images.
 
-            s_m = (1/N) Σ_i x_i · t_m = u · t_m,   u = (1/N) Σ_i x_i,   T_c = normalize( Σ_{m in top k} t_m )
+        s_m = (1/N) Σ_i x_i · t_m = u · t_m,   u = (1/N) Σ_i x_i,   T_c = normalize( Σ_{m in top k} t_m )
 
-        Args:
-            bank: descriptions of C classes, one `[M_c, D]` of unit rows for each class; M_c may differ.
-            images: unit rows `[N, D]`, N >= 2.
-            k: descriptions kept for each class. A class with fewer keeps all of its own, and a UserWarning
-                names it; the other classes keep k.
+    Args:
+        bank: descriptions of C classes, one `[M_c, D]` of unit rows for each class; M_c may differ.
+        images: unit rows `[N, D]`, N >= 2.
+        k: descriptions kept for each class. A class with fewer keeps all of its own, and a UserWarning
+            names it; the other classes keep k.
 
-        Returns:
-            TextProxies. Of equal similarities the first description wins.
+    Returns:
+        TextProxies. Of equal similarities the first description wins.
 
-        Raises:
-            InputError: if k < 1, a class has no description, or bank and images do not fit.
+    Raises:
+        InputError: if k < 1, a class has no description, or bank and images do not fit.
 
-        >>> from kpl_lib.features import TextBank
-        >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:2], torch.eye(3)[1:]], torch.eye(3)[:2])
-        >>> text_proxies(bank, torch.eye(3)[:2], k=1).weights
-        tensor([[1., 0., 0.],
-                [0., 1., 0.]])
+    >>> from kpl_lib.features import TextBank
+    >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:2], torch.eye(3)[1:]], torch.eye(3)[:2])
+    >>> text_proxies(bank, torch.eye(3)[:2], k=1).weights
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]])
 
-        Source: KPL (arXiv 2501.11231), section "Text Proxy Optimization". The released code overwrites k by the number
-        of descriptions inside its loop over classes, so one short class shortens the classes after it; here it does
-        not.
-        Chapter: ch-text-proxies
+    Source: KPL (arXiv 2501.11231), section "Text Proxy Optimization". The released code overwrites k by the number
+    of descriptions inside its loop over classes, so one short class shortens the classes after it; here it does
+    not.
+    Chapter: ch-text-proxies
     """
     return text_proxies_sweep(bank, images, (k,))[0]
 
@@ -77,29 +77,29 @@ def text_proxies_sweep(
 ) -> tuple[TextProxies, ...]:
     """Text proxies for several k at the cost of one: a sort and a product for each class.
 
-            T_c(k) = normalize( Σ_{m <= k} t_{(m)} )
+        T_c(k) = normalize( Σ_{m <= k} t_{(m)} )
 
-        with `t_{(1)}, t_{(2)}, …` the descriptions in order of falling similarity.
+    with `t_{(1)}, t_{(2)}, …` the descriptions in order of falling similarity.
 
-        Args:
-            bank: descriptions of C classes.
-            images: unit rows `[N, D]`, N >= 2.
-            ks: numbers of descriptions to keep, each >= 1.
-            sums: the processes that hold the images; this one alone, or a group.
+    Args:
+        bank: descriptions of C classes.
+        images: unit rows `[N, D]`, N >= 2.
+        ks: numbers of descriptions to keep, each >= 1.
+        sums: the processes that hold the images; this one alone, or a group.
 
-        Returns:
-            One TextProxies for each k, in the order of `ks`.
+    Returns:
+        One TextProxies for each k, in the order of `ks`.
 
-        Raises:
-            InputError: as `text_proxies`, or if `ks` is empty.
+    Raises:
+        InputError: as `text_proxies`, or if `ks` is empty.
 
-        >>> from kpl_lib.features import TextBank
-        >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:2], torch.eye(3)[1:]], torch.eye(3)[:2])
-        >>> [proxies.k for proxies in text_proxies_sweep(bank, torch.eye(3)[:2], (1, 2))]
-        [(1, 1), (2, 2)]
+    >>> from kpl_lib.features import TextBank
+    >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:2], torch.eye(3)[1:]], torch.eye(3)[:2])
+    >>> [proxies.k for proxies in text_proxies_sweep(bank, torch.eye(3)[:2], (1, 2))]
+    [(1, 1), (2, 2)]
 
-        Source: the published sweep over k encodes and ranks again for each k.
-        Chapter: ch-text-proxies
+    Source: the published sweep over k encodes and ranks again for each k.
+    Chapter: ch-text-proxies
     """
     ks = list(ks)
 

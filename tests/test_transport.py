@@ -196,22 +196,6 @@ def test_inputs_are_left_alone_and_need_not_be_contiguous(start):
     torch.testing.assert_close(greenkhorn(strided, start=start).pseudo_labels, plan.pseudo_labels)
 
 
-def test_compiles_without_a_place_for_the_compiled_code(monkeypatch):
-    asked = []
-
-    def no_place(on_disk):
-        asked.append(on_disk)
-        if on_disk:
-            raise RuntimeError("cannot cache function: no locator available")
-        return scaling._greedy  # the same function, not compiled
-
-    logits = logits_of(n=20)
-    expected = greenkhorn(logits, temperature=0.1).pseudo_labels
-    monkeypatch.setattr(scaling, "_compiled", no_place)
-    torch.testing.assert_close(greenkhorn(logits, temperature=0.1).pseudo_labels, expected)
-    assert asked[:2] == [True, False]
-
-
 def test_a_temperature_beyond_numbers_is_an_input_error():
     for start in ("plan", "released"):
         with pytest.raises(InputError, match="temperature 1e-310 is too small"):

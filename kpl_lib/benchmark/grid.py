@@ -1,6 +1,5 @@
 """What a benchmark runs: a grid as data, and how its blocks unfold into single runs."""
 
-import difflib
 import fnmatch
 import hashlib
 import inspect
@@ -14,8 +13,8 @@ from typing import Any
 from kpl_lib.classifiers.base import Classifier, available, create
 from kpl_lib.classifiers.references import REFERENCES
 from kpl_lib.common.checks import check_count
-from kpl_lib.common.errors import InputError
-from kpl_lib.common.files import data_dir
+from kpl_lib.common.errors import InputError, among
+from kpl_lib.common.files import find_shipped, shipped
 from kpl_lib.datasets.load import available as known_datasets
 
 PRIORS = ("uniform", "true")
@@ -99,19 +98,13 @@ class Setting:
         return f"{self.dataset.label}: {self.classifier} ({self.text}{given}, prior {self.prior}, seed {self.seed})"
 
 
-def nearest(word: Any, known: Sequence[str]) -> str:
-    """The nearest known name, and all of them, for an error message."""
-    near = difflib.get_close_matches(str(word), known, 1, 0.5)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}"
-
-
 def check_known(content: dict, known: Sequence[str], what: str) -> None:
     """Raise unless `content` is a mapping whose keys are all known."""
     if not isinstance(content, dict):
         raise InputError(f"{what}: must be a mapping with {', '.join(known)}, not {content!r}")
     for key in content:
         if key not in known:
-            raise InputError(f"{what} knows no {key!r}: {nearest(key, known)}")
+            raise InputError(f"{what} knows no {key!r}: {among(key, known)}")
 
 
 def matches(name: str, wish: str) -> bool:
@@ -139,7 +132,7 @@ def unfold(
     names = available() if every else _values(names)
     for prior in (priors := _values(block.get("priors", "uniform"))):
         if prior not in PRIORS:
-            raise InputError(f"unknown prior {prior!r}: {nearest(prior, PRIORS)}")
+            raise InputError(f"unknown prior {prior!r}: {among(prior, PRIORS)}")
     swept = {key: _values(value) for key, value in block.get("parameters", {}).items()}
     for name in names:
         defaults = _parameters(name)
@@ -162,7 +155,7 @@ def unfold_reference(line: dict, dataset: DatasetSpec, encoder: str, seed: int) 
     check_known(line, ("name", "parameters"), "a reference of the grid")
     if line.get("name") not in REFERENCES:
         raise InputError(
-            f"unknown reference {line.get('name')!r}: {nearest(line.get('name'), list(REFERENCES))}"
+            f"unknown reference {line.get('name')!r}: {among(line.get('name'), list(REFERENCES))}"
         )
     taken = [p for p in inspect.signature(REFERENCES[line["name"]]).parameters if p not in NOT_GIVEN]
     check_known(line.get("parameters", {}), taken, f"reference {line['name']!r}")
@@ -217,7 +210,7 @@ class Grid:
             InputError: if there is none, or it names a key, dataset, classifier, reference or prior that is
                 unknown; the nearest known one is said.
         """
-        path = _find(name_or_path)
+        path = find_shipped("benchmarks", name_or_path, "grid")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -268,7 +261,7 @@ class Grid:
             for wish in datasets:
                 if not any(matches(d.name, wish) for d in self.datasets):
                     raise InputError(
-                        f"unknown dataset {wish!r}: {nearest(wish, [d.name for d in self.datasets])}"
+                        f"unknown dataset {wish!r}: {among(wish, [d.name for d in self.datasets])}"
                     )
             grid = replace(grid, datasets=tuple(kept))
         if n is not None:
@@ -279,7 +272,7 @@ class Grid:
             held = {s.classifier for s in self.settings()}
             for wish in classifiers:
                 if wish not in held:
-                    raise InputError(f"unknown classifier {wish!r}: {nearest(wish, sorted(held))}")
+                    raise InputError(f"unknown classifier {wish!r}: {among(wish, sorted(held))}")
             blocks = [{**b, "only": tuple(classifiers)} for b in grid.blocks]
             lines = [r for r in grid.references if r["name"] in classifiers]
             grid = replace(grid, blocks=tuple(blocks), references=tuple(lines))
@@ -304,18 +297,7 @@ def known_grids() -> tuple[str, ...]:
 
     Chapter: ch-benchmark
     """
-    return tuple(sorted(path.stem for path in (data_dir() / "benchmarks").glob("*.json")))
-
-
-def _find(name_or_path: str | Path) -> Path:
-    path = Path(name_or_path)
-    if path.suffix or path.parent != Path("."):
-        return path
-    if str(name_or_path) in known_grids():
-        return data_dir() / "benchmarks" / f"{name_or_path}.json"
-    raise InputError(
-        f"unknown grid {str(name_or_path)!r}: {nearest(name_or_path, known_grids())}; or name a .json file"
-    )
+    return shipped("benchmarks")
 
 
 def _dataset(item: str | dict, common: dict) -> DatasetSpec:
@@ -325,9 +307,7 @@ def _dataset(item: str | dict, common: dict) -> DatasetSpec:
         raise InputError("a dataset of the grid has no 'name'; give one")
     for name in (item["name"], *([item["pool"].get("name")] if item.get("pool") else [])):
         if str(name).split("/")[0] not in known_datasets():
-            raise InputError(
-                f"unknown dataset {name!r}: {nearest(str(name).split('/')[0], known_datasets())}"
-            )
+            raise InputError(f"unknown dataset {name!r}: {among(str(name).split('/')[0], known_datasets())}")
     knowledge = item.get("knowledge", ())
     knowledge = (knowledge,) if isinstance(knowledge, str) else tuple(knowledge)
     return DatasetSpec(**{**item, "options": {**common, **item.get("options", {})}, "knowledge": knowledge})

@@ -31,7 +31,7 @@ DIFFERENCES = ("accuracy", "balanced_accuracy")
 
 
 @dataclass(frozen=True)
-class Measured:
+class Figures:
     """Metrics of one run.
 
     Args:
@@ -47,13 +47,13 @@ class Measured:
     spread: np.ndarray
 
 
-def measure(
+def figures_of(
     predictions: Sequence[Prediction],
     labels: Sequence[int] | None,
     blocks: Sequence[np.ndarray],
     positive: int | str | None = None,
     ordered: bool = False,
-) -> Measured:
+) -> Figures:
     """Measure predictions of the same images; several are averaged, figure by figure and resample by resample.
 
     Args:
@@ -70,10 +70,10 @@ def measure(
     points = np.stack([measure_all(tally_once(each), which, ordered)[:, 0] for each in cases])
     drawn = sum(measure_all(tally(each, blocks), which, ordered) for each in cases) / len(cases)
     names = (*metric_names(ordered), *(f"recall/{name}" for name in predictions[0].class_names))
-    return Measured(names, points.mean(axis=0), drawn, points.std(axis=0))
+    return Figures(names, points.mean(axis=0), drawn, points.std(axis=0))
 
 
-def as_rows(found: Measured) -> dict[str, list[float | None]]:
+def as_rows(found: Figures) -> dict[str, list[float | None]]:
     """Value, low and high of each metric, ready for JSON."""
     low, high = bounds(found.drawn)
     return {
@@ -82,7 +82,7 @@ def as_rows(found: Measured) -> dict[str, list[float | None]]:
     }
 
 
-def difference(found: Measured, baseline: Measured) -> dict[str, list[float | None]]:
+def difference(found: Figures, baseline: Figures) -> dict[str, list[float | None]]:
     """Value, low and high of `found - baseline`, on the same resamples."""
     rows = [found.names.index(name) for name in DIFFERENCES]
     low, high = bounds(found.drawn[rows] - baseline.drawn[rows])
@@ -109,7 +109,7 @@ class Runner:
     inputs: Inputs
     resamples: int
     _blocks: dict[int, list[np.ndarray]] = field(default_factory=dict, init=False, repr=False)
-    _plain: dict[tuple, Measured] = field(default_factory=dict, init=False, repr=False)
+    _plain: dict[tuple, Figures] = field(default_factory=dict, init=False, repr=False)
 
     def row(self, setting: Setting, checksum: str) -> dict:
         """Run one setting.
@@ -198,7 +198,7 @@ class Runner:
             prior = torch.bincount(features.labels, minlength=len(bank)).double() / len(features)
         return [setting.make().fit_predict(features, bank, prior)]
 
-    def _baseline(self, setting: Setting) -> Measured:
+    def _baseline(self, setting: Setting) -> Figures:
         """The plain text proxy on the same text, under a uniform prior."""
         made = setting.make()
         key = (setting.knowledge, made.text, made.k, setting.seed)
@@ -212,17 +212,17 @@ class Runner:
                 )
         return self._plain[key]
 
-    def _measure(self, predictions: list[Prediction], seed: int) -> Measured:
+    def _measure(self, predictions: list[Prediction], seed: int) -> Figures:
         features, spec = self.inputs.features, self.inputs.spec
         if seed not in self._blocks:
             drawn = bootstrap_weights(
                 features.labels.cpu().numpy(), features.meta.get("groups"), self.resamples, seed
             )
             self._blocks[seed] = list(drawn)
-        return measure(predictions, features.labels, self._blocks[seed], spec.positive, spec.ordered)
+        return figures_of(predictions, features.labels, self._blocks[seed], spec.positive, spec.ordered)
 
 
-def _spread(found: Measured) -> dict:
+def _spread(found: Figures) -> dict:
     return {name: plain(x) for name, x in zip(found.names, found.spread, strict=True)}
 
 

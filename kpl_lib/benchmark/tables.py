@@ -126,7 +126,7 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class Report:
+class Tables:
     """Tables of a benchmark.
 
     Args:
@@ -145,7 +145,7 @@ class Report:
         return "\n\n".join(["# Benchmark", NOTE, *parts]) + "\n"
 
 
-def report(rows: pd.DataFrame | str | Path, out: str | Path | None = None) -> Report:
+def report(rows: pd.DataFrame | str | Path, out: str | Path | None = None) -> Tables:
     """Make the tables of a benchmark.
 
     Every row of the file stands in the table of its dataset, also where a parameter was swept: nothing is cut to its
@@ -170,7 +170,7 @@ def report(rows: pd.DataFrame | str | Path, out: str | Path | None = None) -> Re
     for name, found in rows.groupby("dataset", sort=False):
         tables[str(name)] = _dataset_table(found)
     files = () if out is None else _write(tables, rows, Path(out))
-    return Report(tables, files)
+    return Tables(tables, files)
 
 
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
@@ -250,7 +250,7 @@ def _write(tables: dict[str, pd.DataFrame], rows: pd.DataFrame, out: Path) -> tu
     files = []
     for name, table in tables.items():
         files += write(table, out, slug(name), f"{name}. {NOTE}")
-    for name, text in (("rows.csv", rows.to_csv(index=False)), ("report.md", Report(tables).markdown())):
+    for name, text in (("rows.csv", rows.to_csv(index=False)), ("report.md", Tables(tables).markdown())):
         files.append(out / name)
         with atomic_path(files[-1]) as temporary:
             temporary.write_text(text, encoding="utf-8")

@@ -1,6 +1,5 @@
 """What every classifier shares: parameters, fit, predict, save, load, and the registry of names."""
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from kpl_lib.classifiers.start import STARTS
 from kpl_lib.common.checks import check_count, check_images, check_positive
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, among
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.features import Features, TextBank
 from kpl_lib.prediction import Prediction
@@ -56,7 +55,7 @@ class Classifier(ABC):
         for key, allowed in {"text": STARTS, **self.choices}.items():
             if getattr(self, key) not in allowed:
                 raise InputError(
-                    f"{key} {getattr(self, key)!r} is unknown: {_nearest(getattr(self, key), allowed)}"
+                    f"{key} {getattr(self, key)!r} is unknown: {among(getattr(self, key), allowed)}"
                 )
         for known in fields(self):
             value = getattr(self, known.name)
@@ -240,18 +239,13 @@ def create(name: str, **parameters) -> Classifier:
     Chapter: ch-one-sitting
     """
     if name not in _REGISTRY:
-        raise InputError(f"unknown classifier {name!r}: {_nearest(name, available(patches=True))}")
+        raise InputError(f"unknown classifier {name!r}: {among(name, available(patches=True))}")
     kind = _REGISTRY[name]
     known = tuple(f.name for f in fields(kind) if f.init)
     for key in parameters:
         if key not in known:
-            raise InputError(f"classifier {name!r} takes no {key!r}: {_nearest(key, known)}")
+            raise InputError(f"classifier {name!r} takes no {key!r}: {among(key, known)}")
     return kind(**parameters)
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(word), known, 1, 0.5)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}"
 
 
 def _matrix(images: Tensor | Features) -> Tensor:

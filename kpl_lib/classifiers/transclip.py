@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.neighbours import at_most, nearest
+from kpl_lib.classifiers.neighbours import at_most, nearest_rows
 from kpl_lib.classifiers.start import log_shares, start, text_logits
 from kpl_lib.common.checks import check_images, check_same_space, working_dtype
 from kpl_lib.features import TextBank
@@ -93,7 +93,7 @@ class GaussianMixture(Classifier):
         log_text = text_logits(images, weights, self.temperature, prior).log_softmax(dim=1)
         x, text, z = images.double(), weights.double(), log_text.exp()
         links = at_most(self.neighbours, len(x) - 1, "neighbours")
-        graph = nearest(images, images, links, themselves=True)
+        graph = nearest_rows(images, images, links, themselves=True)
         top = z.topk(at_most(self.confident, len(x), "confident"), dim=0).indices
         means = F.normalize(x[top].mean(dim=0), dim=1)
         opened = variances = self._open(x, z, text).clamp_min(LEAST_VARIANCE)

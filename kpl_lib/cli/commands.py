@@ -45,6 +45,6 @@ def main() -> None:
 @app.command()
 def doctor() -> None:
     """Print versions, device, and the encoders, knowledge bases and datasets found."""
-    from kpl_lib.cli.doctor import report
+    from kpl_lib.cli.doctor import describe
 
-    print(report())
+    print(describe())

@@ -47,7 +47,7 @@ def get_dataset(
 
 
 @app.command("check")
-def check_dataset(
+def check_named(
     name: Annotated[
         str, typer.Argument(help="A name of `kpl datasets list`; 'folder' or 'csv' for your own.")
     ],

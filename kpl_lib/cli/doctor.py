@@ -14,14 +14,14 @@ from kpl_lib.knowledge.files import known_names
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "scikit-learn", "safetensors")
 
 
-def report() -> str:
+def describe() -> str:
     """Describe this installation, one fact a line.
 
     Raises:
         InputError: if the data that ship with the library are missing.
 
     Example:
-        >>> report().startswith("kpl_lib")
+        >>> describe().startswith("kpl_lib")
         True
     """
     rows = [("kpl_lib", kpl_lib.__version__), ("python", platform.python_version())]

@@ -44,13 +44,13 @@ def encode(
     ] = False,
 ) -> None:
     """Encode images once, into one file of features. A stopped run goes on where it was."""
-    from kpl_lib.distributed.encode import Written, encode_shared
+    from kpl_lib.distributed.encode import WrittenFeatures, encode_shared
     from kpl_lib.distributed.group import own_device, place
     from kpl_lib.encoders.encoder import load_encoder
-    from kpl_lib.encoders.load import download
+    from kpl_lib.encoders.load import download_encoder
 
     if download_only:
-        print(download(encoder))
+        print(download_encoder(encoder))
         return
     _check_out(out)
     data = _dataset(dataset, images, root, split)
@@ -71,7 +71,7 @@ def encode(
     else:
         made = (model.encode_patches if patches else model.encode_images)(data, **options)
         made.save(out)
-        written = Written.of(made.features if patches else made)
+        written = WrittenFeatures.of(made.features if patches else made)
     skipped, seconds = written.skipped, time.perf_counter() - start
     lines = [f"skipped {len(skipped)} unreadable:", *(f"  {why}" for why in skipped)] * bool(skipped)
     shape = " x ".join(map(str, written.shape))

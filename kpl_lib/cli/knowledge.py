@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kpl_lib.common.errors import InputError, nearest
+from kpl_lib.common.errors import InputError, among
 from kpl_lib.common.files import check_writable, read_text
 
 if TYPE_CHECKING:
@@ -264,9 +264,7 @@ def read_classes(name_or_path: str | Path) -> ClassList:
         return _of_base(KnowledgeBase.load(wanted))
     if not path.suffix and path.parent == Path(".") and not path.is_file():
         known = (*known_lists(), *known_names())
-        raise InputError(
-            f"unknown classes {wanted!r}: {nearest(wanted, known)}known: {', '.join(known)}; or name a file"
-        )
+        raise InputError(f"unknown classes {wanted!r}: {among(wanted, known, 0.4)}; or name a file")
     text = read_text(path)
     if path.suffix != ".json":
         lines = [(f"line {i}", line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]

@@ -218,9 +218,9 @@ def _run(images: str, knowledge: str, **options):
 
 def _render(run, report: str | None, thumbnails: int) -> str | None:
     """The page, and what was measured on standard error."""
-    from kpl_lib.own_images.facts import measure
+    from kpl_lib.own_images.facts import report_facts
 
-    measured = measure(run)
+    measured = report_facts(run)
     if measured is not None:
         for name in ("accuracy", "balanced_accuracy", "macro_auroc", "ece"):
             say(f"{name.replace('_', ' ')} {measured.images[name]}")

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, among
 
 
 def data_dir() -> Path:
@@ -28,6 +28,36 @@ def data_dir() -> Path:
     raise InputError(
         f"the data folder is missing beside {here}: reinstall kpl_lib, or clone the repository again"
     )
+
+
+def shipped(folder: str) -> tuple[str, ...]:
+    """Names of the JSON files that ship in a folder of the data.
+
+    Example:
+        >>> shipped("prompts")
+        ('cupl-like', 'kpl-like', 'visual')
+    """
+    return tuple(sorted(path.stem for path in (data_dir() / folder).glob("*.json")))
+
+
+def find_shipped(folder: str, name_or_path: str | Path, what: str) -> Path:
+    """The file of a name that ships in a folder of the data, or of a path.
+
+    Args:
+        folder: such as `knowledge`.
+        name_or_path: a name of `shipped(folder)`, or a path; a path need not exist.
+        what: what to call it in a message.
+
+    Raises:
+        InputError: for a name that does not ship; the nearest is said.
+    """
+    path = Path(name_or_path).expanduser()
+    if str(name_or_path) in shipped(folder):
+        return data_dir() / folder / f"{name_or_path}.json"
+    if path.suffix or path.parent != Path(".") or path.is_file():
+        return path
+    known = among(name_or_path, shipped(folder), 0.4)
+    raise InputError(f"unknown {what} {str(name_or_path)!r}: {known}; or name a .json file")
 
 
 _UMASK = Lock()
@@ -66,6 +96,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 
 
 MAX_BYTES = 64_000_000
+BOM = b"\xef\xbb\xbf"  # a byte order mark
 
 
 def read_json(path: str | Path) -> dict:
@@ -104,11 +135,16 @@ def read_json(path: str | Path) -> dict:
     return content
 
 
-def read_text(path: str | Path) -> str:
-    """Read a UTF-8 file of at most 64 MB.
+def read_text(
+    path: str | Path, most: int | None = None, what: str = "knowledge base", bom: bool = False
+) -> str:
+    """Read a UTF-8 file.
 
     Args:
         path: the file.
+        most: bytes at most; None is 64 MB.
+        what: what a larger file cannot be.
+        bom: allow a byte order mark, and leave it out.
 
     Returns:
         Its text, with line ends as they are.
@@ -116,27 +152,26 @@ def read_text(path: str | Path) -> str:
     Raises:
         InputError: if it is missing, too large, not UTF-8, or begins with a byte order mark; says where.
     """
-    path = Path(path)
+    path, most = Path(path), MAX_BYTES if most is None else most
     try:
         if path.is_dir():
             raise IsADirectoryError("a folder, not a file")
         if path.exists() and not path.is_file():
             raise OSError("a device or pipe, not a file")
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(
-                f"{path}: larger than {MAX_BYTES // 1_000_000} MB, no knowledge base; name another file"
-            )
+        if path.stat().st_size > most:
+            raise InputError(f"{path}: larger than {most // 1_000_000} MB, no {what}; name another file")
         raw = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; correct the path") from None
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}); name a file that you may read"
-        ) from None
-    if raw.startswith(b"\xef\xbb\xbf"):
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({why}); name a file that you may read") from None
+    if raw.startswith(BOM) and not bom:
         raise InputError(f"{path}: line 1, column 1 is a byte order mark; save the file as UTF-8 without BOM")
     try:
-        return raw.decode("utf-8")
+        return raw.removeprefix(BOM).decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.datasets import dicom
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.images import SUFFIXES
@@ -208,7 +208,7 @@ def _look(path: str) -> str:
         why = error.strerror or "not an image"
         raise InputError(f"{path}: cannot be read ({why}); copy it again, or leave it out") from None
     except Exception as error:  # decoders raise nearly anything on broken headers
-        why = " ".join(str(error).split())[:100] or type(error).__name__
+        why = one_line(error, 100)
         raise InputError(f"{path}: broken header ({why}); copy it again, or leave it out") from None
     return digest
 

@@ -110,11 +110,11 @@ def file_dataset(
     """
     paths = [Path(path) for path in paths]
     extra = (tuple(class_names), labels, groups)
-    later = partial(fingerprint, Path(root), paths, extra)
+    later = partial(folder_fingerprint, Path(root), paths, extra)
     return ImageDataset(name, partial(_read, paths), paths, class_names, labels, groups, later)
 
 
-def fingerprint(root: Path, paths: Sequence[Path], extra: object = None) -> str:
+def folder_fingerprint(root: Path, paths: Sequence[Path], extra: object = None) -> str:
     """Checksum of files: relative names, sizes and content, with labels and groups as `extra`.
 
     A file up to 64 KiB is hashed whole; of a larger one 16 KiB at the start, in the middle and at the end. This

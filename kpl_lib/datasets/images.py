@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.datasets import dicom
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2")
@@ -90,7 +90,7 @@ def read_image(path: str | Path) -> Image.Image:
             f"{path}: more than {MAX_PIXELS:,} pixels; make it smaller, or leave it out"
         ) from None
     except Exception as error:  # decoders raise nearly anything on broken files
-        why = " ".join(str(error).split())[:120] or type(error).__name__
+        why = one_line(error)
         raise InputError(
             f"{path}: broken image ({why}); copy it again from its source, or leave it out"
         ) from None

@@ -1,11 +1,10 @@
 """Datasets by name: one file a family in `sets`, all giving the same `ImageDataset`."""
 
-import difflib
 import os
 from importlib import import_module
 from pathlib import Path
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, among
 from kpl_lib.datasets.base import DatasetCard, ImageDataset
 
 PHANTOMS = ("phantom-chest", "phantom-retinopathy", "phantom-malaria", "phantom-cataract")
@@ -154,9 +153,7 @@ def _known(name: str) -> str:
     name = str(name)
     family = name.split("/")[0]
     if family not in available():
-        near = difflib.get_close_matches(family, available(), 1, 0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"unknown dataset {name!r}: {hint}known: {_listed(available())}")
+        raise InputError(f"unknown dataset {name!r}: {among(family, available())}")
     return name
 
 

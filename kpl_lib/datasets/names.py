@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from kpl_lib.common.errors import InputError, nearest
-from kpl_lib.common.files import data_dir, read_json
+from kpl_lib.common.errors import InputError, among
+from kpl_lib.common.files import data_dir, read_json, shipped
 
 
 def known_lists() -> tuple[str, ...]:
@@ -12,7 +12,7 @@ def known_lists() -> tuple[str, ...]:
 
     Chapter: ch-scaling
     """
-    return tuple(sorted(path.stem for path in (data_dir() / "class_names").glob("*.json")))
+    return shipped("class_names")
 
 
 def class_names(name: str) -> tuple[str, ...]:
@@ -38,8 +38,7 @@ def class_names(name: str) -> tuple[str, ...]:
     """
     known = known_lists()
     if name not in known:
-        hint = nearest(str(name), known)
-        raise InputError(f"unknown list of class names {name!r}: {hint}known: {', '.join(known)}")
+        raise InputError(f"unknown list of class names {name!r}: {among(name, known, 0.4)}")
     return tuple(read_json(data_dir() / "class_names" / f"{name}.json")["classes"])
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 
 MAX_RATIO = 100  # bytes out for one byte in; images are packed already, so theirs is near 1
 
@@ -113,7 +113,7 @@ def _opened(archive: Path) -> Iterator:
     except BROKEN as error:
         if getattr(error, "errno", None) is not None:  # the disk, not the archive
             raise InputError(f"{archive}: cannot be unpacked ({error.strerror}); check the disk") from None
-        why = " ".join(str(error).split())[:100] or type(error).__name__
+        why = one_line(error, 100)
         raise InputError(f"{archive}: broken archive ({why}); download it again") from None
 
 

@@ -151,7 +151,7 @@ def estimate(
     )
 
 
-def table(
+def cost_table(
     datasets: Sequence[str] = ("imagenet-train", "imagenet-val", "places365"),
     encoders: Sequence[str] = ("ViT-B-16", "ViT-L-14", "ViT-L-14-336"),
     machines: Sequence[tuple[str, int]] = (("T4", 1), ("H100", 1), ("H100", 8)),
@@ -167,7 +167,7 @@ def table(
         The table; column `origin` says how far to trust it.
 
     Example:
-        >>> set(table()["origin"])
+        >>> set(cost_table()["origin"])
         {'estimate, not measured'}
 
     Chapter: ch-scaling

@@ -23,11 +23,11 @@ from torch import Tensor
 from torch.distributed import PrefixStore, Store, rendezvous
 
 from kpl_lib.common.checks import check_count
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.images import READING
-from kpl_lib.distributed.group import SECONDS, Place, RankLost, place, short, slice_of
+from kpl_lib.distributed.group import SECONDS, Place, RankLost, place, slice_of
 from kpl_lib.encoders.encoder import Encoder
 from kpl_lib.features import Features
 
@@ -64,7 +64,7 @@ class Watch:
         try:
             self.store.set(key, value)
         except (RuntimeError, OSError) as error:
-            raise RankLost(f"{self.where.label}: {GONE} ({short(error)}); {CURE}") from None
+            raise RankLost(f"{self.where.label}: {GONE} ({one_line(error)}); {CURE}") from None
 
     def wait(self, name: str, ranks: range) -> list[str]:
         """Wait until all these processes told a value `name/rank`, and give the values.
@@ -90,7 +90,7 @@ class Watch:
                     last, since = now, time.monotonic()
                 problem = self._read("failed") or self._lost(time.monotonic() - since, bool(last))
             except (RuntimeError, OSError) as error:
-                problem = f"{self.where.label}: {GONE} ({short(error)})"
+                problem = f"{self.where.label}: {GONE} ({one_line(error)})"
             if problem and not self._stop.is_set():
                 self.problem = f"{problem}; {CURE}"
                 _thread.interrupt_main(signal.SIGTERM)  # SIGINT is ignored by what a script starts with `&`
@@ -166,7 +166,9 @@ def _meet(where: Place) -> Store:
         wait = timedelta(seconds=SECONDS)
         store, _, _ = next(rendezvous("env://", where.rank, where.world, timeout=wait))
     except (RuntimeError, ValueError) as error:
-        raise RankLost(f"{where.label}: cannot meet the others ({short(error)}); start all of them") from None
+        raise RankLost(
+            f"{where.label}: cannot meet the others ({one_line(error)}); start all of them"
+        ) from None
     store.set_timeout(timedelta(seconds=10))
     return PrefixStore(f"kpl/{where.attempt}", store)
 
@@ -193,7 +195,7 @@ def _leave(watch: Watch, error: BaseException) -> None:
         if not first:
             sys.exit(2)
         raise error from None
-    message = f"{where.label}: {short(error) or type(error).__name__}"
+    message = f"{where.label}: {one_line(error) or type(error).__name__}"
     watch.first_to_tell()
     with suppress(RuntimeError, OSError):
         watch.store.set("failed", message)
@@ -207,7 +209,7 @@ APART = "start all processes with the same command, on the same images and the s
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenFeatures:
     """What a run wrote: rows and columns of the features, and why images were left out.
 
     Args:
@@ -221,7 +223,7 @@ class Written:
     skipped: tuple[str, ...]
 
     @classmethod
-    def of(cls, features: Features) -> "Written":
+    def of(cls, features: Features) -> "WrittenFeatures":
         """The same of features that one process encoded."""
         return cls(tuple(features.images.shape), tuple(why for _, why in features.meta["skipped"]))
 
@@ -238,7 +240,7 @@ def encode_shared(
     patches: bool = False,
     progress: bool = True,
     silent: float = SILENT,
-) -> Written | None:
+) -> WrittenFeatures | None:
     """Encode a dataset in all processes of a launcher; called by each of them.
 
     Rank r takes whole batches, those of `slice_of`, and writes them as one part beside `out`. Rank 0 joins the parts.
@@ -349,7 +351,7 @@ def _check_keys(keys: list[str], key: str) -> None:
             raise InputError(f"rank {rank} has another encoder, dataset, batch size or version: {APART}")
 
 
-def _merge(out: Path, parts: list[Path], kind: str) -> Written:
+def _merge(out: Path, parts: list[Path], kind: str) -> WrittenFeatures:
     """Write the parts as one file and remove them. Rows are not scaled again: they stay as they are, to the bit."""
     found = [read_tensors(part, kind, ("images",)) for part in parts]
     tensors = {name: _joined([tensors[name] for tensors, _ in found]) for name in found[0][0]}
@@ -359,7 +361,7 @@ def _merge(out: Path, parts: list[Path], kind: str) -> Written:
     write_tensors(out, kind, tensors, {"class_names": header["class_names"], "meta": meta})
     shutil.rmtree(parts[0].parent, ignore_errors=True)
     n, d = tensors["images"].shape
-    return Written((n, d), tuple(why for _, why in meta["skipped"]))
+    return WrittenFeatures((n, d), tuple(why for _, why in meta["skipped"]))
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

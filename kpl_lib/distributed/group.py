@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from kpl_lib.common.devices import choose_device
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.common.sums import Sums
 
 SECONDS = 300.0  # a step of the group that takes longer counts as a process lost
@@ -137,7 +137,9 @@ def joined(device: str | torch.device | None = None, seconds: float = SECONDS) -
             timeout=timedelta(seconds=seconds),
         )
     except (RuntimeError, ValueError) as error:
-        raise RankLost(f"{where.label}: cannot meet the others ({short(error)}); start all of them") from None
+        raise RankLost(
+            f"{where.label}: cannot meet the others ({one_line(error)}); start all of them"
+        ) from None
     try:
         yield here
     finally:
@@ -165,11 +167,6 @@ def slice_of(n: int, rank: int, world: int, step: int = 1) -> range:
     share, more = divmod(steps, world)
     first = rank * share + min(rank, more)
     return range(min(n, step * first), min(n, step * (first + share + (rank < more))))
-
-
-def short(error: BaseException) -> str:
-    """An error as part of a line."""
-    return " ".join(str(error).split())[:120]
 
 
 class Group(Sums):
@@ -274,5 +271,5 @@ class Group(Sums):
         except RuntimeError as error:
             me = f"rank {self.rank} of {self.world}"
             raise RankLost(
-                f"{me}: another process ended or is stuck ({short(error)}); start all again"
+                f"{me}: another process ended or is stuck ({one_line(error)}); start all again"
             ) from None

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.datasets.images import READING
-from kpl_lib.encoders.run import Block, Job, join
+from kpl_lib.encoders.run import Block, Job, join_blocks
 from kpl_lib.features import Features, Patches
 
 #: Seconds between two files: a killed run loses no more than this and one batch.
@@ -97,10 +97,10 @@ class Shards:
             pending.append(block)
             full = sum(block.bytes for block in pending) >= SHARD_BYTES
             if block.stop < self.total and (full or time.monotonic() - since >= SHARD_SECONDS):
-                done.append(join(pending))
+                done.append(join_blocks(pending))
                 self.write(done[-1])
                 pending, since = [], time.monotonic()
-        return join(done + pending)
+        return join_blocks(done + pending)
 
     def _path(self, start: int) -> Path:
         return self.folder / f"{start:09d}.safetensors"

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kpl_lib.common.devices import PRECISIONS
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.encoders.weights import Weights, check_safetensors, read_weights
 
 CONFIG = "open_clip_config.json"
@@ -112,7 +112,7 @@ def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
     keys = ("mean", "std", "interpolation", "resize_mode")
     with _as_safetensors(source.weights) as weights:
         try:
-            name = register(source.config)
+            name = register_config(source.config)
             model, _, transform = open_clip.create_model_and_transforms(
                 name,
                 pretrained=str(weights),
@@ -128,8 +128,9 @@ def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
                 raise InputError(
                     f"{source.name}: it needs code of its own, which is never run; choose another"
                 ) from None
+            why = one_line(error, 200, kind=True)
             raise InputError(
-                f"{source.name}: open_clip cannot load it ({one_line(error)}); take all files from one model"
+                f"{source.name}: open_clip cannot load it ({why}); take all files from one model"
             ) from None
     tower = getattr(model, "text", None)
     if isinstance(
@@ -139,7 +140,7 @@ def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
     return Checkpoint(model.eval(), transform, tokenizer)
 
 
-def register(config: dict) -> str:
+def register_config(config: dict) -> str:
     """Make the configuration known to open_clip; return the name it got."""
     text = json.dumps(config, sort_keys=True)
     name = f"kpl-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -149,16 +150,6 @@ def register(config: dict) -> str:
             path.write_text(text, encoding="utf-8")
             open_clip.add_model_config(path)
     return name
-
-
-def one_line(error: Exception) -> str:
-    """Say an error in one line of at most 200 characters.
-
-    Example:
-        >>> one_line(OSError("no\\nroute"))
-        'OSError: no route'
-    """
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 @contextmanager
@@ -174,8 +165,9 @@ def _as_safetensors(weights: Path | Weights) -> Iterator[Path]:
         try:
             save_file({name: value.contiguous().clone() for name, value in tensors.items()}, path)
         except (OSError, SafetensorError) as error:
+            why = one_line(error, 200, kind=True)
             raise InputError(
-                f"{folder}: no room for a copy of the weights ({one_line(error)}); free some, or set TMPDIR"
+                f"{folder}: no room for a copy of the weights ({why}); free some, or set TMPDIR"
             ) from None
         del tensors, weights
         yield path

@@ -19,13 +19,13 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.encoders.cache import remember
 from kpl_lib.encoders.load import local_names, open_checkpoint
-from kpl_lib.encoders.run import PROGRESS_DELAY, Job, join, layout
+from kpl_lib.encoders.run import PROGRESS_DELAY, Job, join_blocks, layout
 from kpl_lib.encoders.towers import image_and_patches, padding_plan, warn_truncated
 from kpl_lib.features import Features, Patches, TextBank
 from kpl_lib.knowledge.base import KnowledgeBase
 
 
-def fingerprint(model: nn.Module, preprocess: Callable, precision: str) -> str:
+def encoder_fingerprint(model: nn.Module, preprocess: Callable, precision: str) -> str:
     """Checksum of everything that image features depend on: weights, architecture, preprocessing, precision.
 
     Args:
@@ -168,7 +168,7 @@ class Encoder:
     def fingerprint(self) -> str:
         """Checksum of everything that features depend on: weights, architecture, preprocessing, precision."""
         mixed = "" if self.mixed is None else f" mixed {self.mixed}"
-        return fingerprint(self.model, self.preprocess, f"{self.dtype}{mixed}")
+        return encoder_fingerprint(self.model, self.preprocess, f"{self.dtype}{mixed}")
 
     @property
     def context_length(self) -> int:
@@ -273,7 +273,7 @@ class Encoder:
             raise InputError(f"on_error {on_error!r} is unknown: choose one of {', '.join(ON_ERROR)}")
         if cache is not None:
             return remember(cache, job, self.fingerprint)
-        return job.finish(join(list(job.blocks())))
+        return job.finish(join_blocks(list(job.blocks())))
 
     def encode_texts(self, texts: Sequence[str], batch_size: int = 512, progress: bool = False) -> Tensor:
         """Encode texts; texts of like length go together, which saves most of the work.

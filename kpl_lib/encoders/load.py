@@ -3,7 +3,6 @@
 Pretrained models of open_clip and of the Hugging Face hub are fetched once, then read like local ones.
 """
 
-import difflib
 import importlib.util
 import socket
 import urllib.request
@@ -18,7 +17,7 @@ import torch
 from huggingface_hub import constants
 from open_clip import pretrained
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, closest, did_you_mean, one_line
 from kpl_lib.common.files import data_dir
 from kpl_lib.encoders.config import (
     CONFIG,
@@ -29,7 +28,6 @@ from kpl_lib.encoders.config import (
     build,
     check_activation,
     check_config,
-    one_line,
     openai_config,
     preprocessing,
     read_settings,
@@ -122,7 +120,7 @@ def _fetching(name: str, kind: type[Exception] = Exception) -> Iterator[None]:
     except InputError:
         raise
     except kind as error:  # the hub and the network raise nearly anything
-        raise InputError(_missing(name, one_line(error)[:120])) from None
+        raise InputError(_missing(name, one_line(error, kind=True))) from None
 
 
 def _missing(name: str, why: str) -> str:
@@ -151,7 +149,7 @@ def _reachable() -> bool:
 def _check_known(word: str, words: list[str], problem: str) -> None:
     """Raise with the nearest names unless `word` is among `words`."""
     if word not in words:
-        near = difflib.get_close_matches(word, words, 3, 0.3) or sorted(words)[:3]
+        near = closest(word, words, 3, 0.3) or sorted(words)[:3]
         raise InputError(f"{problem}; nearest: {', '.join(near) or 'none'}")
 
 
@@ -190,7 +188,7 @@ def open_checkpoint(name: str, device: torch.device, precision: str) -> Checkpoi
     return _open(name, device, precision)[1]
 
 
-def download(name: str) -> str:
+def download_encoder(name: str) -> str:
     """Fetch all files of a model, and load it once, so that it is known to work here without a network.
 
     Args:
@@ -203,7 +201,7 @@ def download(name: str) -> str:
         InputError: as `open_checkpoint`.
 
     Example:
-        >>> download("phantom").startswith("phantom: ")
+        >>> download_encoder("phantom").startswith("phantom: ")
         True
     """
     source, _ = _open(name, torch.device("cpu"), "fp32")
@@ -245,8 +243,7 @@ def find(name: str) -> Source:
         return from_tag(name)
     if name in local_names():
         return from_folder(data_dir() / "encoders" / name)
-    near = difflib.get_close_matches(name.lower(), local_names(), 1, 0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(name.lower(), local_names())
     raise InputError(
         f"unknown encoder {name!r}: {hint}known here: {', '.join(local_names()) or 'none'}; or {FORMS}"
     )

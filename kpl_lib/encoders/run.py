@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.images import MAX_PIXELS, decode_for
 from kpl_lib.features import Features, Patches
@@ -42,12 +42,12 @@ class Block:
         return sum(rows.nbytes for rows in self.rows.values())
 
 
-def join(blocks: list[Block]) -> Block:
+def join_blocks(blocks: list[Block]) -> Block:
     """One block from several that follow each other.
 
     Example:
         >>> parts = [Block(0, 2, {"images": torch.eye(2)}), Block(2, 3, {}, ((2, "c.png: empty"),))]
-        >>> join(parts).stop, join(parts).failed
+        >>> join_blocks(parts).stop, join_blocks(parts).failed
         (3, ((2, 'c.png: empty'),))
     """
     names = {name for block in blocks for name in block.rows}
@@ -123,7 +123,7 @@ class Tensors(Dataset):
         except InputError as error:
             return index, str(error)
         except Exception as error:  # one image must not end the run, whatever its reader raises
-            why = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+            why = one_line(error, kind=True)
             return index, f"{path}: cannot be read ({why}); leave it out"
 
 

@@ -1,11 +1,10 @@
 """The table of encoders: what is known about the models that load by name, and where each fact comes from."""
 
-import difflib
 import json
 from dataclasses import dataclass
 from functools import cache
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, closest
 from kpl_lib.common.files import data_dir
 
 FILE = "encoders/table.json"
@@ -114,6 +113,6 @@ def encoder_row(name: str) -> EncoderRow:
     """
     rows = {row.name: row for row in encoder_table()}
     if name not in rows:
-        near = difflib.get_close_matches(name, rows, 3, 0.3)
+        near = closest(name, rows, 3, 0.3)
         raise InputError(f"{name!r} is not in the table of encoders; nearest: {', '.join(near) or 'none'}")
     return rows[name]

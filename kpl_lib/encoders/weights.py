@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
@@ -65,9 +65,13 @@ def read_weights(path: str | Path) -> Weights:
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: {_reason(error)}") from None
     except (SafetensorError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: broken, or no checkpoint ({_short(error)}); {AGAIN}") from None
+        raise InputError(
+            f"{path}: broken, or no checkpoint ({one_line(error, kind=True)}); {AGAIN}"
+        ) from None
     except Exception as error:  # a file of anything at all makes the readers raise nearly anything
-        raise InputError(f"{path}: no checkpoint that can be read ({_short(error)}); {AGAIN}") from None
+        raise InputError(
+            f"{path}: no checkpoint that can be read ({one_line(error, kind=True)}); {AGAIN}"
+        ) from None
 
 
 def check_safetensors(path: Path) -> None:
@@ -78,7 +82,9 @@ def check_safetensors(path: Path) -> None:
         with safe_open(path, framework="pt") as file:
             file.keys()
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: broken, or no safetensors ({_short(error)}); {AGAIN}") from None
+        raise InputError(
+            f"{path}: broken, or no safetensors ({one_line(error, kind=True)}); {AGAIN}"
+        ) from None
 
 
 def _named(path: Path, found: object, archive: bool) -> Weights:
@@ -153,8 +159,4 @@ def _reason(error: Exception) -> str:
         return (
             f"holds more than tensors{what}, and opening it could run code; save model.state_dict() instead"
         )
-    return f"broken, or no checkpoint ({_short(error)}); {AGAIN}"
-
-
-def _short(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:120]
+    return f"broken, or no checkpoint ({one_line(error, kind=True)}); {AGAIN}"

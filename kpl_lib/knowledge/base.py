@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.common.files import uncollected
+from kpl_lib.common.files import find_shipped, uncollected
 from kpl_lib.knowledge.check import Report, check_base
 from kpl_lib.knowledge.description import NAME_TEMPLATE, TEMPLATE, Description, check_template, fill
-from kpl_lib.knowledge.files import HEAD_KEYS, export_file, find_file, import_file, read_base, write_base
+from kpl_lib.knowledge.files import HEAD_KEYS, export_file, import_file, read_base, write_base
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class KnowledgeBase:
             Traceback (most recent call last):
             kpl_lib.common.errors.InputError: nowhere.json: no such file; ...
         """
-        path = find_file(name_or_path)
+        path = find_shipped("knowledge", name_or_path, "knowledge base")
         with uncollected():
             head, rows, references = read_base(path)
             return _made(path, head, rows, references)

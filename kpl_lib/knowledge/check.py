@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 
-from kpl_lib.common.errors import InputError, nearest
+from kpl_lib.common.errors import InputError, did_you_mean
 from kpl_lib.knowledge.description import Description
 from kpl_lib.knowledge.words import Phrases, content_stems, near_pairs, pair_names, word_list, words_of
 
@@ -92,11 +92,11 @@ def capped(lines: list[str], limit: int | None, what: str) -> list[str]:
     return [*lines[:limit], f"    and {len(lines) - limit} more {what}"]
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def columns_of(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     """Columns of equal width, the first one to the left.
 
     Example:
-        >>> table(("class", "n"), [("cat", "12")])
+        >>> columns_of(("class", "n"), [("cat", "12")])
         ['  class   n', '  cat    12']
     """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
@@ -356,7 +356,7 @@ def _tags(records: Mapping[str, Sequence[Description]]) -> Iterator[Finding]:
     known = word_list("tags")
     counts = Counter(tag for found in records.values() for d in found for tag in d.tags if tag not in known)
     for tag, count in counts.items():
-        hint = nearest(tag, known)
+        hint = did_you_mean(tag, known)
         message = f"unknown tag {tag!r} on {count} descriptions: {hint}known: {', '.join(known)}"
         yield Finding("tags", "", message, grave=False)
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from kpl_lib.common.checks import check_count, check_images, check_same_space
 from kpl_lib.common.errors import InputError
 from kpl_lib.features import Features, TextBank, mean_image
+from kpl_lib.gap import effective_rank
 from kpl_lib.knowledge.base import KnowledgeBase
-from kpl_lib.knowledge.check import LIMIT, ROWS, Finding, capped, table, too_long
+from kpl_lib.knowledge.check import LIMIT, ROWS, Finding, capped, columns_of, too_long
 
 BLOCK = 2048  # images compared with a class at once
 SAME = 0.98  # cosine above which an encoder hardly tells two sentences apart
@@ -41,7 +42,7 @@ class Spread:
         rows = list(zip(self.counts.items(), self.cosine, self.rank, strict=True))
         rows.sort(key=lambda row: -row[1])
         cells = [(name, str(n), number(cosine), f"{rank:.1f}") for (name, n), cosine, rank in rows]
-        lines = table(("class", "texts", "cosine", "rank"), cells)
+        lines = columns_of(("class", "texts", "cosine", "rank"), cells)
         most = None if limit is None else ROWS + 1
         legend = "cosine: mean of two texts of a class; rank: in how many directions they differ"
         head = f"Spread with encoder {self.encoder} ({legend})"
@@ -52,9 +53,9 @@ def spread_of(bank: TextBank, encoder: str = "") -> Spread:
     """Mean pairwise cosine and effective rank of the descriptions of each class.
 
         mean cosine = (‖Σ_m t_m‖² − M) / (M (M − 1))
-        effective rank = exp(−Σ_i p_i log p_i),  p_i = σ_i / Σ_j σ_j
+        effective rank = exp(−Σ_i p_i log p_i),  p_i = σ_i² / Σ_j σ_j²
 
-    with σ the singular values of the rows `t_m − t̄`.
+    with σ the singular values of the rows `t_m − t̄`, as in `kpl_lib.gap.effective_rank`.
 
     Args:
         bank: M_c unit rows `[M_c, D]` for each of C classes.
@@ -76,9 +77,8 @@ def spread_of(bank: TextBank, encoder: str = "") -> Spread:
         rows, count = rows.double(), len(rows)
         total = float(rows.sum(dim=0).square().sum())
         cosine.append((total - count) / (count * (count - 1)) if count > 1 else float("nan"))
-        sigma = torch.linalg.svdvals(rows - rows.mean(dim=0))
-        flat = float(sigma.sum()) < 1e-6  # all the same, to rounding
-        rank.append(0.0 if flat else float(torch.special.entr(sigma / sigma.sum()).sum().exp()))
+        flat = float((rows - rows.mean(dim=0)).norm()) < 1e-6  # all the same, to rounding
+        rank.append(0.0 if flat else effective_rank(rows))
     counts = dict(zip(bank.class_names, bank.counts, strict=True))
     return Spread(encoder, counts, tuple(cosine), tuple(rank))
 
@@ -173,7 +173,7 @@ class Coverage:
     def text(self, limit: int | None = LIMIT) -> str:
         """A table, the classes that are covered worst against the others first; then what never survives."""
         order = sorted(range(len(self.best)), key=lambda c: self.best[c] - self.others[c])
-        lines = table(
+        lines = columns_of(
             ("class", "texts", "best", "others", "nearest", "seen", "never", "cosine", "rank"),
             [self._row(c) for c in order],
         )

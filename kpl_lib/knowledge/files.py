@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpl_lib.common.errors import InputError, nearest, short
-from kpl_lib.common.files import atomic_path, data_dir, read_json, read_text
+from kpl_lib.common.errors import InputError, among, did_you_mean, short
+from kpl_lib.common.files import atomic_path, read_json, read_text, shipped
 from kpl_lib.knowledge.description import TEMPLATE, Description
 
 HEAD_KEYS = ("name", "modality", "origin", "template", "name_template")
@@ -26,22 +26,7 @@ def known_names() -> tuple[str, ...]:
 
     Chapter: ch-knowledge
     """
-    return tuple(sorted(path.stem for path in (data_dir() / "knowledge").glob("*.json")))
-
-
-def find_file(name_or_path: str | Path) -> Path:
-    """The file of this name or path."""
-    path = Path(name_or_path).expanduser()
-    if path.suffix or path.parent != Path("."):
-        return path
-    if str(name_or_path) in known_names():
-        return data_dir() / "knowledge" / f"{name_or_path}.json"
-    if path.is_file():
-        return path
-    hint, known = nearest(str(name_or_path), known_names()), ", ".join(known_names()) or "none"
-    raise InputError(
-        f"unknown knowledge base {str(name_or_path)!r}: {hint}known: {known}; or name a .json file"
-    )
+    return shipped("knowledge")
 
 
 def read_base(path: Path) -> tuple[dict[str, str], dict[str, list[Description]], dict[str, list[str]]]:
@@ -260,9 +245,7 @@ def find_format(name: str) -> Format:
         'CuPL'
     """
     if name not in FORMATS:
-        raise InputError(
-            f"unknown format {name!r}: {nearest(str(name), tuple(FORMATS))}known: {', '.join(FORMATS)}"
-        )
+        raise InputError(f"unknown format {name!r}: {among(name, FORMATS, 0.4)}")
     return FORMATS[name]
 
 
@@ -426,7 +409,7 @@ def _unknown_key(found: dict, known: tuple[str, ...]) -> str:
     """Say which key would be ignored, and the nearest known one; empty if there is none."""
     for key in found:
         if key not in known:
-            return f"has the unknown key {key!r}: {nearest(key, known)}known: {', '.join(sorted(known))}"
+            return f"has the unknown key {key!r}: {did_you_mean(key, known)}known: {', '.join(sorted(known))}"
     return ""
 
 

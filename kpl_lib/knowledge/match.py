@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.knowledge.base import KnowledgeBase
-from kpl_lib.knowledge.words import pair_names, plain
+from kpl_lib.knowledge.words import pair_names, plain_name
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,6 @@ def _checked(class_names: Sequence[str]) -> list[str]:
 
 def _nearest(missing: tuple[str, ...], left: tuple[str, ...]) -> dict[str, str]:
     """For each missing name the most similar one that is left over, if any is."""
-    ours = {plain(name): name for name in left}
-    found = {name: difflib.get_close_matches(plain(name), ours, 1, 0.6) for name in missing}
+    ours = {plain_name(name): name for name in left}
+    found = {name: difflib.get_close_matches(plain_name(name), ours, 1, 0.6) for name in missing}
     return {name: ours[near[0]] for name, near in found.items() if near}

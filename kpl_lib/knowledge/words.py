@@ -244,12 +244,12 @@ def pair_names(own: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
 
 def _alike(left: list[str], wanted: list[str]) -> dict[str, str]:
     """Wanted name -> the only name of the base that reads alike, where it is the only one wanted so."""
-    ours, theirs = Counter(map(plain, left)), Counter(map(plain, wanted))
-    by_key = {plain(name): name for name in left}
+    ours, theirs = Counter(map(plain_name, left)), Counter(map(plain_name, wanted))
+    by_key = {plain_name(name): name for name in left}
     sure = {key for key in theirs if key and theirs[key] == ours[key] == 1}
-    return {name: by_key[plain(name)] for name in wanted if plain(name) in sure}
+    return {name: by_key[plain_name(name)] for name in wanted if plain_name(name) in sure}
 
 
-def plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name without case, underscores, hyphens, surplus spaces and trailing dots."""
     return re.sub(r"[\s_\-\u2010-\u2014]+", " ", name.casefold()).strip().rstrip(" .")

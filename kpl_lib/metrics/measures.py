@@ -1,11 +1,10 @@
 """The metrics by name, each a function of the tallies of many resamples."""
 
-import difflib
 from collections.abc import Callable
 
 import numpy as np
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, among
 from kpl_lib.metrics.tally import Tallies
 
 Metric = Callable[[Tallies, int | None], np.ndarray]
@@ -18,9 +17,7 @@ def find_metric(name: str) -> Metric:
         InputError: for an unknown name; the nearest is said.
     """
     if name not in METRICS:
-        near = difflib.get_close_matches(str(name), METRICS, 1, 0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"unknown metric {name!r}: {hint}known: {', '.join(METRICS)}")
+        raise InputError(f"unknown metric {name!r}: {among(name, METRICS, 0.4)}")
     return METRICS[name]
 
 

@@ -1,14 +1,13 @@
 """What every metric is made of, counted for many bootstrap resamples in one compiled pass over the images."""
 
-import functools
-import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from kpl_lib.common.checks import check_count
+from kpl_lib.common.compiled import compiled
 from kpl_lib.common.errors import InputError
 from kpl_lib.prediction import Prediction
 
@@ -152,19 +151,7 @@ def _count(weights, true, predicted, bins, gap, order, marks):  # runs compiled
     return confusion, auroc, auprc, ece
 
 
-@functools.cache
-def _compiled(on_disk: bool) -> Callable:
-    import numba  # takes a second to import
-
-    return numba.njit(cache=on_disk, nogil=True)(_count)
-
-
-def _run(*arguments) -> tuple:
-    """Run the compiled count; where compiled code cannot be kept on disk, compile for this process."""
-    try:
-        return _compiled(True)(*arguments)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
-        return _compiled(False)(*arguments)
+_run = compiled(_count, nogil=True)
 
 
 BLOCK = 100

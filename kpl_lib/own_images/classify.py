@@ -111,7 +111,7 @@ def run_folder(
     dataset = open_folder(images, kb.class_names, **truth)
     model = load_encoder(encoder, device)
     with _noted() as notes:
-        made, features = encode(model, dataset, method, skip_unreadable, progress)
+        made, features = encode_folder(model, dataset, method, skip_unreadable, progress)
         _check_number(len(features), len(kb.class_names), method, images)
         bank = model.encode_knowledge(kb, progress=progress)
         if method.text in CONTROLS:
@@ -121,7 +121,7 @@ def run_folder(
     return FolderRun(kb, dataset, model, method, features, bank, prediction, result, tuple(notes))
 
 
-def encode(
+def encode_folder(
     model: Encoder, dataset: ImageDataset, method: Classifier, skip_unreadable: bool, progress: bool
 ) -> tuple[Features | Patches, Features]:
     """What the method reads, and the image features in it."""

@@ -24,7 +24,7 @@ SAMPLE = 1000  # images that the modality gap is measured on
 
 
 @dataclass(frozen=True)
-class Measured:
+class ReportFacts:
     """Figures against labels.
 
     Args:
@@ -72,7 +72,7 @@ class Concern:
     text: str
 
 
-def measure(run: FolderRun) -> Measured | None:
+def report_facts(run: FolderRun) -> ReportFacts | None:
     """Measure a run against its labels; None where it has none.
 
     Args:
@@ -87,7 +87,7 @@ def measure(run: FolderRun) -> Measured | None:
     if labels is None:
         return None
     groups = run.result.groups
-    return Measured(
+    return ReportFacts(
         evaluate(run.prediction, labels, groups=groups),
         None if groups is None else _of_patients(run),
         reliability_curve(run.prediction, labels),

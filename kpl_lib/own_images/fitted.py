@@ -10,13 +10,13 @@ from torch import Tensor
 
 import kpl_lib
 from kpl_lib.classifiers.base import Classifier
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.sets.folder import open_files
 from kpl_lib.encoders.encoder import Encoder, load_encoder
 from kpl_lib.features import TextBank
-from kpl_lib.own_images.classify import FolderRun, centre_of, encode, rows_of
+from kpl_lib.own_images.classify import FolderRun, centre_of, encode_folder, rows_of
 from kpl_lib.own_images.table import Classification
 
 KIND = "FittedModel"
@@ -117,7 +117,7 @@ class FittedModel:
         dataset = images if isinstance(images, ImageDataset) else open_files(images)
         if encoder is None or encoder.fingerprint != self.fingerprint:
             encoder = self.open_encoder(encoder and encoder.name)
-        made, features = encode(encoder, dataset, self.classifier, skip_unreadable, progress)
+        made, features = encode_folder(encoder, dataset, self.classifier, skip_unreadable, progress)
         prediction = self.classifier.predict(made)
         return rows_of(prediction, features, self.bank, self.classifier.chosen, self.centre)
 
@@ -163,7 +163,7 @@ class FittedModel:
             kept = header["encoder"], header["fingerprint"], dict(header["origin"])
             return cls(classifier, bank, tensors["centre"], *kept)
         except (KeyError, TypeError, ValueError, RuntimeError, InputError) as error:
-            why = " ".join(str(error).split())[:120]
+            why = one_line(error)
             raise InputError(
                 f"{path}: a fitted model that this version cannot read ({why}); fit it again"
             ) from None

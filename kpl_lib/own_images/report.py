@@ -22,7 +22,7 @@ from kpl_lib.common.files import atomic_path, data_dir
 from kpl_lib.datasets.images import decode_for
 from kpl_lib.metrics.estimates import ReliabilityCurve
 from kpl_lib.own_images.classify import FolderRun
-from kpl_lib.own_images.facts import Groups, Measured, find_concerns, find_gap, find_groups
+from kpl_lib.own_images.facts import Groups, ReportFacts, find_concerns, find_gap, find_groups
 from kpl_lib.own_images.table import Classification, by_patient
 
 WIDTH, HEIGHT = 420, 240
@@ -139,7 +139,7 @@ LONGEST = 160  # characters of a name that are shown
 METRICS = ("accuracy", "balanced_accuracy", "macro_auroc", "macro_f1", "ece", "sensitivity", "specificity")
 
 
-def render(run: FolderRun, measured: Measured | None = None, thumbnails: int = 60) -> str:
+def render(run: FolderRun, measured: ReportFacts | None = None, thumbnails: int = 60) -> str:
     """Write the report on a run as one page of HTML.
 
     It holds no script, and its content policy forbids to load anything. Names are shown with everything escaped,

@@ -5,15 +5,14 @@ overflows nor dies out; between two visits to the logarithms, sweeps are plain p
 Greedy single updates are compiled by numba at the first call.
 """
 
-import functools
 import math
-import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kpl_lib.common.compiled import compiled
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.sums import ALONE, Sums
 
@@ -72,21 +71,7 @@ def _greedy(z, f, g, plan, rows, columns, r, q, tolerance, limit):  # runs compi
             columns[j] = q[j]
 
 
-@functools.cache
-def _compiled(on_disk: bool) -> Callable:
-    import numba  # takes a second to import
-
-    return numba.njit(cache=on_disk, fastmath={"reassoc", "nsz", "nnan"})(_greedy)
-
-
-def greedy_updates(*arguments) -> int:
-    """Run the compiled updates; where compiled code cannot be kept on disk, compile for this process."""
-    try:
-        return _compiled(True)(*arguments)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
-        return _compiled(False)(*arguments)
-
-
+greedy_updates = compiled(_greedy, fastmath={"reassoc", "nsz", "nnan"})
 BLOCK = 1 << 22  # entries of a block of rows: 32 MB in float64
 
 FAR = math.exp(50)  # scalings beyond this go back to the logarithms

@@ -83,9 +83,9 @@ def test_a_folder_is_classified_with_random_words_without_further_ado(tmp_path):
 
 def test_neighbours_are_the_same_in_blocks(world, monkeypatch):
     images = world[0]
-    whole = neighbours.nearest(images, images, 3, themselves=True)
+    whole = neighbours.nearest_rows(images, images, 3, themselves=True)
     monkeypatch.setattr(neighbours, "BLOCK", 7 * N)
-    parts = neighbours.nearest(images, images, 3, themselves=True)
+    parts = neighbours.nearest_rows(images, images, 3, themselves=True)
     assert torch.equal(whole.index, parts.index) and (whole.index != torch.arange(N)[:, None]).all()
     torch.testing.assert_close(whole.weights, parts.weights)
 

@@ -228,14 +228,14 @@ def test_csv_faults_name_the_line(tmp_path, rows, options, said):
 
 
 def test_devices_and_huge_lists_are_refused(tmp_path, monkeypatch):
-    for path, said in (("/dev/zero", "a pipe or a device"), (tmp_path, "a folder, not a file")):
+    for path, said in (("/dev/zero", "a device or pipe"), (tmp_path, "a folder, not a file")):
         with pytest.raises(InputError, match=said):
             load_dataset("csv", path)
     monkeypatch.setattr("kpl_lib.datasets.lists.MAX_BYTES", 20)
     with pytest.raises(InputError, match="no list; name another file"):
         load_dataset("csv", layouts.write(tmp_path / "set.csv", "path\n" + "a" * 30))
     (tmp_path / "set.csv").write_bytes(b"path\n\xff.png\n")
-    with pytest.raises(InputError, match="byte 5 is not UTF-8"):
+    with pytest.raises(InputError, match="line 2, byte 1 is not UTF-8"):
         load_dataset("csv", tmp_path / "set.csv")
 
 

@@ -17,7 +17,7 @@ from openai_files import config, register, write_state
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.encoders import load_encoder
-from kpl_lib.encoders.load import download
+from kpl_lib.encoders.load import download_encoder
 
 GREY = {
     "mean": (0.5, 0.5, 0.5),
@@ -60,7 +60,7 @@ def test_a_model_that_was_fetched_before_loads_without_a_network(cache, weights)
         k: list(v) if k in ("mean", "std") else v for k, v in GREY.items()
     }
     assert torch.equal(made.encode_texts(["a lung"]), local.encode_texts(["a lung"]))
-    assert download("hf-hub:nobody/model").startswith(
+    assert download_encoder("hf-hub:nobody/model").startswith(
         f"hf-hub:nobody/model: {folder / weights} (13 MB), ready"
     )
 

@@ -19,7 +19,7 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.knowledge import KnowledgeBase
 from kpl_lib.knowledge.generate.endpoint import Endpoint, EndpointError, read_access
 from kpl_lib.knowledge.generate.prompts import load_prompt
-from kpl_lib.knowledge.generate.write import Attempt, Cache, Prices, Writer, Written, generate, write_all
+from kpl_lib.knowledge.generate.write import Attempt, Cache, Prices, Writer, WrittenClass, generate, write_all
 
 SECRET = "sk-pßl".replace("ß", "s") + "-7hK2vQ9xW4mT1zB6"
 QUICK = {"model": "local", "timeout": 10, "progress": False}
@@ -299,13 +299,13 @@ def test_two_runs_on_one_cache_do_not_harm_each_other(tmp_path):
 
 
 def test_a_class_that_another_process_finished_is_taken_over_and_never_cut(tmp_path):
-    whole = Written("cat", ("a long tail", "a wet nose"), 2, "2026-01-01", refused=Counter(empty=1))
+    whole = WrittenClass("cat", ("a long tail", "a wet nose"), 2, "2026-01-01", refused=Counter(empty=1))
     cache = Cache(tmp_path, {"model": "local"})
     cache.store(whole)
     writer = Writer(None, load_prompt("visual"), "photograph", 0, cache)  # no endpoint: it must not ask
-    taken = writer.write(Written("cat", (), 2), threading.Event())
+    taken = writer.write(WrittenClass("cat", (), 2), threading.Event())
     assert taken.written == taken.before == whole  # nothing of it counts as work of this run
-    cache.store(Written("cat", ("a long tail",), 2))
+    cache.store(WrittenClass("cat", ("a long tail",), 2))
     assert cache.load("cat") == whole
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from kpl_lib.cli.knowledge import read_classes
 from kpl_lib.common.errors import InputError
-from kpl_lib.knowledge.generate.answers import clip_tokens, parse_answer, screen
+from kpl_lib.knowledge.check import token_counts
+from kpl_lib.knowledge.generate.answers import parse_answer, screen
 from kpl_lib.knowledge.generate.prompts import Prompt, known_prompts, load_prompt
 
 LIST = ["a long tail", 'a "sharp" beak, thin', "wings [wide]", "eyes: two"]
@@ -107,10 +108,10 @@ def test_nearly_the_same_and_inflected_names_are_refused():
 
 def test_tokens_are_counted_in_the_sentence():
     long = " ".join(["unbelievably-interwoven"] * 20)
-    assert len(long.split()) <= 30 and clip_tokens(long) > 70
+    assert len(long.split()) <= 30 and token_counts([long])[0] > 70
     assert screen([long], "cat", "{description}").refused == {"too long": 1}
     middle = " ".join(["feather"] * 28)
-    assert clip_tokens(middle) == 30 and screen([middle], "cat", "{description}").accepted
+    assert token_counts([middle]) == [30] and screen([middle], "cat", "{description}").accepted
     assert screen([middle], "cat", "plume " * 45 + "{description}").refused == {"too long": 1}
 
 

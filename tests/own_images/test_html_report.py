@@ -19,7 +19,7 @@ from kpl_lib.datasets import ImageDataset, load_dataset
 from kpl_lib.features import Features, TextBank
 from kpl_lib.knowledge.description import Description
 from kpl_lib.own_images.classify import run_folder
-from kpl_lib.own_images.facts import Groups, find_concerns, find_gap, find_groups, measure
+from kpl_lib.own_images.facts import Groups, find_concerns, find_gap, find_groups, report_facts
 from kpl_lib.own_images.report import LONGEST, confidence_histogram, render, shown, thumbnail, write_page
 
 HOSTILE = (
@@ -97,7 +97,7 @@ def test_hostile_knowledge_and_patients_are_escaped_too(labelled):
     evil = "<img src=x onerror=alert(1)>"
     kb = replace(labelled.knowledge, name=evil, origin=evil)
     result = replace(labelled.result, groups=(evil,) * len(labelled.result.paths), descriptions=(evil,) * 24)
-    page = Page(render(replace(labelled, knowledge=kb, result=result), measure(labelled)))
+    page = Page(render(replace(labelled, knowledge=kb, result=result), report_facts(labelled)))
     assert all(
         attributes.get("src", "").startswith("data:image/jpeg;base64,") for attributes in page.all("img")
     )
@@ -123,7 +123,7 @@ def test_it_says_first_that_it_is_not_for_clinical_use_and_what_is_not_reviewed(
 
 
 def test_a_reader_without_eyes_finds_the_way(labelled):
-    page = Page(render(labelled, measure(labelled)))
+    page = Page(render(labelled, report_facts(labelled)))
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(b - a <= 1 for a, b in pairwise(levels))
@@ -135,10 +135,10 @@ def test_a_reader_without_eyes_finds_the_way(labelled):
 
 
 def test_figures_against_labels_only_where_there_are_labels(run, labelled):
-    blind, measured = Page(render(run)).text, measure(labelled)
+    blind, measured = Page(render(run)).text, report_facts(labelled)
     page = Page(render(labelled, measured))
     text = page.text
-    assert measure(run) is None
+    assert report_facts(run) is None
     for word in ("Measured against the labels", "expected calibration error", "Reliability:", "12 patients"):
         assert word in text and word not in blind
     assert str(measured.images["accuracy"]) in text and str(measured.patients["accuracy"]) in text
@@ -151,7 +151,7 @@ def test_figures_against_labels_only_where_there_are_labels(run, labelled):
 def test_long_lists_are_cut_and_say_so(labelled, monkeypatch):
     for name in ("ROWS", "PATIENT_ROWS"):
         monkeypatch.setattr(f"kpl_lib.own_images.report.{name}", 5)
-    text = Page(render(labelled, measure(labelled), thumbnails=0)).text
+    text = Page(render(labelled, report_facts(labelled), thumbnails=0)).text
     assert "The first 5 of 24 images (all are in the CSV table)" in text
     assert "The first 5 of 12 patients" in text and "p04" in text and "p05" not in text
 
@@ -170,7 +170,7 @@ def test_images_that_were_skipped_are_named_and_not_measured(base, tmp_path):
         (tmp_path / name).symlink_to(base / name)
     with pytest.warns(UserWarning, match="cannot be read"):
         run = run_of(tmp_path, "plain", labels=base / "labels.csv", skip_unreadable=True)
-    page = Page(render(run, measure(run)))
+    page = Page(render(run, report_facts(run)))
     assert "Left out, as they cannot be read" in page.text and "p00_01.png: not an image" in page.text
     assert len(page.all("img")) == 23
     assert run.result.truth[:3] == ("dog", "dog", "dog") and run.result.paths[1].endswith("p01_02.png")
@@ -178,7 +178,7 @@ def test_images_that_were_skipped_are_named_and_not_measured(base, tmp_path):
 
 def test_patients_of_several_classes_are_not_measured_by_patient(labelled):
     mixed = replace(labelled.result, groups=("one",) * 24)
-    assert measure(replace(labelled, result=mixed)).patients is None
+    assert report_facts(replace(labelled, result=mixed)).patients is None
 
 
 def titles(run, groups=FINE):

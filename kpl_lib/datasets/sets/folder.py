@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kpl_lib.common.errors import InputError, nearest
+from kpl_lib.common.errors import InputError, did_you_mean
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.files import file_dataset, list_folder
 from kpl_lib.datasets.images import SUFFIXES
@@ -181,7 +181,7 @@ class _Numbers:
         if not self.knows(name):
             known = ", ".join(self.classes)
             raise InputError(
-                f"{where} {name!r} is no class: {nearest(name, self.classes)}known: {known[:200]}"
+                f"{where} {name!r} is no class: {did_you_mean(name, self.classes)}known: {known[:200]}"
             )
         return self.number[name] if name in self.number else self.number[_loose(name)]
 

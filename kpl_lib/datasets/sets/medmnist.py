@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
 
 HOME = "https://zenodo.org/records/10519652"
@@ -301,7 +301,7 @@ def _arrays(
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; `kpl datasets get` downloads it") from None
     except Exception as error:  # zip and numpy raise nearly anything on broken files
-        why = " ".join(str(error).split())[:100] or type(error).__name__
+        why = one_line(error, 100)
         raise InputError(f"{path}: broken or no MedMNIST file ({why}); download it again") from None
     wrong = labels[(labels < 0) | (labels >= classes)]
     if len(wrong):

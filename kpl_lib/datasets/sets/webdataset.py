@@ -11,10 +11,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.datasets import images
 from kpl_lib.datasets.base import ImageDataset
-from kpl_lib.datasets.files import fingerprint, need_folder
+from kpl_lib.datasets.files import folder_fingerprint, need_folder
 
 SUFFIXES = tuple(suffix for suffix in images.SUFFIXES if suffix not in images.dicom.SUFFIXES)
 
@@ -71,7 +71,7 @@ def load(root: str | Path, classes: Sequence[str] | None = None) -> ImageDataset
     names, labels = _labels(samples, values, classes)
     groups = _column(samples, "group")
     facts = [(sample.key, sample.image, values and values[i]) for i, sample in enumerate(samples)]
-    later = partial(fingerprint, shards[0].parent, shards, (names, groups, facts))
+    later = partial(folder_fingerprint, shards[0].parent, shards, (names, groups, facts))
     places = [(str(sample.shard), *sample.image, sample.path) for sample in samples]
     paths = [sample.path for sample in samples]
     name = f"webdataset {re.sub(r'[-_.]*[{].*', '', Path(root).stem) or Path(root)}"
@@ -122,7 +122,7 @@ def _samples(shard: Path) -> list[Sample]:
                 )
                 _add(sample, (dot + rest), member, tar)
     except (tarfile.TarError, OSError, EOFError) as error:
-        why = " ".join(str(error).split())[:120]
+        why = one_line(error)
         raise InputError(
             f"{shard}: not a whole plain tar file ({why}); unpack .gz shards, or copy it again"
         ) from None

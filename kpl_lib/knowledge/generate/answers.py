@@ -5,17 +5,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from threading import Lock
 
+from kpl_lib.knowledge.check import NEAR, TOKENS, token_counts
 from kpl_lib.knowledge.description import fill
 from kpl_lib.knowledge.words import Phrases, content_stems, words_of
 
 MAX_WORDS = 30
-
-MAX_TOKENS = 70  # of CLIP, with its start and end, in the sentence
-
-NEAR = 0.6  # overlap of stems from which two texts say the same
 
 STARTS = 40  # brackets that are tried as the beginning of the list
 
@@ -119,26 +115,16 @@ def _fault(text: str | None, class_name: str, template: str, leak: Phrases, seen
         return "empty"
     if not text.isprintable():
         return "unprintable"
-    if len(text.split()) > MAX_WORDS or clip_tokens(fill(template, class_name, text)) > MAX_TOKENS:
+    if (
+        len(text.split()) > MAX_WORDS
+        or token_counts([fill(template, class_name, text)], enough=TOKENS)[0] > TOKENS
+    ):
         return "too long"
     words, stems = words_of(text), content_stems(text)
     if leak.inside(words):
         return "class name"
     twin = any(words == old or len(stems & bare) > NEAR * len(stems | bare) for old, bare in seen)
     return "duplicate" if twin else ""
-
-
-def clip_tokens(sentence: str) -> int:
-    """Tokens of CLIP with start and end; no sentence has more tokens than bytes, so short ones are not counted."""
-    size = len(sentence.encode("utf-8", "replace")) + 2
-    return size if size <= MAX_TOKENS else len(_tokenizer().encode(sentence)) + 2
-
-
-@lru_cache(maxsize=1)
-def _tokenizer():
-    from open_clip.tokenizer import SimpleTokenizer  # not above: it loads torch
-
-    return SimpleTokenizer()
 
 
 def _items(value: object) -> list[object]:

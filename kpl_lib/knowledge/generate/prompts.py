@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpl_lib.common.errors import InputError, nearest
-from kpl_lib.common.files import data_dir, read_json
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import find_shipped, read_json, shipped
 from kpl_lib.knowledge.description import TEMPLATE, check_template
 from kpl_lib.knowledge.files import refuse_unknown_keys
 
@@ -94,7 +94,7 @@ def known_prompts() -> tuple[str, ...]:
 
     Chapter: ch-knowledge
     """
-    return tuple(sorted(path.stem for path in (data_dir() / "prompts").glob("*.json")))
+    return shipped("prompts")
 
 
 def load_prompt(name_or_path: str | Path) -> Prompt:
@@ -116,14 +116,7 @@ def load_prompt(name_or_path: str | Path) -> Prompt:
 
     Chapter: ch-knowledge
     """
-    path = Path(name_or_path).expanduser()
-    if str(name_or_path) in known_prompts():
-        path = data_dir() / "prompts" / f"{name_or_path}.json"
-    elif not path.is_file():
-        name, known = str(name_or_path), known_prompts()
-        raise InputError(
-            f"unknown prompt {name!r}: {nearest(name, known)}known: {', '.join(known)}; or name a .json file"
-        )
+    path = find_shipped("prompts", name_or_path, "prompt")
     content = read_json(path)
     refuse_unknown_keys(path, "the prompt", content, KEYS)
     absent = [key for key in ("name", "system", "user") if key not in content]

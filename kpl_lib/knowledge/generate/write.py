@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from kpl_lib import __version__
 from kpl_lib.common.errors import InputError
-from kpl_lib.common.files import atomic_path
+from kpl_lib.common.files import atomic_path, check_writable
 from kpl_lib.knowledge.base import KnowledgeBase
 from kpl_lib.knowledge.description import Description
 from kpl_lib.knowledge.generate.answers import parse_answer, screen
@@ -34,7 +34,7 @@ MAX_LETTERS = 200
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenClass:
     """What a model wrote for one class.
 
     Args:
@@ -87,7 +87,7 @@ class Cache:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make the cache {self.folder}: {error.strerror}; name another") from None
-        try_path(self.folder / "try.json")
+        check_writable(self.folder / "try.json")
 
     def path(self, class_name: str) -> Path | None:
         """The file of one class."""
@@ -96,14 +96,14 @@ class Cache:
         spelled = json.dumps({**self._question, "class": class_name}, sort_keys=True)
         return self.folder / f"{hashlib.sha256(spelled.encode()).hexdigest()[:32]}.json"
 
-    def load(self, class_name: str) -> Written | None:
+    def load(self, class_name: str) -> WrittenClass | None:
         """What is kept of one class; None if there is nothing, or nothing that can be read."""
         path = self.path(class_name)
         if path is None:
             return None
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            found = Written(**{**content, "refused": Counter(content["refused"])})
+            found = WrittenClass(**{**content, "refused": Counter(content["refused"])})
             found = replace(found, descriptions=tuple(found.descriptions))
             texts = all(isinstance(text, str) for text in (found.date, *found.descriptions))
             whole = all(isinstance(getattr(found, key), int) for key in ("wanted", *COUNTS))
@@ -111,7 +111,7 @@ class Cache:
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
-    def store(self, written: Written) -> None:
+    def store(self, written: WrittenClass) -> None:
         """Keep one class, unless a whole answer is there and this is a part of one."""
         path = self.path(written.class_name)
         if path is None:
@@ -122,16 +122,6 @@ class Cache:
             if written.complete or not (old and old.complete):
                 with atomic_path(path) as temporary:
                     temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def try_path(path: str | Path) -> None:
-    """Raise an InputError if nothing could be written to this path; leave it as it is."""
-    with suppress(_TriedError), atomic_path(path):
-        raise _TriedError
-
-
-class _TriedError(Exception):
-    """Leaves `atomic_path` without writing."""
 
 
 ROUNDS = 6  # answers for one class, before it stays short
@@ -148,8 +138,8 @@ class Attempt:
         fatal: True if every other class would fail too.
     """
 
-    before: Written
-    written: Written
+    before: WrittenClass
+    written: WrittenClass
     fault: str = ""
     fatal: bool = False
 
@@ -172,7 +162,7 @@ class Writer:
     seed: int
     cache: Cache
 
-    def write(self, before: Written, stop: Event) -> Attempt:
+    def write(self, before: WrittenClass, stop: Event) -> Attempt:
         """Write one class; start from what is kept of it."""
         kept = self.cache.load(before.class_name)  # another process may have been faster
         if kept and kept.complete:
@@ -182,7 +172,7 @@ class Writer:
             self.cache.store(attempt.written)  # not where no answer came at all
         return attempt
 
-    def _rounds(self, before: Written, stop: Event) -> Attempt:
+    def _rounds(self, before: WrittenClass, stop: Event) -> Attempt:
         """Ask until the class is whole, the rounds are over, or no answer comes."""
         now, fault = before, ""
         for _ in range(ROUNDS):
@@ -200,7 +190,7 @@ class Writer:
         empty = f"no usable answer in {ROUNDS} rounds, the last one with {fault}"
         return Attempt(before, now, "" if now.descriptions else empty)
 
-    def _added(self, now: Written, answer: Answer) -> tuple[Written, str]:
+    def _added(self, now: WrittenClass, answer: Answer) -> tuple[WrittenClass, str]:
         """Add what an answer brings; say what was wrong with it."""
         items = parse_answer(answer.text)
         if not items:
@@ -211,7 +201,7 @@ class Writer:
         return replace(now, descriptions=texts, refused=now.refused + found.refused), "nothing to accept"
 
 
-def _counted(now: Written, answer: Answer) -> Written:
+def _counted(now: WrittenClass, answer: Answer) -> WrittenClass:
     """Add one call to the counts."""
     counted = answer.tokens_in is not None and answer.tokens_out is not None
     return replace(
@@ -226,7 +216,7 @@ def _counted(now: Written, answer: Answer) -> Written:
 
 
 def write_all(
-    todo: Sequence[Written], writer: Writer, concurrency: int, done: Callable[[Attempt], None]
+    todo: Sequence[WrittenClass], writer: Writer, concurrency: int, done: Callable[[Attempt], None]
 ) -> None:
     """Write many classes; stop early where going on is of no use.
 
@@ -241,7 +231,7 @@ def write_all(
     """
     stop, lock, in_a_row = Event(), Lock(), 0
 
-    def write(before: Written) -> Attempt:
+    def write(before: WrittenClass) -> Attempt:
         nonlocal in_a_row
         attempt = writer.write(before, stop)
         with lock:  # decided here, before this thread takes its next class
@@ -334,7 +324,7 @@ class GenerationReport:
         return "\n".join(lines)
 
 
-def failure(found: Iterable[Written], faults: Mapping[str, Attempt], folder: Path | None) -> str:
+def failure(found: Iterable[WrittenClass], faults: Mapping[str, Attempt], folder: Path | None) -> str:
     """One line: why, which classes, and what is kept."""
     found = list(found)
     worst = max(faults.values(), key=lambda attempt: (attempt.fatal, attempt.fault != "not asked"))
@@ -352,7 +342,7 @@ def some(words: Sequence[str], most: int = 20) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
-def origin(made: Sequence[Written], model: str, host: str, prompt: Prompt, seed: int) -> str:
+def origin(made: Sequence[WrittenClass], model: str, host: str, prompt: Prompt, seed: int) -> str:
     """Who wrote the base, when and how; all calls that it took, those of earlier runs too."""
     total = Counter()
     for item in made:
@@ -455,7 +445,7 @@ def generate(
         raise InputError("timeout must be above 0 and temperature between 0 and 2")
     prompt = prompt if isinstance(prompt, Prompt) else load_prompt(prompt)
     if out is not None:
-        try_path(out)  # now, and not after an hour of calls
+        check_writable(out)  # now, and not after an hour of calls
     tuning = {"timeout": timeout, "retries": retries, "temperature": temperature, "max_tokens": max_tokens}
     asked = {"system": prompt.system, "user": prompt.user, "again": prompt.again, "template": prompt.template}
     asked |= {"modality": modality, "seed": seed, "per_class": per_class, "temperature": temperature}
@@ -473,9 +463,9 @@ def generate(
 
 def _run(
     names: Sequence[str], wanted: int, writer: Writer, concurrency: int, prices: Prices | None, progress: bool
-) -> tuple[list[Written], GenerationReport]:
+) -> tuple[list[WrittenClass], GenerationReport]:
     """Write what the cache does not hold; all classes in order, and the report."""
-    found = {name: writer.cache.load(name) or Written(name, (), wanted) for name in names}
+    found = {name: writer.cache.load(name) or WrittenClass(name, (), wanted) for name in names}
     todo = [item for item in found.values() if not item.complete]
     spent, refused, faults = Counter(), Counter(), {}
     with tqdm(total=len(names), initial=len(names) - len(todo), unit="class", disable=not progress) as bar:
