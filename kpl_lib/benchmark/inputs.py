@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from kpl_lib.benchmark.checksum import code_checksum, code_of
 from kpl_lib.benchmark.grid import DatasetSpec, Setting
 from kpl_lib.classifiers.base import create
 from kpl_lib.classifiers.start import CONTROLS
+from kpl_lib.common.code import code_checksum, code_of
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.load import PHANTOMS, load_dataset
@@ -23,7 +23,10 @@ from kpl_lib.knowledge.match import match_classes
 
 BASELINE = "clip"  # the plain text proxy, which every method is compared with on its own text
 
-MEASURES = "kpl_lib.benchmark.row"
+#: What makes the figures of a row; and the lines to compare with.
+MEASURES = tuple(f"kpl_lib.benchmark.row.{name}" for name in ("figures_of", "difference", "as_rows"))
+MEASURES += ("kpl_lib.metrics.tally.bootstrap_weights",)
+LINES = "kpl_lib.classifiers.references.REFERENCES"
 
 
 class Inputs:
@@ -127,13 +130,13 @@ class Inputs:
             parts += [
                 pool and self._images(pool),
                 setting.parameters,
-                code_checksum("kpl_lib.classifiers.references", MEASURES),
+                code_checksum(LINES, *MEASURES),
             ]
         else:
             base, made = self.base(setting.knowledge), setting.make()
             plain = type(create(BASELINE))
             parts += [base.prompts(), base.sentences(), made.parameters]
-            parts += [code_of(type(made)), code_of(plain), code_checksum(MEASURES)]
+            parts += [code_of(type(made)), code_of(plain), code_checksum(*MEASURES)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def _images(self, dataset: ImageDataset) -> list:

@@ -16,10 +16,10 @@ from benchmark_world import SETS, figures, kill_after, lines, notes, runner, sma
 
 from kpl_lib.benchmark import Grid, read_rows, run
 from kpl_lib.benchmark import inputs as benchmark_inputs
-from kpl_lib.benchmark.checksum import bare, code_checksum, code_of
 from kpl_lib.benchmark.inputs import Inputs
 from kpl_lib.benchmark.rows import ResultsFile, to_line
-from kpl_lib.classifiers import Classifier, create
+from kpl_lib.classifiers import create
+from kpl_lib.common.code import code_of
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import data_dir
 from kpl_lib.encoders import Encoder
@@ -181,20 +181,6 @@ def test_rows_that_ship_were_made_by_this_code(grid, file):
     first = [setting for setting in settings if setting.dataset == settings[0].dataset]
     inputs = Inputs(settings[0].dataset, settings[0].encoder)
     assert all(known[one.key] == inputs.checksum(one, whole.resamples) for one in first)
-
-
-def test_code_checksums_follow_imports_and_forget_comments():
-    text = '"""Says."""\nx = 1  # why\n\n# more\ndef f():\n    """Doc."""\n    return x\n'
-    assert bare(text) == "x = 1  # why\ndef f():\n    return x"
-    assert code_checksum("kpl_lib.solvers.ridge") != code_checksum("kpl_lib.transport")
-    both = code_checksum("kpl_lib.vision_proxies", "kpl_lib.solvers.ridge")
-    assert both == code_checksum("kpl_lib.vision_proxies")  # which imports ridge
-
-    class Mine(Classifier):
-        def _fit(self, images, bank, prior):
-            return None
-
-    assert code_of(Mine) != code_of(type(create("clip")))
 
 
 def test_grades_and_the_positive_class_are_read_from_the_grid(home, tmp_path):

@@ -5,14 +5,13 @@ parasitized) and
 `phantom-cataract` (normal, cataract, glaucoma, retina disease).
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from kpl_lib.common.code import code_checksum
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.phantoms import cell, chest, fundus
@@ -106,11 +105,7 @@ def load(
 @cache
 def _code() -> str:
     """Checksum of the code that draws: a change of it makes other images."""
-    folder = Path(chest.__file__).parent
-    sources = [
-        folder / f"{name}.py" for name in ("attributes", "paint", "scanner", "chest", "fundus", "cell")
-    ]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in [*sources, Path(__file__)])).hexdigest()[:16]
+    return code_checksum(f"{__name__}._Render", f"{__name__}._draw")
 
 
 def _draw(task, balance, n, key):
