@@ -208,10 +208,10 @@ def _check_thumbnails(count: int) -> None:
 
 
 def _run(images: str, knowledge: str, **options):
-    from kpl_lib.own_images.classify import run_folder
+    from kpl_lib.own_images.classify import classify_folder
 
     say(NOTE)
-    run = run_folder(images, knowledge, **options)
+    run = classify_folder(images, knowledge, **options)
     _say_skipped(run.result.skipped)
     return run
 

@@ -52,23 +52,7 @@ class FolderRun:
     notes: tuple[str, ...]
 
 
-def classify_folder(images: str | Path, knowledge: str | Path, **options) -> Classification:
-    """Classify the images of one folder: the `result` of `run_folder`, which says the arguments.
-
-    Args:
-        images: the folder.
-        knowledge: name or file of a knowledge base.
-        options: as for `run_folder`.
-
-    Returns:
-        One row an image, in the order of the file names.
-
-    Chapter: ch-one-sitting, ch-own-images
-    """
-    return run_folder(images, knowledge, **options).result
-
-
-def run_folder(
+def classify_folder(
     images: str | Path,
     knowledge: str | Path,
     *,
@@ -103,7 +87,7 @@ def run_folder(
     Raises:
         InputError: for anything wrong with the input; says which file, and the cure.
 
-    Chapter: ch-own-images
+    Chapter: ch-one-sitting, ch-own-images
     """
     kb = _knowledge(knowledge)
     method = _method(classifier, k, parameters or {})

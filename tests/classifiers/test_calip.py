@@ -126,6 +126,6 @@ def test_a_folder_can_be_classified_with_it(tmp_path):
     write_images(tmp_path / "images", 4)
     encoder = write_tiny_encoder(tmp_path / "tiny")
     options = {"encoder": encoder, "device": "cpu", "progress": False}
-    found = classify_folder(tmp_path / "images", knowledge, classifier="calip", **options)
-    plain = classify_folder(tmp_path / "images", knowledge, classifier="clip", **options)
+    found = classify_folder(tmp_path / "images", knowledge, classifier="calip", **options).result
+    plain = classify_folder(tmp_path / "images", knowledge, classifier="clip", **options).result
     assert found.paths == plain.paths and not torch.allclose(found.probabilities, plain.probabilities)

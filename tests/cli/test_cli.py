@@ -92,7 +92,7 @@ def test_the_table_holds_path_label_probabilities_and_description(world, monkeyp
 
 def test_it_is_the_library_call(world, monkeypatch, capsys):
     kpl(monkeypatch, capsys, *options(world))
-    result = classify_folder(world["images"], world["knowledge"], encoder=world["encoder"], k=2)
+    result = classify_folder(world["images"], world["knowledge"], encoder=world["encoder"], k=2).result
     rows = table(world["out"])
     assert [row["label"] for row in rows] == list(result.labels)
     assert [row["description"] for row in rows] == list(result.descriptions)

@@ -10,7 +10,7 @@ from tiny_encoder import write_tiny_encoder
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
-from kpl_lib.own_images.classify import classify_folder, run_folder, spoke_most
+from kpl_lib.own_images.classify import classify_folder, spoke_most
 from kpl_lib.own_images.table import Classification, by_patient, write_patients
 from kpl_lib.own_images.table import write_table as write_rows
 
@@ -75,26 +75,26 @@ def test_tables_have_the_columns_that_are_known(tmp_path):
 
 def test_a_run_knows_labels_and_patients_and_no_method_reads_them(world):
     images, knowledge, options = world
-    run = run_folder(images, knowledge, **options)
+    run = classify_folder(images, knowledge, **options)
     assert run.result.truth[:4] == ("dog", "dog", "house cat", "house cat")
     assert run.result.groups[:3] == ("p00", "p00", "p01")
-    blind = classify_folder(images, knowledge, **{**options, "labels": None, "group_pattern": None})
+    blind = classify_folder(images, knowledge, **{**options, "labels": None, "group_pattern": None}).result
     assert blind.truth is None and blind.groups is None
     assert torch.equal(blind.probabilities, run.result.probabilities)
 
 
 def test_every_parameter_reaches_the_classifier(world):
     images, knowledge, options = world
-    run = run_folder(images, knowledge, **options, parameters={"steps": 3, "text_temperature": 0.5})
+    run = classify_folder(images, knowledge, **options, parameters={"steps": 3, "text_temperature": 0.5})
     assert run.classifier.parameters["steps"] == 3 and run.classifier.parameters["text_temperature"] == 0.5
     with pytest.raises(InputError, match="k is given twice"):
-        run_folder(images, knowledge, **options, parameters={"k": 3})
+        classify_folder(images, knowledge, **options, parameters={"k": 3})
     with pytest.raises(InputError, match="takes no 'stpes': did you mean 'steps'"):
-        run_folder(images, knowledge, **options, parameters={"stpes": 3})
+        classify_folder(images, knowledge, **options, parameters={"stpes": 3})
 
 
 def test_what_was_warned_about_is_kept_and_warned_about(world):
     images, knowledge, options = world
     with pytest.warns(UserWarning, match="clipped"):
-        run = run_folder(images, knowledge, **{**options, "k": 5})
+        run = classify_folder(images, knowledge, **{**options, "k": 5})
     assert any("clipped" in note for note in run.notes)

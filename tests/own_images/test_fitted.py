@@ -13,7 +13,7 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.encoders import load_encoder
 from kpl_lib.features import Features
-from kpl_lib.own_images.classify import run_folder
+from kpl_lib.own_images.classify import classify_folder
 from kpl_lib.own_images.fitted import FittedModel
 
 METHODS = ("kpl", "kpl-adaptive", "kpl-em", "kpl-closed-form", "clip", "cupl", "otter", "waffle", "ss-text")
@@ -31,7 +31,7 @@ def world(tmp_path_factory):
 def fitted(world):
     """A run of kpl over the folder, and the model that was saved and loaded."""
     base, images, knowledge, encoder = world
-    run = run_folder(images, knowledge, encoder=encoder, k=2, progress=False)
+    run = classify_folder(images, knowledge, encoder=encoder, k=2, progress=False)
     FittedModel.of(run).save(base / "model.safetensors")
     return run, FittedModel.load(base / "model.safetensors")
 
@@ -41,7 +41,7 @@ def fitted(world):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_saved_model_says_of_the_fitted_images_what_classify_said(method, world, tmp_path):
     _, images, knowledge, encoder = world
-    run = run_folder(images, knowledge, encoder=encoder, classifier=method, progress=False)
+    run = classify_folder(images, knowledge, encoder=encoder, classifier=method, progress=False)
     FittedModel.of(run).save(tmp_path / "m.safetensors")
     found = FittedModel.load(tmp_path / "m.safetensors").predict(images, run.encoder, progress=False)
     assert found.paths == run.result.paths and found.labels == run.result.labels
@@ -52,7 +52,7 @@ def test_a_saved_model_says_of_the_fitted_images_what_classify_said(method, worl
 @pytest.mark.filterwarnings("ignore:k = 8 is clipped")
 def test_methods_that_read_neighbours_place_images_one_by_one(world, tmp_path):
     _, images, knowledge, encoder = world
-    run = run_folder(images, knowledge, encoder=encoder, classifier="zlap", progress=False)
+    run = classify_folder(images, knowledge, encoder=encoder, classifier="zlap", progress=False)
     FittedModel.of(run).save(tmp_path / "m.safetensors")
     found = FittedModel.load(tmp_path / "m.safetensors").predict(images, run.encoder, progress=False)
     assert torch.equal(found.probabilities, run.classifier.predict(run.features).probabilities)

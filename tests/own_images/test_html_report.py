@@ -18,7 +18,7 @@ from kpl_lib.classifiers.agreement import TextAgreement
 from kpl_lib.datasets import ImageDataset, load_dataset
 from kpl_lib.features import Features, TextBank
 from kpl_lib.knowledge.description import Description
-from kpl_lib.own_images.classify import run_folder
+from kpl_lib.own_images.classify import classify_folder
 from kpl_lib.own_images.facts import Groups, find_concerns, find_gap, find_groups, report_facts
 from kpl_lib.own_images.report import LONGEST, confidence_histogram, render, shown, thumbnail, write_page
 
@@ -71,7 +71,7 @@ def base(tmp_path_factory):
 
 def run_of(base, folder="images", **options):
     named = {"encoder": f"path:{base / 'tiny'}", "k": 2, "progress": False, **options}
-    return run_folder(base / folder, base / "pets.json", **named)
+    return classify_folder(base / folder, base / "pets.json", **named)
 
 
 @pytest.fixture(scope="module")
@@ -312,6 +312,8 @@ def test_a_thousand_images_from_folder_to_report_take_less_than_a_minute(tmp_pat
     for i in range(len(drawn)):
         drawn[i][0].save(tmp_path / "images" / f"{i:04d}.png")
     start = time.perf_counter()
-    write_page(render(run_folder(tmp_path / "images", "phantom-chest", progress=False)), tmp_path / "r.html")
+    write_page(
+        render(classify_folder(tmp_path / "images", "phantom-chest", progress=False)), tmp_path / "r.html"
+    )
     assert time.perf_counter() - start < 60
     assert (tmp_path / "r.html").stat().st_size < 3_000_000
