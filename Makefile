@@ -42,8 +42,8 @@ $(STAMP):
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
-book: $(STAMP) ## execute the chapters and build the site; prints the path of index.html
-	@$(BIN)/python book/tools/build_book.py
+book: $(STAMP) ## execute the chapters and build the site; prints the path of index.html (STRICT=1: every figure must come out)
+	@$(BIN)/python book/tools/build_book.py $(if $(filter-out 0,$(STRICT)),--strict)
 
 self-checks: $(STAMP) ## write the questions of book/questions onto their pages, and for a quiz system
 	@$(BIN)/python book/tools/self_checks.py

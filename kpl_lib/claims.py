@@ -4,6 +4,7 @@
 and conditions for what it says without a number. A chapter ends with `notebook.claims("PAGE")`.
 """
 
+import hashlib
 import html
 import json
 import os
@@ -12,7 +13,7 @@ import re
 import tomllib
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,36 @@ HELD, DIFFERS, UNMEASURED = "comes out", "differs", "not measured"
 
 @dataclass(frozen=True)
 class Figure:
-    """A number of a sentence, as it stands there, and the expression that measures it."""
+    """A number of a sentence, and the expression that measures it.
+
+    Args:
+        text: the number as it stands in the sentence.
+        measure: a Python expression over the variables of the page.
+        said: its value, in the sentence's unit.
+        within: how far the measured value may be off.
+        half: half of the last digit that is quoted.
+
+    Chapter: ch-reproduced
+    """
 
     text: str
     measure: str
     said: float
     within: float
+    half: float = 0.5  # of the last digit that is quoted
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence as it stands on its page, its numbers, and conditions that it states without one."""
+    """A sentence as it stands on its page, its numbers, and what it states without one.
+
+    Args:
+        says: the sentence.
+        figures: its numbers.
+        conditions: Python expressions that are true where the sentence is.
+
+    Chapter: ch-reproduced
+    """
 
     says: str
     figures: tuple[Figure, ...] = ()
@@ -52,21 +72,55 @@ class Claim:
 
 @dataclass(frozen=True)
 class Page:
-    """The statements of a page; `prepare` is code that computes what several of them use."""
+    """The statements of a page.
+
+    Args:
+        name: the name of its file in `data/claims`.
+        claims: the statements, in the order of the page.
+        prepare: code that computes what several of them use.
+
+    Chapter: ch-reproduced
+    """
 
     name: str
     claims: tuple[Claim, ...]
     prepare: str = ""
 
+    @property
+    def digest(self) -> str:
+        """Of what is measured, so that a build knows whether a record is of today's statements; tolerances are not."""
+        asked = [(c.says, [(f.text, f.measure) for f in c.figures], c.conditions) for c in self.claims]
+        return hashlib.sha256(repr((self.prepare, asked)).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What this machine says of one claim: `measured` has a number for each figure, where it could be measured."""
+    """What this machine says of a claim.
+
+    Args:
+        claim: the claim.
+        measured: a number for each figure, None where its expression raised.
+        held: yes or no for each condition, None where it raised.
+        error: what was raised, in one line.
+
+    Chapter: ch-reproduced
+    """
 
     claim: Claim
     measured: tuple[float | None, ...]
-    failed: tuple[str, ...]
+    held: tuple[bool | None, ...] = ()
     error: str = ""
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """What does not come out: numbers that are too far off, conditions that do not hold."""
+        numbers = [
+            f"{value:.4g} where the page says {figure.text} (± {figure.within:.3g})"
+            for value, figure in zip(self.measured, self.claim.figures, strict=True)
+            if value is not None and not abs(value - figure.said) <= figure.within * (1 + 1e-9) + 1e-12
+        ]
+        pairs = zip(self.claim.conditions, self.held, strict=True)
+        return (*numbers, *(f"it does not hold that {condition}" for condition, yes in pairs if yes is False))
 
     @property
     def status(self) -> str:
@@ -81,9 +135,17 @@ class Outcome:
 
 @dataclass(frozen=True, repr=False)
 class Outcomes:
-    """What this machine says of the statements of a page; a notebook shows it as a short table."""
+    """What this machine says of the statements of a page; a notebook shows it as a short table.
 
-    page: str
+    Args:
+        page: the statements.
+        rows: an outcome for each.
+        machine: what figures may depend on, from `machine`.
+
+    Chapter: ch-reproduced
+    """
+
+    page: Page
     rows: tuple[Outcome, ...]
     machine: dict[str, str]
 
@@ -113,21 +175,20 @@ class Outcomes:
 
     def save(self, folder: str | Path) -> Path:
         """Write what was measured as FOLDER/PAGE.json."""
-        path = Path(folder) / f"{self.page}.json"
-        rows = [
-            {"says": row.claim.says, "status": row.status, "found": row.found}
-            | {
-                "figures": [
-                    asdict(f) | {"measured": m} for f, m in zip(row.claim.figures, row.measured, strict=True)
-                ]
-            }
-            for row in self.rows
-        ]
+        path = Path(folder) / f"{self.page.name}.json"
+        rows = [_record(row) for row in self.rows]
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            record = {"page": self.page, "machine": self.machine, "claims": rows}
-            temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+            head = {"page": self.page.name, "digest": self.page.digest, "machine": self.machine}
+            record = json.dumps(head | {"claims": rows}, indent=1, ensure_ascii=False)
+            temporary.write_text(record, encoding="utf-8")
         return path
+
+
+def _record(row: Outcome) -> dict:
+    """An outcome as JSON keeps it."""
+    told = {"says": row.claim.says, "status": row.status, "error": row.error}
+    return told | {"measured": list(row.measured), "held": list(row.held)}
 
 
 def claims_file(page: str) -> Path:
@@ -142,6 +203,12 @@ def read_claims(source: str | Path) -> Page:
     a condition or a list of them. `said."NUMBER"` gives a value that words state ("nine in ten"), `within."NUMBER"`
     how far the measured value may be off; without it, half of the last digit.
 
+    Args:
+        source: the name of a page, or a file that ends in .toml.
+
+    Returns:
+        The statements; no expression has been run.
+
     Raises:
         InputError: if the file is missing or an entry is not of this form; names the file and the entry.
 
@@ -149,7 +216,7 @@ def read_claims(source: str | Path) -> Page:
         >>> read_claims("_template").claims[0].figures[0].said
         0.96
 
-    Chapter: ch-how-to-use
+    Chapter: ch-reproduced
     """
     path = Path(source) if str(source).endswith(".toml") else claims_file(str(source))
     if not path.is_file():
@@ -211,7 +278,7 @@ def _figure(where: str, says: str, text: str, measure: str, entry: dict) -> Figu
     within = entry.get("within", {}).get(text, 0.5 * step)
     if not isinstance(said, int | float) or not isinstance(within, int | float) or within < 0:
         raise InputError(f"{where}: `said` and `within` of {text!r} are numbers")
-    return Figure(text, measure, float(said), float(within))
+    return Figure(text, measure, float(said), float(within), 0.5 * step)
 
 
 def _compiled(expression: object, where: str) -> Any:
@@ -223,11 +290,16 @@ def _compiled(expression: object, where: str) -> Any:
 
 
 def machine() -> dict[str, str]:
-    """What figures may depend on: processor, instruction set, threads, device, versions.
+    """Say what figures may depend on: processor, instruction set, threads, device, versions.
+
+    Returns:
+        A short text for each.
 
     Example:
         >>> list(machine())
         ['processor', 'instructions', 'threads', 'device', 'versions']
+
+    Chapter: ch-reproduced
     """
     names = re.findall(r"model name\s*:\s*(.+)", _text("/proc/cpuinfo"))
     cuda = torch.cuda.is_available()
@@ -264,7 +336,7 @@ def measure(page: Page, namespace: Mapping[str, Any]) -> Outcomes:
         >>> measure(Page("toy", (claim,)), {"x": 1}).rows[0].status
         'comes out'
 
-    Chapter: ch-how-to-use
+    Chapter: ch-reproduced
     """
     scope, error = dict(namespace), ""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
@@ -274,38 +346,35 @@ def measure(page: Page, namespace: Mapping[str, Any]) -> Outcomes:
         except Exception as reason:
             error = f"prepare raises {_line(reason)}"
         rows = tuple(_outcome(claim, scope, error) for claim in page.claims)
-    return Outcomes(page.name, rows, machine())
+    return Outcomes(page, rows, machine())
 
 
 def _outcome(claim: Claim, scope: dict, prepared: str) -> Outcome:
     """One statement, measured."""
-    measured, failed, errors = [], [], []
-    for figure in claim.figures:
+    expressions = [*(figure.measure for figure in claim.figures), *claim.conditions]
+    found, errors = [], []
+    for expression in expressions:
         try:
-            value = _worst(eval(_compiled(figure.measure, ""), scope), figure.said)
+            found.append(_array(eval(_compiled(expression, ""), scope)))
         except Exception as reason:
-            measured.append(None)
-            errors.append(f"{figure.measure!r} raises {_line(reason)}")
-            continue
-        measured.append(value)
-        if not abs(value - figure.said) <= figure.within * (1 + 1e-9) + 1e-12:
-            failed.append(f"{value:.4g} where the page says {figure.text} (± {figure.within:.3g})")
-    for condition in claim.conditions:
-        try:
-            held = bool(np.all(_array(eval(_compiled(condition, ""), scope))))
-        except Exception as reason:
-            errors.append(f"{condition!r} raises {_line(reason)}")
-            continue
-        if not held:
-            failed.append(f"it does not hold that {condition}")
+            found.append(None)
+            errors.append(f"{expression!r} raises {_line(reason)}")
+    split = len(claim.figures)
+    measured = tuple(
+        None if values is None or not values.size else _worst(values, figure.said)
+        for values, figure in zip(found[:split], claim.figures, strict=True)
+    )
+    held = tuple(None if value is None else bool(value.all()) for value in found[split:])
+    if None in measured and not errors:
+        errors.append("an expression gives no number")
     if errors and prepared:
         errors.append(prepared)
-    return Outcome(claim, tuple(measured), tuple(failed), "; ".join(errors))
+    return Outcome(claim, measured, held, "; ".join(errors))
 
 
-def _worst(value: Any, said: float) -> float:
+def _worst(values: np.ndarray, said: float) -> float:
     """A number, or that number of several which lies farthest from what is said."""
-    found = _array(value).astype(float).ravel()
+    found = values.astype(float).ravel()
     return float(found[np.argmax(np.abs(found - said))])
 
 

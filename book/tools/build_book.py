@@ -3,8 +3,11 @@
 The notebooks are executed first, several at once; Jupyter Book then finds their outputs in its cache.
 
 Two digests decide what runs. The library digest (kpl_lib, data, pins, Python) labels the cache of executed
-chapters: when it changes, every chapter runs again. The book digest (book, _config.yml) covers the rest: when
-neither changed since the last good build, nothing is built at all.
+chapters: when it changes, every chapter runs again. The book digest (book, _config.yml, the claims) covers the rest:
+when neither changed since the last good build, nothing is built at all.
+
+A statement that does not come out on this machine is marked on its page and told at the end; with --strict the build
+then ends with code 1.
 """
 
 import hashlib
@@ -16,11 +19,15 @@ import sys
 import time
 from pathlib import Path
 
+from claims import report, without_code
 from execute_chapters import execute
+
+from kpl_lib.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ("kpl_lib", "data", "constraints.txt", "pyproject.toml")
-BOOK = ("book", "_config.yml")
+BOOK = ("book", "_config.yml", "data/claims")
+APART = ("data/claims", "data/results/claims_spread.csv")  # an edit of these runs the page, or none
 IGNORED = {"__pycache__", ".ipynb_checkpoints", ".ruff_cache", ".DS_Store"}
 COMMAND = "from jupyter_book.cli.main import main; main()"
 
@@ -31,8 +38,11 @@ def digest(root: Path, names: tuple[str, ...], salt: str = "") -> str:
     for name in names:
         path = root / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            inside = file.relative_to(root).as_posix()
+            if name not in APART and inside.startswith(APART):
+                continue
             if file.is_file() and not IGNORED & set(file.parts):
-                state.update(f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode())
+                state.update(f"{inside}\0{file.stat().st_size}\0".encode())
                 state.update(file.read_bytes())
     return state.hexdigest()
 
@@ -52,7 +62,7 @@ def clear(build: Path, library: str) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     label = build / ".jupyter_cache.key"
     if read(label) != library:
-        for name in (".jupyter_cache", "features"):
+        for name in (".jupyter_cache", "features", "claims"):
             shutil.rmtree(build / name, ignore_errors=True)
         build.mkdir(exist_ok=True)
         label.write_text(library)
@@ -64,18 +74,32 @@ def run_jupyter_book(root: Path) -> int:
     return subprocess.run([sys.executable, "-c", COMMAND, *arguments], cwd=root).returncode
 
 
-def build(root: Path = ROOT) -> int:
+def finished(index: Path, claims: Path, strict: bool) -> int:
+    """Say which statements differ on this machine, then the path of the book; give the exit code."""
+    off = report(claims)
+    if off and strict:
+        print("The book was built, but not every statement came out (see above).", file=sys.stderr)
+    print(index, flush=True)
+    return 1 if off and strict else 0
+
+
+def build(root: Path = ROOT, strict: bool = False) -> int:
     """Bring _build/html up to date; give the exit code."""
     folder, index = root / "_build", root / "_build" / "html" / "index.html"
     library = digest(root, LIBRARY, salt=sys.version)
     key = json.dumps({"library": library, "book": digest(root, BOOK)})
     if read(folder / ".book.key") == key and index.is_file():
-        print("Nothing changed since the last build.", index, sep="\n")
-        return 0
+        print("Nothing changed since the last build.")
+        return finished(index, folder / "claims", strict)
     started = time.monotonic()
     clear(folder, library)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
-    failed = execute(root)
+    try:
+        failed = execute(root)
+        without_code(folder / "claims")
+    except InputError as error:
+        print(f"The book was not built: {error}", file=sys.stderr)
+        return 2
     if failed:
         names = ", ".join(path.name for path in failed)
         print(f"The book was not built: {names} failed. The error above says where.", file=sys.stderr)
@@ -88,9 +112,9 @@ def build(root: Path = ROOT) -> int:
         )
         return code or 1
     (folder / ".book.key").write_text(key)
-    print(f"Built in {time.monotonic() - started:.0f} s.", index, sep="\n", flush=True)
-    return 0
+    print(f"Built in {time.monotonic() - started:.0f} s.")
+    return finished(index, folder / "claims", strict)
 
 
 if __name__ == "__main__":
-    sys.exit(build())
+    sys.exit(build(strict="--strict" in sys.argv[1:]))

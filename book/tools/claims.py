@@ -9,7 +9,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +16,12 @@ import numpy as np
 import pandas as pd
 from page_text import BOOK, page_blocks, toc_pages
 
-from kpl_lib.claims import HELD, UNMEASURED, Claim, Page, claims_file, measure, read_claims
+from kpl_lib.claims import HELD, UNMEASURED, Claim, Outcome, Page, claims_file, measure, read_claims
 from kpl_lib.errors import InputError
 from kpl_lib.paths import data_dir
 
 ROOT = BOOK.parent
 CALL = 'notebook.claims("{}")'
-
-
-@dataclass(frozen=True)
-class Row:
-    """A statement that was measured: its page, sentence, status, what was found, and its figures."""
-
-    page: str
-    says: str
-    status: str
-    found: str
-    figures: tuple[dict, ...]
 
 
 def claims_name(path: Path) -> str:
@@ -135,28 +123,35 @@ def records(folder: Path) -> list[dict]:
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
-def rows(folder: Path) -> list[Row]:
-    """The statements that were measured into a folder."""
+def judged(record: dict) -> list[Outcome]:
+    """What was measured on a page, held against today's tolerances; nothing, if it is not of today's statements."""
+    page = read_claims(record["page"])
+    if record["digest"] != page.digest:
+        return []
     return [
-        Row(record["page"], row["says"], row["status"], row["found"], tuple(row["figures"]))
-        for record in records(folder)
-        for row in record["claims"]
+        Outcome(claim, tuple(row["measured"]), tuple(row["held"]), row["error"])
+        for claim, row in zip(page.claims, record["claims"], strict=True)
     ]
 
 
-def report(folder: Path) -> list[Row]:
+def rows(folder: Path) -> list[tuple[str, Outcome]]:
+    """The statements that were measured into a folder, each with the name of its page."""
+    return [(record["page"], row) for record in records(folder) for row in judged(record)]
+
+
+def report(folder: Path) -> list[Outcome]:
     """Print how many statements came out, and each that did not; gives those."""
     found = rows(folder)
-    off = [row for row in found if row.status != HELD]
-    for row in off:
-        print(f"{row.page}: {row.status}: {row.found}. It says: {row.says[:160]}")
-    pages = len({row.page for row in off})
+    off = [(page, row) for page, row in found if row.status != HELD]
+    for page, row in off:
+        print(f"{page}: {row.status}: {row.found}. It says: {row.claim.says[:160]}")
+    pages = len({page for page, _ in off})
     tail = f"; {len(off)} on {pages} pages differ, listed above" if off else ""
     print(
         f"{len(found) - len(off)} of {len(found)} statements of the book came out on this machine{tail}.",
         flush=True,
     )
-    return off
+    return [row for _, row in off]
 
 
 def main(arguments: list[str]) -> int:

@@ -1,5 +1,6 @@
 """Execute the notebooks of the table of contents, as many at once as there are cores, into the cache of the build."""
 
+import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -7,11 +8,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import nbformat
+from claims import claims_name, judged
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 from jupyter_cache.executors.utils import ExecutionResult, single_nb_execution
 from setup_cell import config
 from sphinx_external_toc.parsing import parse_toc_yaml
+
+from kpl_lib.claims import claims_file
 
 
 def notebooks(book: Path) -> list[Path]:
@@ -27,13 +31,18 @@ def notebooks(book: Path) -> list[Path]:
     return [path for path in dict.fromkeys(found) if ".ipynb_checkpoints" not in path.parts]
 
 
-def known(cache: JupyterCacheAbstract, notebook: nbformat.NotebookNode) -> bool:
-    """Whether the cache has the outputs of this code."""
+def known(cache: JupyterCacheAbstract, notebook: nbformat.NotebookNode, measured: Path) -> bool:
+    """Whether the cache has the outputs of this code, and the table of claims that they end with is today's."""
     try:
         cache.match_cache_notebook(notebook)
     except KeyError:
         return False
-    return True
+    if not claims_file(measured.stem).is_file():
+        return True
+    if not measured.is_file():
+        return False
+    record = json.loads(measured.read_text(encoding="utf-8"))
+    return [row["status"] for row in record["claims"]] == [row.status for row in judged(record)]
 
 
 def run(path: Path, notebook: nbformat.NotebookNode, timeout: int) -> ExecutionResult:
@@ -45,7 +54,13 @@ def execute(root: Path) -> list[Path]:
     """Execute what the cache does not have, say how long each took, and give the notebooks that failed."""
     cache = get_cache(str(root / "_build" / ".jupyter_cache"))
     read = {path: nbformat.read(path, as_version=4) for path in notebooks(root / "book")}
-    left = {path: notebook for path, notebook in read.items() if not known(cache, notebook)}
+    claims = root / "_build" / "claims"
+    left = {
+        path: notebook
+        for path, notebook in read.items()
+        if not known(cache, notebook, claims / f"{claims_name(path)}.json")
+    }
+    os.environ["KPL_CLAIMS"] = str(claims)
     cores, failed = os.cpu_count() or 1, []
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # small steps gain nothing from a second thread
     with ThreadPoolExecutor(cores) as pool:

@@ -79,13 +79,13 @@ def without_solutions(cells: list[dict]) -> list[dict]:
 
 
 def student_notebook(notebook: dict, questions: list[Question]) -> dict:
-    """The notebook of a chapter for students: also without its hidden assertions, which quote results of solutions."""
+    """The notebook of a chapter for students: also without the table of its claims, some of which quote solutions."""
     cells = []
     for cell in without_solutions(notebook["cells"]):
         tags = cell["metadata"].get("tags", [])
         if TAG in tags:
             cell = cell | {"source": render(questions, answers=False).splitlines(keepends=True)}
-        if "remove-cell" not in tags:
+        if not "".join(cell["source"]).startswith("notebook.claims("):
             cells.append(cell)
     return notebook | {"cells": [cell | {"id": str(number)} for number, cell in enumerate(cells)]}
 

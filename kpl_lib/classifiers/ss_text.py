@@ -36,7 +36,8 @@ class SSText(Classifier):
         >>> SSText().fit_predict(torch.eye(2), bank).labels.tolist()
         [0, 1]
 
-    Source: SS-Text-U (MIT), the unlabelled half alone: there, labelled images are a further term of W.
+    Source: Silva-Rodríguez and Konukoglu 2026, SS-Text-U (MIT), the unlabelled half alone: there, labelled images
+    are a further term of W.
     Cost: 6 products `[N, D] x [D, C]`.
     Chapter: ch-benchmark
     """

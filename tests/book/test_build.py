@@ -37,8 +37,18 @@ def tree(tmp_path) -> Path:
     for part in ("Makefile", "_config.yml", "constraints.txt", "pyproject.toml", ".ci/run"):
         (tmp_path / part).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / part, tmp_path / part)
-    for folder in ("book/tools", "book/chapters", "book/_static", "kpl_lib", "data", "tests"):
+    for folder in (
+        "book/tools",
+        "book/chapters",
+        "book/_static",
+        "kpl_lib",
+        "data/knowledge",
+        "data/claims",
+        "tests",
+    ):
         (tmp_path / folder).mkdir(parents=True)
+    for module in ("claims", "errors", "paths"):
+        shutil.copy(ROOT / "kpl_lib" / f"{module}.py", tmp_path / "kpl_lib")
     for tool in (ROOT / "book" / "tools").glob("*.py"):
         shutil.copy(tool, tmp_path / "book" / "tools")
     for logo in (ROOT / "book" / "_static").glob("logo*"):
@@ -56,12 +66,12 @@ def tree(tmp_path) -> Path:
     return tmp_path
 
 
-def make(tree: Path, command: str) -> subprocess.CompletedProcess:
+def make(tree: Path, command: str, *more: str) -> subprocess.CompletedProcess:
     """Run make in the toy tree with the present environment, as if it were installed."""
     (tree / "stamp").touch()
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "MAKE", "MFLAGS", "OMP_"))}
     keep["PYTHONPATH"] = str(tree)
-    arguments = ["make", command, f"VENV={sys.prefix}", f"STAMP={tree / 'stamp'}"]
+    arguments = ["make", command, f"VENV={sys.prefix}", f"STAMP={tree / 'stamp'}", *more]
     return subprocess.run(arguments, cwd=tree, env=keep, capture_output=True, text=True, timeout=900)
 
 
@@ -114,6 +124,59 @@ def test_what_runs_again_and_what_does_not(tree):
     assert make(tree, "book").returncode == 0 and runs(tree) == [] and Path(index).is_file()
 
 
+MEASURES = """from pathlib import Path
+from kpl_lib.claims import measure, read_claims
+value = {value}
+outcomes = measure(read_claims("one"), globals())
+outcomes.save("../../_build/claims")
+outcomes"""
+CLAIM = """[[claim]]
+says = "A toy chapter"
+measure."A toy chapter" = "value"
+said."A toy chapter" = 3
+within."A toy chapter" = {within}
+"""
+
+
+def test_a_statement_that_differs_is_marked_and_told_and_stops_a_strict_build_alone(tree):
+    (tree / "data" / "claims" / "one.toml").write_text(CLAIM.format(within=0.5))
+    write_chapters(tree, one=MEASURES.format(value=3.2), two=WORKS)
+    strict = make(tree, "book", "STRICT=1")
+    assert strict.returncode == 0 and "1 of 1 statements of the book came out" in strict.stdout, strict.stderr
+    page = tree / "_build/html/chapters/one.html"
+    assert "1 of 1 statements of this page" in page.read_text() and "differs" not in page.read_text()
+    assert runs(tree) == ["one", "two"]
+
+    # A narrower tolerance: the page alone runs again, is marked, and the build says where.
+    (tree / "data" / "claims" / "one.toml").write_text(CLAIM.format(within=0.1))
+    told = "one: differs: 3.2 where the page says A toy chapter (± 0.1). It says: A toy chapter"
+    book = make(tree, "book")
+    assert (
+        book.returncode == 0
+        and told in book.stdout
+        and "0 of 1 statements of the book came out" in book.stdout
+    )
+    assert runs(tree) == ["one"] and '<mark class="differs">(on this machine: 3.2 where' in page.read_text()
+    again = make(tree, "book")
+    assert (
+        again.returncode == 0
+        and "Nothing changed" in again.stdout
+        and told in again.stdout
+        and runs(tree) == []
+    )
+    strict = make(tree, "book", "STRICT=1")
+    assert (
+        strict.returncode != 0 and told in strict.stdout and "not every statement came out" in strict.stderr
+    )
+
+    # A file that is wrong: one line, nothing built.
+    (tree / "data" / "claims" / "one.toml").write_text(CLAIM.format(within=0.1).replace("value", "(value"))
+    wrong = make(tree, "book")
+    lines = [line for line in wrong.stderr.splitlines() if not line.startswith("make")]
+    assert wrong.returncode != 0 and len(lines) == 1, lines
+    assert lines[0].startswith("The book was not built: one.toml, claim 1 ('A toy chapter'): no expression")
+
+
 def test_a_warning_fails_every_time(tree):
     write_chapters(tree, one=WORKS)
     (tree / "book" / "intro.md").write_text("# A toy book\n\n{ref}`nowhere` and $x$.\n")
@@ -146,7 +209,8 @@ def test_an_old_python_is_refused_in_one_line(tree):
 
 
 @pytest.mark.parametrize(
-    "failing", ["test", "test-slow", "check", "book", "site", "test-site", "student", "grade", None]
+    "failing",
+    ["test", "test-slow", "check", "notebooks", "book", "site", "test-site", "student", "grade", None],
 )
 def test_ci_stops_at_the_first_failure(tree, failing):
     stub = tree / "bin" / "make"
@@ -157,7 +221,7 @@ def test_ci_stops_at_the_first_failure(tree, failing):
     path = f"{stub.parent}:{os.environ['PATH']}"
     settings = {"PATH": path, "LOG": str(tree / "log"), "FAILING": failing or ""}
     done = subprocess.run(["bash", ".ci/run"], cwd=tree, env=os.environ | settings, stdin=subprocess.DEVNULL)
-    order = ["test", "test-slow", "check", "book", "site", "test-site", "pdf"]
+    order = ["test", "test-slow", "check", "notebooks", "book", "site", "test-site", "pdf"]
     order += ["slides", "student", "test-kit", "grade", "grade"]
     expected = order[: order.index(failing) + 1] if failing else order
     assert (tree / "log").read_text().split() == expected
