@@ -13,6 +13,7 @@ import torch
 import kpl_lib
 from kpl_lib.claims import Outcomes, measure, read_claims
 from kpl_lib.common.files import default_folder
+from kpl_lib.plots import COLOURS as COLOURS  # chapters take them from here
 from kpl_lib.plots import STYLE
 
 warnings.filterwarnings("ignore", message=".*IProgress not found.*")  # plain text progress is what pages show

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TOP = ("book", "kpl_lib", "tests", "data", "_config.yml", "environment.yml")
 PACKAGES = [
     "jupyterlab",

@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from page_text import BOOK
 
 from kpl_lib.claims import Claim, Figure, Outcome, Page, claims_file, read_claims
-from kpl_lib.paths import data_dir
+from kpl_lib.common.files import data_dir
 
 PAGES = pages_with_claims()
 NOTEBOOKS = sorted([*(BOOK / "chapters").glob("*.ipynb"), *(BOOK / "primer").glob("*.ipynb")])
