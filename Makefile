@@ -55,16 +55,16 @@ student: $(STAMP) ## the student edition of the built book, without solutions, i
 	@$(BIN)/python book/tools/student.py
 
 test-kit: $(STAMP) ## check the slides and the student edition that were made
-	$(PYTEST) -m 'site or browser' tests/test_student.py tests/test_slides.py tests/test_assignments.py
+	$(PYTEST) -m 'site or browser' tests/book/test_student.py tests/book/test_slides.py tests/book/test_assignments.py
 
 site: $(STAMP) ## check the built site: links, alt texts, nothing from the network
-	$(PYTEST) -m site tests/test_site.py
+	$(PYTEST) -m site tests/book/test_site.py
 
 pdf: $(STAMP) ## print the built site as one PDF (needs Chromium); prints its path
 	@$(BIN)/python book/tools/make_pdf.py
 
 test-site: $(STAMP) ## open every page in Chromium: errors, widths, images, mathematics, accessibility, search
-	$(PYTEST) -m browser --timeout 1200 tests/test_browser.py tests/test_pdf.py
+	$(PYTEST) -m browser --timeout 1200 tests/book/test_browser.py tests/book/test_pdf.py
 
 test: $(STAMP) ## unit tests, doctests and the structure of the book; then every notebook
 	$(PYTEST) -n $(JOBS) --dist loadgroup tests kpl_lib
@@ -74,22 +74,23 @@ test-slow: $(STAMP) ## the tests that take minutes
 	$(PYTEST) -v -x -m slow tests || [ $$? -eq 5 ]
 
 test-colab: $(STAMP) ## unit tests at Colab's versions (needs shared/colab and the package registry)
-	$(BIN)/python tests/colab_environment.py $(VENV)-colab
+	$(BIN)/python tests/house/colab_environment.py $(VENV)-colab
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONPATH=$(CURDIR) $(abspath $(VENV))-colab/bin/python -m pytest -q \
 		-p xdist.plugin -n $(JOBS) --dist loadgroup -W default::DeprecationWarning \
-		--ignore tests/test_house.py --ignore tests/test_build.py tests kpl_lib
+		--ignore tests/house/test_house.py --ignore tests/book/test_build.py tests kpl_lib
 
 bench: $(STAMP) ## timings of the solvers and encoders
-	$(BIN)/python -m pytest -q -s tests/benchmarks
+	$(BIN)/python -m pytest -q -s tests/speed
 
 notebooks: $(STAMP) ## execute the notebooks and check their claims, or one: make notebooks NB=book/chapters/01_name.ipynb
 	@rm -rf $(CLAIMS)
 	KPL_CLAIMS=$(abspath $(CLAIMS)) OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PYTEST) -n $(JOBS) -m '' --nbmake --nbmake-timeout=600 $(NB)
 	@$(BIN)/python book/tools/claims.py report $(CLAIMS) --strict $(if $(filter $(NOTEBOOKS),$(NB)),$(if $(filter-out $(NB),$(NOTEBOOKS)),,--whole))
 
-check: $(STAMP) ## style of code and notebooks, no outputs in notebooks, spelling
+check: $(STAMP) ## style of code and notebooks, direction of imports, no outputs in notebooks, spelling
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/lint-imports --no-cache
 	$(if $(NOTEBOOKS),$(BIN)/nbstripout --verify $(NOTEBOOKS))
 	$(BIN)/codespell
 

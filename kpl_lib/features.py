@@ -1,14 +1,16 @@
-"""Features of images and of descriptions: encoded once, kept as safetensors, never pickled."""
+"""Features of images, of their patches and of descriptions: encoded once, kept as safetensors, never pickled."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from kpl_lib.errors import InputError
-from kpl_lib.store import read_tensors, write_tensors
-from kpl_lib.validation import check_float_matrix, check_unit_rows
+from kpl_lib.common.checks import check_float_matrix, check_unit_rows
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.sums import ALONE, Sums
+from kpl_lib.common.tensors import read_tensors, write_tensors
 
 
 def unit_rows(rows: torch.Tensor, name: str, normalize: bool = False) -> torch.Tensor:
@@ -138,7 +140,7 @@ class TextBank:
         names: unit rows `[C, D]`, the class names in a template.
         texts: the description texts of each class, in their order; `()` where they are unknown.
         controls: unit rows of texts that should not help, by name, such as `random` words: one tensor a class
-            (see `kpl_lib.controls.with_controls`).
+            (see `kpl_lib.knowledge.controls.with_controls`).
         normalize: take rows of any length and scale them to 1.
 
     Raises:
@@ -245,3 +247,98 @@ class TextBank:
         counts = header.get("controls", {})
         controls = {key: tensors[f"control {key}"].split(found) for key, found in counts.items()}
         return cls(header["class_names"], rows, tensors["names"], header["texts"], controls)
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """Image features, and beside them features of the patches of each image.
+
+    Args:
+        features: the images `[N, D]`, with labels and provenance.
+        tokens: `[N, P, D]`, near unit length, float16: P patches an image, row by row from the upper left.
+
+    Raises:
+        InputError: for tokens of another number or size than the images.
+
+    Example:
+        >>> made = Patches(Features(torch.eye(2)), torch.eye(2).expand(2, 2, 2))
+        >>> len(made), tuple(made.tokens.shape)
+        (2, (2, 2, 2))
+
+    Chapter: ch-benchmark
+    """
+
+    features: Features
+    tokens: Tensor
+
+    def __post_init__(self) -> None:
+        images = self.features.images
+        check_tokens(self.tokens, images)
+        object.__setattr__(self, "tokens", self.tokens.detach().to(torch.float16))
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all.
+
+        Raises:
+            InputError: if the file cannot be written, or `meta` holds what JSON cannot.
+        """
+        features = self.features
+        tensors = {"images": features.images, "tokens": self.tokens}
+        if features.labels is not None:
+            tensors["labels"] = features.labels
+        write_tensors(path, "Patches", tensors, {"class_names": features.class_names, "meta": features.meta})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Patches":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: if the file is missing, broken, or not a file of Patches.
+        """
+        tensors, header = read_tensors(path, "Patches", ("images", "tokens"))
+        labels = tensors.get("labels")
+        features = Features(tensors["images"], labels, header["class_names"], header["meta"])
+        return cls(features, tensors["tokens"])
+
+
+def check_tokens(tokens: Tensor, images: Tensor) -> Tensor:
+    """Return patch features `[N, P, D]` if they are finite and belong to images `[N, D]`.
+
+    Raises:
+        InputError: if they are not, or do not.
+    """
+    if not isinstance(tokens, Tensor) or tokens.dim() != 3 or 0 in tokens.shape:
+        found = list(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
+        raise InputError(f"patches must be a tensor [N, P, D], not {found}; see Encoder.encode_patches")
+    if (len(tokens), tokens.shape[2]) != tuple(images.shape):
+        raise InputError(
+            f"patches {list(tokens.shape)} do not belong to images {list(images.shape)}; encode both together"
+        )
+    if not tokens.is_floating_point() or not bool(torch.isfinite(tokens).all()):
+        raise InputError("patches must be finite floating-point numbers; encode them again")
+    return tokens
+
+
+def mean_image(images: Tensor, block: int = 4096, sums: Sums = ALONE) -> Tensor:
+    """Mean image `u = (1/N) Σ_i x_i`, summed block by block.
+
+    Args:
+        images: unit rows X `[N, D]`.
+        block: images summed at once.
+        sums: the processes that hold the images; this one alone, or a group.
+
+    Returns:
+        u `[D]`, float64, of length at most 1.
+
+    >>> mean_image(torch.eye(2))
+    tensor([0.5000, 0.5000], dtype=torch.float64)
+
+    Chapter: ch-text-proxies
+    """
+    total = torch.zeros(images.shape[1], dtype=torch.float64, device=images.device)
+    for part in images.split(block):
+        total += part.sum(dim=0, dtype=torch.float64)
+    return sums.first(sums.total(total) / sums.place(images)[1])[0]

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kpl_lib.errors import InputError
-from kpl_lib.validation import check_images, check_same_space, working_dtype
+from kpl_lib.common.checks import check_images, check_same_space, working_dtype
+from kpl_lib.common.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -12,44 +12,14 @@ import torch
 
 import kpl_lib
 from kpl_lib.claims import Outcomes, measure, read_claims
-from kpl_lib.feature_cache import default_folder
+from kpl_lib.common.files import default_folder
+from kpl_lib.plots import COLOURS as COLOURS  # chapters take them from here
+from kpl_lib.plots import STYLE
 
 warnings.filterwarnings("ignore", message=".*IProgress not found.*")  # plain text progress is what pages show
+
 #: Folder of the features that several chapters share; `KPL_CACHE` names another one.
 CACHE = default_folder()
-
-#: Okabe and Ito's colours: they stay apart for colour-blind readers.
-COLOURS = {
-    "blue": "#0072B2",
-    "orange": "#E69F00",
-    "green": "#009E73",
-    "red": "#D55E00",
-    "purple": "#CC79A7",
-    "sky": "#56B4E9",
-    "yellow": "#F0E442",
-    "grey": "#6E6E6E",
-}
-
-STYLE = {  # of every figure in the book
-    "figure.dpi": 110,
-    "savefig.dpi": 110,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "savefig.bbox": "tight",
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#E6E6E6",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "axes.prop_cycle": mpl.cycler(color=list(COLOURS.values())),
-    "image.interpolation": "nearest",
-}
 
 
 def setup(seed: int = 0) -> torch.device:

@@ -1,14 +1,64 @@
-"""Figures that more than one chapter draws. Chapters import this module; the method never does."""
+"""Figures that more than one chapter draws: images, intervals, a knowledge base, features in a plane.
 
+Chapters import this module; the method never does.
+"""
+
+import hashlib
+import json
+import textwrap
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
 
+from kpl_lib.common.checks import check_count, check_float_matrix, shape_of
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import atomic_path
+from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.datasets.base import ImageDataset
-from kpl_lib.notebook import COLOURS
+from kpl_lib.knowledge.coverage import Coverage
+
+#: Okabe and Ito's colours: they stay apart for colour-blind readers.
+COLOURS = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "red": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "yellow": "#F0E442",
+    "grey": "#6E6E6E",
+}
+
+STYLE = {  # of every figure in the book
+    "figure.dpi": 110,
+    "savefig.dpi": 110,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.bbox": "tight",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "axes.prop_cycle": mpl.cycler(color=list(COLOURS.values())),
+    "image.interpolation": "nearest",
+}
 
 
 def image_grid(
@@ -103,3 +153,258 @@ def interval_dots(
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.set_xlabel(unit)
+
+
+KINDS = {  # colour and shape both say it, so that neither is needed
+    True: ("can be seen", COLOURS["blue"], "o"),
+    False: ("cannot be seen", COLOURS["red"], "^"),
+    None: ("not tagged", COLOURS["grey"], "D"),
+}
+
+FORMATS = (".png", ".svg")
+
+WIDTH = 10.0  # inches
+
+
+def knowledge_figure(coverage: Coverage, title: str = "") -> Figure:
+    """Draw for each class its descriptions, sorted by mean cosine to the images.
+
+    `s_m = (1/N) Σ_i x_i · t_m`; full marks are the k that retrieval keeps, open ones are dropped, small
+    open ones are dropped on every half of the images.
+
+    Args:
+        coverage: of `coverage_of`.
+        title: above the figure.
+
+    Returns:
+        The figure; `figure_words` says it in words.
+
+    Example:
+        >>> from kpl_lib.knowledge.coverage import Spread
+        >>> spread = Spread("demo", {"cat": 2}, (0.5,), (1.0,))
+        >>> flags = ((True, False),)
+        >>> coverage = Coverage(9, 1, {"cat": ("a", "b")}, flags, ((0.3, 0.1),), flags, flags, (0,), (0,), (1,), spread)
+        >>> len(knowledge_figure(coverage).axes)
+        1
+
+    Chapter: ch-knowledge
+    """
+    count = len(coverage.texts)
+    columns = 2 if count == 4 else count if count <= 3 else 3 if count <= 9 else 5 if count <= 25 else 7
+    lines = -(-count // columns)
+    height = {2: 3.4, 3: 3.0, 1: 3.4}.get(columns, 2.5 if columns == 3 else 1.75 if columns == 5 else 1.45)
+    figure = Figure(figsize=(WIDTH, height * lines + 1.0), dpi=110, layout="constrained", facecolor="white")
+    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    size = {5: 3.8, 7: 3.4}.get(columns, 5.0)
+    for c, (axis, name) in enumerate(zip(axes, coverage.texts, strict=False)):
+        _class_panel(axis, coverage, c, size)
+        axis.set_title(_wrapped(name, columns), fontsize={5: 9, 7: 7.5}.get(columns, 10.5), loc="left")
+    _trim(axes, count, columns)
+    figure.supylabel("mean cosine to the images", fontsize=10)
+    figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+    _legend(figure, coverage)
+    return figure
+
+
+def figure_words(coverage: Coverage) -> str:
+    """What the figure shows, in words, for readers who do not see it.
+
+    Args:
+        coverage: what `knowledge_figure` draws.
+
+    Returns:
+        A few sentences.
+
+    Chapter: ch-knowledge
+    """
+    total = sum(map(len, coverage.texts.values()))
+    gone = len(coverage.never)
+    parts = []
+    for name, flags, kept in zip(coverage.texts, coverage.visual, coverage.kept, strict=True):
+        unseen = sum(flag is False for flag, k in zip(flags, kept, strict=True) if k)
+        parts.append(f"{name}: {sum(kept)} of {len(kept)} kept, {unseen} of these cannot be seen")
+    return (
+        f"One panel a class. Its descriptions are sorted by mean cosine to {coverage.images} images; the "
+        f"{coverage.k} best are kept. {gone} of {total} never survive on any half of the images. "
+        + ". ".join(parts)
+        + "."
+    )
+
+
+def save_figure(coverage: Coverage, path: str | Path, title: str = "") -> None:
+    """Write the figure as .png or .svg, whole or not at all, with its words inside the file.
+
+    Args:
+        coverage: of `coverage_of`.
+        path: the file; its ending says the format.
+        title: above the figure.
+
+    Raises:
+        InputError: for another kind of file, or if it cannot be written.
+
+    Chapter: ch-knowledge
+    """
+    check_figure(path)
+    with atomic_path(path) as temporary:
+        knowledge_figure(coverage, title).savefig(
+            temporary, metadata={"Description": figure_words(coverage)}, bbox_inches="tight"
+        )
+
+
+def check_figure(path: str | Path) -> None:
+    """Raise an InputError unless the name of the file ends in .png or .svg."""
+    if Path(path).suffix.lower() not in FORMATS:
+        raise InputError(f"cannot draw {path}: name a file that ends in {' or '.join(FORMATS)}")
+
+
+def _class_panel(axis: Axes, coverage: Coverage, c: int, size: float) -> None:
+    """Draw the descriptions of one class."""
+    cosine = np.array(coverage.cosine[c])
+    order = np.argsort(-cosine, kind="stable")
+    rank = np.empty(len(order))
+    rank[order] = np.arange(1, len(order) + 1)
+    kept, fine = np.array(coverage.kept[c]), np.array(coverage.survives[c])
+    axis.axvspan(0.5, kept.sum() + 0.5, color=COLOURS["sky"], alpha=0.18, lw=0)
+    for visual, (_, colour, shape) in KINDS.items():
+        mine = np.array([flag is visual for flag in coverage.visual[c]])
+        for where, full, scale in ((kept, True, 1.0), (~kept & fine, False, 1.0), (~fine, False, 0.6)):
+            axis.plot(
+                rank[mine & where],
+                cosine[mine & where],
+                shape,
+                ms=size * scale,
+                color=colour,
+                mfc=colour if full else "white",
+                mew=0.9,
+                ls="none",
+            )
+    axis.set_xlim(0, max(map(len, coverage.cosine)) + 1)
+    axis.grid(axis="y", color="#E6E6E6")
+    axis.grid(axis="x", visible=False)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)
+
+
+def _trim(axes: np.ndarray, count: int, columns: int) -> None:
+    """Take away empty panels; the last panel of each column keeps its numbers."""
+    for axis in axes[count:]:
+        axis.remove()
+    for axis in axes[max(0, count - columns) : count]:
+        axis.tick_params(labelbottom=True)
+        axis.set_xlabel("place in the class" if columns <= 5 else "place", fontsize=8.5)
+
+
+def _wrapped(name: str, columns: int) -> str:
+    """A class name on at most two lines."""
+    lines = textwrap.wrap(name, {5: 20, 7: 16}.get(columns, 34)) or [name]
+    return "\n".join(lines if len(lines) <= 2 else [lines[0], lines[1][:-1] + "…"])
+
+
+def _legend(figure: Figure, coverage: Coverage) -> None:
+    """What the marks mean; only kinds that are there."""
+    there = {flag for flags in coverage.visual for flag in flags}
+    ink = "#333333"
+    marks = [
+        Line2D([], [], marker=shape, color=colour, ls="none", ms=6, label=label)
+        for flag, (label, colour, shape) in KINDS.items()
+        if flag in there
+    ]
+    marks += [
+        Line2D([], [], marker="s", color=ink, ls="none", ms=6, label=f"kept (best {coverage.k})"),
+        Line2D([], [], marker="s", color=ink, mfc="white", ls="none", ms=6, label="dropped"),
+        Line2D([], [], marker="s", color=ink, mfc="white", ls="none", ms=3.4, label="dropped on every half"),
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, fontsize=9)
+
+
+@torch.no_grad()
+def plane(
+    features: Tensor,
+    method: Literal["pca", "umap"] = "pca",
+    *,
+    seed: int = 0,
+    neighbours: int = 15,
+    min_dist: float = 0.1,
+    cache: str | Path | None = None,
+) -> Tensor:
+    """Coordinates in a plane, for a picture: PCA (a projection) or UMAP (a drawing of neighbourhoods).
+
+    PCA: (X − u) V₂, V₂ the two leading right singular vectors, each signed so that its largest entry is
+    positive.
+
+    UMAP keeps who is near whom. Distances between clusters, their sizes and the gap between them mean
+    nothing.
+
+    Args:
+        features: rows `[N, D]`; for images and texts together, stack them.
+        method: "pca" or "umap".
+        seed: of UMAP.
+        neighbours, min_dist: of UMAP.
+        cache: folder that keeps UMAP's coordinates, or None. The file name is a digest of the features, the
+            settings and the versions of UMAP and numpy: changed input or software never meets an old picture.
+
+    Returns:
+        `[N, 2]`, float32, on the CPU.
+
+    Raises:
+        InputError: if the method is unknown, rows are too few, or UMAP is not installed.
+
+    >>> plane(torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]]))[:, 0].tolist()
+    [-2.0, 0.0, 2.0]
+
+    Source: UMAP, McInnes et al. 2018 (arXiv 1802.03426).
+    Chapter: ch-gap
+    """
+    check_float_matrix(features, "features")
+    if len(features) < 3 or features.shape[1] < 2:
+        raise InputError(f"features {shape_of(features)} must have at least 3 rows and 2 columns for a plane")
+    if method == "pca":
+        return _pca(features)
+    if method != "umap":
+        raise InputError(f"method must be 'pca' or 'umap', not {method!r}")
+    settings = {"seed": seed, "n_neighbors": check_count(neighbours, "neighbours", 2), "min_dist": min_dist}
+    rows = features.detach().float().cpu().contiguous()
+    file = None if cache is None else _cache_file(Path(cache), rows, settings)
+    if file is not None and file.is_file():
+        try:
+            return read_tensors(file, "plane", ("plane",))[0]["plane"]
+        except InputError:
+            pass  # a broken file of a cache is made again
+    drawn = _umap(rows, settings)
+    if file is not None:
+        write_tensors(file, "plane", {"plane": drawn}, {"settings": settings})
+    return drawn
+
+
+def _pca(features: Tensor) -> Tensor:
+    x = features.double()
+    x = x - x.mean(dim=0)
+    axes = torch.linalg.svd(x, full_matrices=False).Vh[:2]
+    largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
+    return (x @ (axes * largest.sign()).T).float().cpu()
+
+
+def _cache_file(folder: Path, rows: Tensor, settings: dict) -> Path:
+    try:
+        versions = [version("umap-learn"), version("numpy")]
+    except PackageNotFoundError:
+        raise InputError("method 'umap' needs umap-learn: pip install umap-learn, or take 'pca'") from None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to cache {folder}: {error.strerror}; choose another folder") from None
+    key = json.dumps([settings, versions, list(rows.shape)], sort_keys=True).encode()
+    digest = hashlib.sha256(key + rows.numpy().tobytes()).hexdigest()[:32]
+    return folder / f"umap-{digest}.safetensors"
+
+
+def _umap(rows: Tensor, settings: dict) -> Tensor:
+    try:
+        from umap import UMAP
+    except ImportError:
+        raise InputError("method 'umap' needs umap-learn: pip install umap-learn, or take 'pca'") from None
+    rest = {key: value for key, value in settings.items() if key != "seed"}
+    rest["n_neighbors"] = min(rest["n_neighbors"], len(rows) - 1)
+    model = UMAP(n_components=2, metric="cosine", random_state=settings["seed"], n_jobs=1, **rest)
+    return torch.from_numpy(model.fit_transform(rows.numpy())).float()

@@ -3,17 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from kpl_lib.errors import InputError
-from kpl_lib.gradient import descend, harden
-from kpl_lib.ridge import ridge_system
-from kpl_lib.text_proxies import TextProxies, text_proxies_sweep
-from kpl_lib.transport import greenkhorn, sinkhorn
-from kpl_lib.validation import (
+from kpl_lib.common.checks import (
     check_count,
     check_images,
     check_plan,
@@ -21,12 +16,16 @@ from kpl_lib.validation import (
     check_proxies,
     working_dtype,
 )
+from kpl_lib.common.errors import InputError
+from kpl_lib.features import TextBank
+from kpl_lib.solvers.gradient import descend, harden
+from kpl_lib.solvers.ridge import ridge_system
+from kpl_lib.text_proxies import TextProxies, text_proxies_sweep
+from kpl_lib.transport import greenkhorn, sinkhorn
 from kpl_lib.vision_proxies import VisionProxies, fitted, solved
 
-if TYPE_CHECKING:
-    from kpl_lib.features import TextBank
-
 LABEL_BYTES = 1 << 30  # pseudo labels of the settings that are stepped together
+
 Plan = Literal["softmax", "sinkhorn", "converged", "released"]
 
 
@@ -57,7 +56,7 @@ class SweepPoint:
 
 @torch.no_grad()
 def sweep(
-    bank: "TextBank",
+    bank: TextBank,
     images: Tensor,
     ks: Sequence[int],
     *,

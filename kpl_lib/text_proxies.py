@@ -3,14 +3,12 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kpl_lib.errors import InputError
-from kpl_lib.validation import (
+from kpl_lib.common.checks import (
     check_classes,
     check_count,
     check_images,
@@ -18,9 +16,9 @@ from kpl_lib.validation import (
     check_unit_rows,
     working_dtype,
 )
-
-if TYPE_CHECKING:
-    from kpl_lib.features import TextBank
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.sums import ALONE, Sums
+from kpl_lib.features import TextBank, mean_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,28 +40,7 @@ class TextProxies:
     k: tuple[int, ...]
 
 
-def mean_image(images: Tensor, block: int = 4096) -> Tensor:
-    """Mean image `u = (1/N) Σ_i x_i`, summed block by block.
-
-    Args:
-        images: unit rows X `[N, D]`.
-        block: images summed at once.
-
-    Returns:
-        u `[D]`, float64, of length at most 1.
-
-    >>> mean_image(torch.eye(2))
-    tensor([0.5000, 0.5000], dtype=torch.float64)
-
-    Chapter: ch-text-proxies
-    """
-    total = torch.zeros(images.shape[1], dtype=torch.float64, device=images.device)
-    for part in images.split(block):
-        total += part.sum(dim=0, dtype=torch.float64)
-    return total / len(images)
-
-
-def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:
+def text_proxies(bank: TextBank, images: Tensor, k: int = 8) -> TextProxies:
     """Average, for each class, the k descriptions with the largest mean cosine to the images.
 
         s_m = (1/N) Σ_i x_i · t_m = u · t_m,   u = (1/N) Σ_i x_i,   T_c = normalize( Σ_{m in top k} t_m )
@@ -95,7 +72,9 @@ def text_proxies(bank: "TextBank", images: Tensor, k: int = 8) -> TextProxies:
 
 
 @torch.no_grad()
-def text_proxies_sweep(bank: "TextBank", images: Tensor, ks: Sequence[int]) -> tuple[TextProxies, ...]:
+def text_proxies_sweep(
+    bank: TextBank, images: Tensor, ks: Sequence[int], sums: Sums = ALONE
+) -> tuple[TextProxies, ...]:
     """Text proxies for several k at the cost of one: a sort and a product for each class.
 
         T_c(k) = normalize( Σ_{m <= k} t_{(m)} )
@@ -106,6 +85,7 @@ def text_proxies_sweep(bank: "TextBank", images: Tensor, ks: Sequence[int]) -> t
         bank: descriptions of C classes.
         images: unit rows `[N, D]`, N >= 2.
         ks: numbers of descriptions to keep, each >= 1.
+        sums: the processes that hold the images; this one alone, or a group.
 
     Returns:
         One TextProxies for each k, in the order of `ks`.
@@ -121,23 +101,30 @@ def text_proxies_sweep(bank: "TextBank", images: Tensor, ks: Sequence[int]) -> t
     Source: the published sweep over k encodes and ranks again for each k.
     Chapter: ch-text-proxies
     """
-    check_images(images)
-    ks = [check_count(k, "k") for k in ks]
-    if not ks:
-        raise InputError("ks is empty: give at least one k, such as (5, 10, 20)")
-    check_classes(len(bank.class_names), "bank")
-    for name, rows in zip(bank.class_names, bank.descriptions, strict=True):
-        if len(rows) == 0:
-            raise InputError(f"bank: class {name!r} has no description: write some, or start from the names")
-        check_unit_rows(rows, f"bank.descriptions of {name!r}", "[M, D]")
-        check_same_space(rows, images, f"bank.descriptions of {name!r}")
-    _report_clipping(bank, max(ks))
-    u = mean_image(images)
+    ks = list(ks)
+
+    def check() -> None:
+        check_images(images, minimum=sums.least)
+        if not [check_count(k, "k") for k in ks]:
+            raise InputError("ks is empty: give at least one k, such as (5, 10, 20)")
+        check_classes(len(bank.class_names), "bank")
+        for name, rows in zip(bank.class_names, bank.descriptions, strict=True):
+            if len(rows) == 0:
+                raise InputError(
+                    f"bank: class {name!r} has no description: write some, or start from the names"
+                )
+            check_unit_rows(rows, f"bank.descriptions of {name!r}", "[M, D]")
+            check_same_space(rows, images, f"bank.descriptions of {name!r}")
+
+    sums.agreed(check, images)
+    if sums.rank == 0:
+        _report_clipping(bank, max(ks))
+    u = mean_image(images, sums=sums)
     ranked = [_rank(rows, u, ks, working_dtype(images, rows)) for rows in bank.descriptions]
     return tuple(_keep(ranked, i, k, bank.class_names) for i, k in enumerate(ks))
 
 
-def _report_clipping(bank: "TextBank", k: int) -> None:
+def _report_clipping(bank: TextBank, k: int) -> None:
     counts = zip(bank.class_names, (len(rows) for rows in bank.descriptions), strict=True)
     short = [f"{name!r} has {count}" for name, count in counts if count < k]
     if short:

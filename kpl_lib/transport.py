@@ -14,9 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kpl_lib.errors import InputError
-from kpl_lib.scaling import balance_by_sweeps, balance_greedily
-from kpl_lib.validation import check_count, check_logits, check_positive, check_prior, working_dtype
+from kpl_lib.common.checks import check_count, check_logits, check_positive, check_prior, working_dtype
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.sums import ALONE, Sums
+from kpl_lib.solvers.scaling import balance_by_sweeps, balance_greedily
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,7 @@ def sinkhorn(
     prior: Tensor | Sequence[float] | None = None,
     iterations: int = 20,
     tolerance: float | None = None,
+    sums: Sums = ALONE,
 ) -> TransportPlan:
     """Pseudo labels with the class frequencies of a prior: rescale all columns, then all rows, and repeat.
 
@@ -63,6 +65,7 @@ def sinkhorn(
         prior: class frequencies q, `[C]`, positive, sum 1; uniform if None.
         iterations: most sweeps (columns, then rows).
         tolerance: stop once the L1 error of the columns is at most this; None does all `iterations`.
+        sums: the processes that hold the rows; this one alone, or a group (see `kpl_lib.distributed`).
 
     Returns:
         TransportPlan with rows of sum 1. A tolerance that was missed gives a UserWarning and
@@ -78,16 +81,21 @@ def sinkhorn(
     Source: Cuturi 2013 (arXiv 1306.0895); 20 sweeps from the row softmax is InMaP (arXiv 2310.19752).
     Chapter: ch-transport
     """
-    check_logits(logits)
-    check_positive(temperature, "temperature")
-    check_count(iterations, "iterations")
-    if tolerance is not None:
-        check_positive(tolerance, "tolerance")
-    q = check_prior(prior, logits.shape[1]).to(logits.device)
-    plan, g, done, met = balance_by_sweeps(logits, temperature, q, iterations, tolerance)
-    result = _report(plan, q, done, met, working_dtype(logits), scale=len(logits))
+
+    def check() -> Tensor:
+        check_logits(logits, minimum=sums.least)
+        check_positive(temperature, "temperature")
+        check_count(iterations, "iterations")
+        if tolerance is not None:
+            check_positive(tolerance, "tolerance")
+        return check_prior(prior, logits.shape[1])
+
+    q = sums.agreed(check, logits).to(logits.device)
+    plan, g, done, met = balance_by_sweeps(logits, temperature, q, iterations, tolerance, sums)
+    n = sums.place(logits)[1]
+    result = _report(plan, q, done, met, working_dtype(logits), n, n, sums)
     result = replace(result, class_potentials=g - g.mean())
-    return _warn_if_missed(result, tolerance, "sinkhorn")
+    return _warn_if_missed(result, tolerance, "sinkhorn") if sums.rank == 0 else result
 
 
 @torch.no_grad()
@@ -147,7 +155,7 @@ def greenkhorn(
     plan, done, met = balance_greedily(logits.cpu(), temperature, q.cpu(), iterations, tolerance)
     plan = plan.to(logits.device)
     plan /= n * plan.sum(dim=1, keepdim=True)
-    result = _report(plan, q, done, met, working_dtype(logits), scale=n)
+    result = _report(plan, q, done, met, working_dtype(logits), n, scale=n)
     return _warn_if_missed(result, tolerance, "greenkhorn")
 
 
@@ -168,12 +176,21 @@ def _released(logits: Tensor, temperature: float, q: Tensor, iterations: int) ->
             f[i] = -math.log(n) - (z[i] + g).logsumexp(dim=0)
         else:
             g[j] = q[j].log() - (z[:, j] + f).logsumexp(dim=0)
-    return _report((z + f[:, None] + g).exp(), q, iterations, False, dtype, scale=1)
+    return _report((z + f[:, None] + g).exp(), q, iterations, False, dtype, n, scale=1)
 
 
-def _report(plan: Tensor, q: Tensor, done: int, met: bool, dtype: torch.dtype, scale: float) -> TransportPlan:
-    row_error = float((plan.sum(dim=1) - 1 / len(plan)).abs().sum())
-    column_error = float((plan.sum(dim=0) - q).abs().sum())
+def _report(
+    plan: Tensor,
+    q: Tensor,
+    done: int,
+    met: bool,
+    dtype: torch.dtype,
+    n: int,
+    scale: float,
+    sums: Sums = ALONE,
+) -> TransportPlan:
+    row_error = float(sums.total((plan.sum(dim=1) - 1 / n).abs().sum()))
+    column_error = float((sums.total(plan.sum(dim=0)) - q).abs().sum())
     return TransportPlan(plan.mul_(scale).to(dtype), done, met, row_error, column_error)
 
 

@@ -6,11 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kpl_lib.calibration import softmax_temperature
-from kpl_lib.errors import InputError
-from kpl_lib.gradient import Descent, descend, descend_in_order, harden
-from kpl_lib.ridge import RidgeSystem, ridge_system, warn_where_steps_end_elsewhere
-from kpl_lib.validation import (
+from kpl_lib.common.checks import (
     check_count,
     check_images,
     check_plan,
@@ -20,10 +16,18 @@ from kpl_lib.validation import (
     shape_of,
     working_dtype,
 )
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.sums import ALONE, Sums
+from kpl_lib.solvers.gradient import Descent, descend, descend_in_order, harden
+from kpl_lib.solvers.ridge import RidgeSystem, ridge_system, warn_where_steps_end_elsewhere
+from kpl_lib.solvers.temperature import softmax_temperature
 
 STATIONARY = 1e-4  # residual up to which the steps count as converged
+
 BLOCK = 1 << 14  # images scored together
+
 CALIBRATE = 10_000  # images, evenly spaced, that the one temperature is fitted to
+
 SMALL = 1 << 17  # N D C up to which the published order of operations costs nothing
 
 
@@ -36,7 +40,7 @@ class VisionProxies:
         steps: steps done; fewer than asked for if the rest would not have moved a weight. Closed form: 0.
         converged: whether the residual is at most 1e-4. Closed form: True.
         residual: tangent part of the last gradient, relative to the label term. Closed form: 0.
-        temperature: t of `probabilities`, fitted to the pseudo labels (see `kpl_lib.calibration`).
+        temperature: t of `probabilities`, fitted to the pseudo labels (see `kpl_lib.solvers.temperature`).
         directions: `[C, D]`, what images are scored with: the weights less their mean, taken before rounding, for
             proxies that nearly coincide lose their difference in float32. Closed form: None, weights are directions.
         axis: û `[D]`, the direction of the mean image, orthogonal to the weights. Steps: None.
@@ -78,10 +82,19 @@ def _scores(images: Tensor, directions: Tensor, offset: Tensor | None = None) ->
 
 
 def _temperature(
-    images: Tensor, pseudo_labels: Tensor, directions: Tensor, offset: Tensor | None = None
+    images: Tensor,
+    pseudo_labels: Tensor,
+    directions: Tensor,
+    offset: Tensor | None = None,
+    sums: Sums = ALONE,
 ) -> float:
-    every = -(-len(images) // CALIBRATE)
-    return softmax_temperature(_scores(images[::every], directions, offset), pseudo_labels[::every])
+    """The temperature that is fitted to some evenly spaced images, wherever they are."""
+    first, n = sums.place(images)
+    every = -(-n // CALIBRATE)
+    mine = slice(-first % every, None, every)
+    scores, labels = sums.gathered(_scores(images[mine], directions, offset), pseudo_labels[mine])
+    t = torch.tensor(softmax_temperature(scores, labels), dtype=torch.float64, device=images.device)
+    return float(sums.first(t)[0])
 
 
 @torch.no_grad()
@@ -95,6 +108,7 @@ def fit_proxies(
     steps: int = 2000,
     confidence: float = 0.6,
     callback: Callable[[int, Tensor, float, float], None] | None = None,
+    sums: Sums = ALONE,
 ) -> VisionProxies:
     """Fit proxies to pseudo labels by normalised gradient steps on the cross-entropy: the published rule.
 
@@ -109,6 +123,7 @@ def fit_proxies(
         steps: most steps; it stops once all that are left would move no weight by a quarter float32 digit.
         confidence: α; rows of Y whose maximum is above it are taken as one-hot, none if α >= 1.
         callback: called after each step with (step, weights `[C, D]`, ‖G‖, lr).
+        sums: the processes that hold the images; this one alone, or a group (see `kpl_lib.distributed`).
 
     Returns:
         VisionProxies with unit rows, in the dtype of the inputs (at least float32).
@@ -125,38 +140,54 @@ def fit_proxies(
     faster and more exact one.
     Chapter: ch-vision-proxies
     """
-    check_images(images)
-    check_proxies(initial, images)
-    check_plan(pseudo_labels, images, classes=len(initial))
-    check_count(steps, "steps", minimum=0)
-    check_positive(temperature, "temperature")
-    check_positive(learning_rate, "learning_rate")
-    check_positive(confidence, "confidence")
+
+    def check() -> None:
+        check_images(images, minimum=sums.least)
+        check_proxies(initial, images)
+        check_plan(pseudo_labels, images, classes=len(initial))
+        check_count(steps, "steps", minimum=0)
+        check_positive(temperature, "temperature")
+        check_positive(learning_rate, "learning_rate")
+        check_positive(confidence, "confidence")
+
+    sums.agreed(check, images)
     dtype = working_dtype(images, initial, pseudo_labels)
     labels = harden(pseudo_labels.to(dtype), confidence)
     report = callback and (lambda step, w, norm, rate: callback(step, w[0], float(norm), float(rate)))
     rule = (learning_rate, steps, report)
-    if dtype == torch.float64 or images.numel() * len(initial) <= SMALL:
+    if sums.world == 1 and (dtype == torch.float64 or images.numel() * len(initial) <= SMALL):
         end = descend_in_order(images.to(dtype), initial.to(dtype), labels, temperature, *rule)
     else:
         tau = torch.tensor([temperature], dtype=torch.float64, device=images.device)
         labels = labels.T.contiguous()[None]
-        end = descend(images, initial[None], labels, tau, *rule)
-    return fitted(end, 0, images, pseudo_labels, dtype)
+        end = descend(images, initial[None], labels, tau, *rule, sums)
+    return fitted(end, 0, images, pseudo_labels, dtype, sums)
 
 
-def fitted(end: Descent, i: int, images: Tensor, pseudo_labels: Tensor, dtype: torch.dtype) -> VisionProxies:
+def fitted(
+    end: Descent,
+    i: int,
+    images: Tensor,
+    pseudo_labels: Tensor,
+    dtype: torch.dtype,
+    sums: Sums = ALONE,
+) -> VisionProxies:
     """VisionProxies of setting `i` of a descent."""
     weights, residual = end.weights[i], float(end.residual[i])
     directions = (weights - weights.mean(dim=0)).to(dtype)
-    t = _temperature(images, pseudo_labels, directions)
+    t = _temperature(images, pseudo_labels, directions, sums=sums)
     steps, converged = int(end.steps[i]), residual <= STATIONARY
     return VisionProxies(weights.to(dtype), steps, converged, residual, t, directions)
 
 
 @torch.no_grad()
 def ridge_proxies(
-    images: Tensor, pseudo_labels: Tensor, *, temperature: float = 0.04, intercept: bool = False
+    images: Tensor,
+    pseudo_labels: Tensor,
+    *,
+    temperature: float = 0.04,
+    intercept: bool = False,
+    sums: Sums = ALONE,
 ) -> VisionProxies:
     """Where the steps end, in closed form: ridge regression of the pseudo labels on centred images.
 
@@ -170,6 +201,7 @@ def ridge_proxies(
         pseudo_labels: Y `[N, C]`, a plan of mass about 1 (such as `greenkhorn(..., start="released")`).
         temperature: τ of the steps.
         intercept: add the intercept; Y may then have any scale.
+        sums: the processes that hold the images; this one alone, or a group (see `kpl_lib.distributed`).
 
     Returns:
         VisionProxies whose weights are the directions w_j − w̄, `[C, D]`. The unit vectors of the steps end
@@ -189,10 +221,14 @@ def ridge_proxies(
     Source: derived for this project; stands for the fixed point of the released KPL code (arXiv 2501.11231).
     Chapter: ch-closed-form
     """
-    check_images(images)
-    check_plan(pseudo_labels, images)
-    check_positive(temperature, "temperature")
-    return solved(ridge_system(images, temperature), [pseudo_labels], intercept)[0]
+
+    def check() -> None:
+        check_images(images, minimum=sums.least)
+        check_plan(pseudo_labels, images)
+        check_positive(temperature, "temperature")
+
+    sums.agreed(check, images)
+    return solved(ridge_system(images, temperature, sums), [pseudo_labels], intercept)[0]
 
 
 def solved(
@@ -200,6 +236,7 @@ def solved(
 ) -> tuple[VisionProxies, ...]:
     """`ridge_proxies` of several plans `[N, C]` on images that are factorised already: one solve for all."""
     masses = [sum(part.double().sum(dim=0) for part in plan.split(BLOCK)) for plan in plans]
+    masses = [system.sums.total(mass) for mass in masses]
     for plan, mass in zip(plans, masses, strict=True):
         if not intercept:
             warn_where_steps_end_elsewhere(system, mass)
@@ -220,7 +257,7 @@ def _discriminant(
     dtype = working_dtype(system.images, plan)
     if intercept:
         offset = -(scale * sums * weights).sum(dim=1) / 2
-        offset = (offset - offset.mean()).to(dtype)
-    weights = (weights - weights.mean(dim=0)).to(dtype)
-    t = _temperature(system.images, plan, weights, offset)
+        offset = system.sums.first(offset - offset.mean())[0].to(dtype)
+    weights = system.sums.first(weights - weights.mean(dim=0))[0].to(dtype)
+    t = _temperature(system.images, plan, weights, offset, system.sums)
     return VisionProxies(weights, 0, True, 0.0, t, None, system.axis.to(dtype), offset)

@@ -7,7 +7,7 @@ import torch
 
 from kpl_lib import notebook
 from kpl_lib.claims import Claim, Figure, Page, machine, measure, read_claims
-from kpl_lib.errors import InputError
+from kpl_lib.common.errors import InputError
 
 GOOD = """
 prepare = "twice = 2 * x"

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kpl_lib import store
-from kpl_lib.errors import InputError
+from kpl_lib.common import tensors
+from kpl_lib.common.errors import InputError
 from kpl_lib.features import Features, TextBank, unit_rows
 
 
@@ -117,7 +117,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "save_file", full)
+    monkeypatch.setattr(tensors, "save_file", full)
     with pytest.raises(InputError, match="No space left"):
         Features(rows(4)).save(path)
     assert path.read_bytes() == before

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from core_world import world
 from scipy.stats import entropy
 
-from kpl_lib import projection
-from kpl_lib.errors import InputError
+from kpl_lib import plots
+from kpl_lib.common.errors import InputError
 from kpl_lib.gap import close_gap, effective_rank, modality_gap
-from kpl_lib.projection import plane
+from kpl_lib.plots import plane
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +83,14 @@ def test_umap_is_drawn_once_for_each_input_and_setting(clouds, tmp_path, monkeyp
     images, _ = clouds
     drawn = []
     monkeypatch.setattr(
-        projection, "_umap", lambda rows, settings: drawn.append(settings) or rows[:, :2].contiguous()
+        plots, "_umap", lambda rows, settings: drawn.append(settings) or rows[:, :2].contiguous()
     )
     first = plane(images, "umap", cache=tmp_path / "maps")
     assert torch.equal(plane(images, "umap", cache=tmp_path / "maps"), first) and len(drawn) == 1
     plane(images, "umap", seed=1, cache=tmp_path / "maps")
     plane(images, "umap", neighbours=5, cache=tmp_path / "maps")
     plane(images + 1e-3, "umap", cache=tmp_path / "maps")
-    monkeypatch.setattr(projection, "version", lambda name: "another")
+    monkeypatch.setattr(plots, "version", lambda name: "another")
     plane(images, "umap", cache=tmp_path / "maps")
     assert len(drawn) == 5
     assert len(list((tmp_path / "maps").iterdir())) == 5
@@ -98,7 +98,7 @@ def test_umap_is_drawn_once_for_each_input_and_setting(clouds, tmp_path, monkeyp
 
 def test_a_broken_file_in_the_cache_is_made_again(clouds, tmp_path, monkeypatch):
     images, _ = clouds
-    monkeypatch.setattr(projection, "_umap", lambda rows, settings: rows[:, :2].contiguous())
+    monkeypatch.setattr(plots, "_umap", lambda rows, settings: rows[:, :2].contiguous())
     first = plane(images, "umap", cache=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(b"torn")

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from kpl_lib.common.files import data_dir
 from kpl_lib.gap import modality_gap
-from kpl_lib.paths import data_dir
 
 LISTED = pd.read_csv(data_dir() / "results" / "gap_real.csv", comment="#", index_col="measure")
 

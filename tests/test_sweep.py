@@ -4,7 +4,7 @@ import pytest
 import torch
 from core_world import bank_of, world
 
-from kpl_lib.errors import InputError
+from kpl_lib.common.errors import InputError
 from kpl_lib.sweep import fit_many, sweep
 from kpl_lib.text_proxies import text_proxies
 from kpl_lib.transport import greenkhorn, sinkhorn

@@ -7,17 +7,15 @@ import torch
 import torch.nn.functional as F
 from core_world import DoubleBank, bank_of, world
 
-from kpl_lib.controls import (
+from kpl_lib.common.errors import InputError
+from kpl_lib.features import mean_image
+from kpl_lib.knowledge.controls import (
     derangement,
-    name_proxies,
     scramble,
-    share_offsets,
-    swap_offsets,
     swap_texts,
     waffle_texts,
 )
-from kpl_lib.errors import InputError
-from kpl_lib.text_proxies import mean_image, text_proxies, text_proxies_sweep
+from kpl_lib.text_proxies import text_proxies, text_proxies_sweep
 
 
 @pytest.fixture(scope="module")
@@ -117,30 +115,3 @@ def test_swapped_texts_belong_to_another_class():
     swapped = swap_texts({"a": ["1"], "b": ["2"], "c": ["3"]}, seed=0)
     assert list(swapped) == ["a", "b", "c"] and sorted(t[0] for t in swapped.values()) == ["1", "2", "3"]
     assert swapped["a"] != ["1"] and swapped["b"] != ["2"] and swapped["c"] != ["3"]
-
-
-def test_swapped_offsets_keep_the_names_and_move_the_rest():
-    _, texts, _ = world(c=2, m=4, dtype=torch.float32)
-    bank = bank_of(texts, counts=(4, 3))
-    swapped = swap_offsets(bank, seed=0)
-    assert swapped.counts == (3, 4) and torch.equal(swapped.names, bank.names)
-    expected = F.normalize(bank.names[0] + bank.descriptions[1] - bank.names[1], dim=1)
-    torch.testing.assert_close(swapped.descriptions[0], expected)
-
-
-def test_shared_offsets_are_the_same_for_every_class():
-    _, texts, _ = world(c=3, m=5, dtype=torch.float32)
-    bank = bank_of(texts)
-    shared = share_offsets(bank, seed=1)
-    assert shared.counts == (5, 5, 5)
-    pool = torch.cat([rows - name for rows, name in zip(bank.descriptions, bank.names, strict=True)])
-    drawn = torch.randperm(15, generator=torch.Generator().manual_seed(1))[:5]
-    for rows, name in zip(shared.descriptions, bank.names, strict=True):
-        torch.testing.assert_close(rows, F.normalize(name + pool[drawn], dim=1))
-
-
-def test_no_description_is_the_name():
-    _, texts, _ = world(dtype=torch.float32)
-    bank = bank_of(texts)
-    proxies = name_proxies(bank)
-    assert torch.equal(proxies.weights, bank.names) and proxies.k == (0, 0, 0)

@@ -9,8 +9,8 @@ import torch
 from core_world import world
 from scipy.optimize import linear_sum_assignment
 
-from kpl_lib import greedy
-from kpl_lib.errors import InputError
+from kpl_lib.common.errors import InputError
+from kpl_lib.solvers import scaling
 from kpl_lib.transport import greenkhorn, sinkhorn
 
 PRIOR = [0.5, 0.3, 0.2]
@@ -111,7 +111,7 @@ def greedy_state(logits, temperature=0.05):
 @pytest.mark.parametrize("updates", (1, 2, 7, 40))
 def test_greedy_marginals_kept_by_differences_are_those_of_the_plan(updates):
     z, f, g, plan, rows, columns = state = greedy_state(logits_of(n=12))
-    done = greedy._greedy(*state, 1 / 12, np.full(3, 1 / 3), 1e-15, updates)
+    done = scaling._greedy(*state, 1 / 12, np.full(3, 1 / 3), 1e-15, updates)
     assert done == updates
     np.testing.assert_allclose(plan, np.exp(z + f + g[:, None]), rtol=1e-12)
     np.testing.assert_allclose(rows, plan.sum(axis=0), rtol=1e-12)
@@ -129,7 +129,7 @@ def test_greedy_updates_revive_what_died_out(by_row):
     plan = np.exp(z + f + g[:, None])
     state = (z, f, g, plan, plan.sum(axis=0), plan.sum(axis=1))
     q = np.array([1e-9, 0.99, 1e-9]) if not by_row else plan.sum(axis=1)
-    assert greedy._greedy(*state, 1 / 12, q, 1e-15, 1) == 1
+    assert scaling._greedy(*state, 1 / 12, q, 1e-15, 1) == 1
     if by_row:
         assert plan[:, 4].sum() == pytest.approx(1 / 12) and state[4][4] == 1 / 12
     else:
@@ -194,22 +194,6 @@ def test_inputs_are_left_alone_and_need_not_be_contiguous(start):
     plan = greenkhorn(logits, start=start)
     assert torch.equal(logits, copy)
     torch.testing.assert_close(greenkhorn(strided, start=start).pseudo_labels, plan.pseudo_labels)
-
-
-def test_compiles_without_a_place_for_the_compiled_code(monkeypatch):
-    asked = []
-
-    def no_place(on_disk):
-        asked.append(on_disk)
-        if on_disk:
-            raise RuntimeError("cannot cache function: no locator available")
-        return greedy._greedy  # the same function, not compiled
-
-    logits = logits_of(n=20)
-    expected = greenkhorn(logits, temperature=0.1).pseudo_labels
-    monkeypatch.setattr(greedy, "_compiled", no_place)
-    torch.testing.assert_close(greenkhorn(logits, temperature=0.1).pseudo_labels, expected)
-    assert asked[:2] == [True, False]
 
 
 def test_a_temperature_beyond_numbers_is_an_input_error():

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from core_world import cosine_of_deviations, world
 from published_loop import published_loop
 
-from kpl_lib.calibration import softmax_temperature
-from kpl_lib.errors import InputError
-from kpl_lib.gradient import _excess, descend, harden
-from kpl_lib.ridge import ridge_system
+from kpl_lib.common.errors import InputError
+from kpl_lib.solvers.gradient import _excess, descend, harden
+from kpl_lib.solvers.ridge import ridge_system
+from kpl_lib.solvers.temperature import softmax_temperature
 from kpl_lib.transport import greenkhorn, sinkhorn
 from kpl_lib.vision_proxies import fit_proxies, ridge_proxies
 
@@ -79,7 +79,7 @@ def test_blocks_do_not_change_the_steps(monkeypatch):
         200,
     )
     whole = descend(*given)
-    monkeypatch.setattr("kpl_lib.gradient.BLOCK_BYTES", 24 * 8 * 7)
+    monkeypatch.setattr("kpl_lib.solvers.gradient.BLOCK_BYTES", 24 * 8 * 7)
     blocks = descend(*given)
     torch.testing.assert_close(blocks.weights, whole.weights, atol=1e-9, rtol=0)
 

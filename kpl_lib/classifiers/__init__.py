@@ -1,28 +1,39 @@
-"""Classifiers by name, one file a method, all behind the same interface.
+"""Classifiers by name, a file a family, all behind the same interface.
 
-A new one is a dataclass with a `_fit`, made known by `@register("name")`; see the files beside this one.
+A new one is a dataclass with a `_fit`, made known by `@register("name")`; see the files beside this one. Public:
+create, available, register, Classifier, Prediction. May import: the files of the method, solvers, common; never files
+of images, encoders or knowledge.
 """
 
-from kpl_lib.classifiers import (  # noqa: F401 (importing a method makes its name known)
+from kpl_lib.classifiers import (
     calip,
-    clip,
-    cupl,
-    description_vote,
     inmap,
-    inmap_sinkhorn,
     kpl,
     kpl_adaptive,
-    kpl_closed_form,
     kpl_em,
-    kpl_released,
     otter,
     sinkhorn_labels,
     ss_text,
-    stata,
     transclip,
-    waffle,
+    zero_shot,
     zlap,
 )
-from kpl_lib.classifiers.base import Classifier, Prediction, available, create, register
+from kpl_lib.classifiers.base import Classifier, available, create, register
+from kpl_lib.prediction import Prediction
 
 __all__ = ["Classifier", "Prediction", "available", "create", "register"]
+
+#: The files of methods: importing one makes its names known to `create`.
+METHODS = (
+    calip,
+    zero_shot,
+    inmap,
+    kpl,
+    kpl_adaptive,
+    kpl_em,
+    otter,
+    sinkhorn_labels,
+    ss_text,
+    transclip,
+    zlap,
+)

@@ -1,6 +1,5 @@
 """What every classifier shares: parameters, fit, predict, save, load, and the registry of names."""
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -10,34 +9,13 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from kpl_lib.classifiers.start import STARTS
-from kpl_lib.errors import InputError
+from kpl_lib.common.checks import check_count, check_images, check_positive
+from kpl_lib.common.errors import InputError, among
+from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.features import Features, TextBank
-from kpl_lib.store import read_tensors, write_tensors
-from kpl_lib.validation import check_count, check_images, check_positive
+from kpl_lib.prediction import Prediction
 
 _REGISTRY: dict[str, type["Classifier"]] = {}
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a classifier says about N images.
-
-    Args:
-        probabilities: `[N, C]`; each row sums to 1.
-        scores: `[N, C]`, larger is likelier; the unit is the method's own.
-        labels: class numbers `[N]`, the largest score of each row.
-        class_names: the C classes; may be empty.
-
-    Chapter: ch-one-sitting
-    """
-
-    probabilities: Tensor
-    scores: Tensor
-    labels: Tensor
-    class_names: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(eq=False)
@@ -77,7 +55,7 @@ class Classifier(ABC):
         for key, allowed in {"text": STARTS, **self.choices}.items():
             if getattr(self, key) not in allowed:
                 raise InputError(
-                    f"{key} {getattr(self, key)!r} is unknown: {_nearest(getattr(self, key), allowed)}"
+                    f"{key} {getattr(self, key)!r} is unknown: {among(getattr(self, key), allowed)}"
                 )
         for known in fields(self):
             value = getattr(self, known.name)
@@ -235,7 +213,7 @@ def available(patches: bool = False) -> tuple[str, ...]:
 
     Chapter: ch-benchmark
     """
-    return tuple(name for name, kind in _REGISTRY.items() if patches or not kind.needs_patches)
+    return tuple(sorted(name for name, kind in _REGISTRY.items() if patches or not kind.needs_patches))
 
 
 def create(name: str, **parameters) -> Classifier:
@@ -256,23 +234,18 @@ def create(name: str, **parameters) -> Classifier:
         5
         >>> create("klp")
         Traceback (most recent call last):
-        kpl_lib.errors.InputError: unknown classifier 'klp': did you mean 'kpl'? known: ...
+        kpl_lib.common.errors.InputError: unknown classifier 'klp': did you mean 'kpl'? known: ...
 
     Chapter: ch-one-sitting
     """
     if name not in _REGISTRY:
-        raise InputError(f"unknown classifier {name!r}: {_nearest(name, available(patches=True))}")
+        raise InputError(f"unknown classifier {name!r}: {among(name, available(patches=True))}")
     kind = _REGISTRY[name]
     known = tuple(f.name for f in fields(kind) if f.init)
     for key in parameters:
         if key not in known:
-            raise InputError(f"classifier {name!r} takes no {key!r}: {_nearest(key, known)}")
+            raise InputError(f"classifier {name!r} takes no {key!r}: {among(key, known)}")
     return kind(**parameters)
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(word), known, 1, 0.5)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}"
 
 
 def _matrix(images: Tensor | Features) -> Tensor:

@@ -9,14 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kpl_lib.agreement import text_agreement
+from kpl_lib.classifiers.agreement import text_agreement
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.evidence import EvidenceModel, text_alone
+from kpl_lib.classifiers.mixture import EvidenceModel, Mixture, fit_mixture, text_alone, text_evidence
 from kpl_lib.classifiers.start import start_rows
-from kpl_lib.features import TextBank
-from kpl_lib.mixture import Mixture, fit_mixture, text_evidence
-from kpl_lib.text_proxies import mean_image
-from kpl_lib.validation import check_images, check_prior
+from kpl_lib.common.checks import check_images, check_prior
+from kpl_lib.features import TextBank, mean_image
 
 
 @register("kpl-adaptive")
@@ -24,9 +22,9 @@ from kpl_lib.validation import check_images, check_prior
 class KPLAdaptive(Classifier):
     """A mixture over few, telling directions, with estimated class shares, that is left where nothing supports it.
 
-    1. `f = X Tᵀ`: the text scores. Fit C Gaussians to them, led by the text evidence (`kpl_lib.mixture`).
+    1. `f = X Tᵀ`: the text scores. Fit C Gaussians to them, led by the text evidence (`kpl_lib.classifiers.mixture`).
     2. If C Gaussians do not describe f better than one (support <= 0), or the text disagrees with itself
-       (`kpl_lib.agreement`), stay with the text proxies and warn.
+       (`kpl_lib.classifiers.agreement`), stay with the text proxies and warn.
     3. Else add the Fisher directions `V = (S_within + τ_i ‖u‖ I)⁻¹ (m_c − m̄)` of all D dimensions,
        `f = [X Tᵀ, X V]`, fit again, and repeat.
 

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.evidence import EvidenceModel
+from kpl_lib.classifiers.mixture import EvidenceModel, text_evidence
 from kpl_lib.classifiers.start import start
-from kpl_lib.errors import InputError
-from kpl_lib.features import TextBank
-from kpl_lib.mixture import text_evidence
-from kpl_lib.text_proxies import mean_image
-from kpl_lib.validation import check_images, check_prior
+from kpl_lib.common.checks import check_images, check_prior
+from kpl_lib.common.errors import InputError
+from kpl_lib.features import TextBank, mean_image
 
 EVERY = 5  # iterations between updates of the covariance
 

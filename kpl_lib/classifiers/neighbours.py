@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kpl_lib.validation import working_dtype
+from kpl_lib.common.checks import working_dtype
 
 BLOCK = 1 << 24  # cosines held at a time
 
@@ -34,7 +34,7 @@ class Graph:
         return total.index_add_(0, self.index.flatten(), parts.flatten(0, 1))
 
 
-def nearest(images: Tensor, others: Tensor, k: int, themselves: bool = False) -> Graph:
+def nearest_rows(images: Tensor, others: Tensor, k: int, themselves: bool = False) -> Graph:
     """Link each image to the k others with the largest cosines, which are the weights, in float64.
 
     Args:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.clip import TextClassifier, text_logits
-from kpl_lib.classifiers.start import start
-from kpl_lib.errors import InputError
+from kpl_lib.classifiers.start import start, text_logits
+from kpl_lib.classifiers.zero_shot import TextClassifier
+from kpl_lib.common.checks import check_prior
+from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
-from kpl_lib.validation import check_prior
 
 UPDATES = 100_000_000  # pivots of the network simplex, at most
+
 SPLIT = 1e-6  # of an image: a smaller part in a class comes from rounding, such as of a prior in float32
 
 

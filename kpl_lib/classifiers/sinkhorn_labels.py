@@ -7,9 +7,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.clip import TextClassifier
-from kpl_lib.classifiers.gradient_proxies import cosines
-from kpl_lib.classifiers.start import start
+from kpl_lib.classifiers.start import cosines, start
+from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.features import TextBank
 from kpl_lib.transport import sinkhorn
 

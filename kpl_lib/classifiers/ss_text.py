@@ -9,12 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.clip import TextClassifier
-from kpl_lib.classifiers.gradient_proxies import cosines
-from kpl_lib.classifiers.start import start
+from kpl_lib.classifiers.start import cosines, start
+from kpl_lib.classifiers.zero_shot import TextClassifier
+from kpl_lib.common.checks import working_dtype
 from kpl_lib.features import TextBank
 from kpl_lib.transport import sinkhorn
-from kpl_lib.validation import working_dtype
 
 
 @register("ss-text")

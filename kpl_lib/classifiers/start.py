@@ -1,15 +1,18 @@
 """The text proxies that a method starts from: class names, descriptions, or texts that should not help."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kpl_lib.errors import InputError
+from kpl_lib.common.checks import check_images, check_prior, check_proxies, check_same_space, working_dtype
+from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
 from kpl_lib.text_proxies import text_proxies
-from kpl_lib.validation import check_images, check_proxies, check_same_space
 
 STARTS = ("names", "all", "top-k", "random", "swapped")
+
 CONTROLS = STARTS[3:]
 
 
@@ -83,10 +86,30 @@ def _described(bank: TextBank, text: str) -> tuple[tuple[Tensor, ...], tuple]:
     if text not in bank.controls:
         raise InputError(
             f"text={text!r}: the bank holds no such texts; encode them with "
-            "kpl_lib.controls.with_controls(bank, knowledge_base, encoder)"
+            "kpl_lib.knowledge.controls.with_controls(bank, knowledge_base, encoder.encode_texts)"
         )
     return tuple(bank.controls[text]), _none(bank)
 
 
 def _none(bank: TextBank) -> tuple:
     return tuple(() for _ in bank.class_names)
+
+
+def text_logits(
+    images: Tensor, weights: Tensor, temperature: float, prior: Tensor | Sequence[float] | None
+) -> Tensor:
+    """`X Tᵀ / τ + log(C q)`, float64 `[N, C]`: the logits of zero-shot CLIP, for methods that go on from them."""
+    dtype = working_dtype(images, weights)
+    cosines = (images.to(dtype) @ weights.to(dtype).T).double()
+    return cosines / temperature + log_shares(prior, len(weights)).to(cosines)
+
+
+def log_shares(prior: Tensor | Sequence[float] | None, classes: int) -> Tensor:
+    """`log(C q)`, float64 `[C]` on the CPU; zeros for a uniform prior."""
+    return (classes * check_prior(prior, classes)).log()
+
+
+def cosines(images: Tensor, weights: Tensor) -> Tensor:
+    """`X Tᵀ`, `[N, C]`, at least in float32."""
+    dtype = working_dtype(images, weights)
+    return images.to(dtype) @ weights.to(dtype).T

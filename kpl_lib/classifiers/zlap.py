@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.clip import log_shares
-from kpl_lib.classifiers.neighbours import Graph, at_most, nearest
-from kpl_lib.classifiers.start import start
-from kpl_lib.errors import InputError
+from kpl_lib.classifiers.neighbours import Graph, at_most, nearest_rows
+from kpl_lib.classifiers.start import log_shares, start
+from kpl_lib.common.checks import check_images, check_same_space, working_dtype
+from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
-from kpl_lib.validation import check_images, check_same_space, working_dtype
 
 EXACT = 1e-12  # what is left of the series where it stops
+
 TINY = 1e-30  # an image without any link gets the same score for each class
 
 
@@ -44,7 +44,7 @@ class GraphClassifier:
         check_images(images, minimum=1)
         check_same_space(self.weights, images, "weights")
         x, classes = images.double(), len(self.weights)
-        near = nearest(images, self.images, min(self.neighbours, len(self.images)))
+        near = nearest_rows(images, self.images, min(self.neighbours, len(self.images)))
         around = Graph(near.weights.clamp_min(0), near.index).pull(self.influence[classes:])
         texts = _text_links(x, self.weights, self.neighbours, self.power).pull(self.influence[:classes])
         return (around + texts + TINY).log().to(working_dtype(images, self.weights))
@@ -102,7 +102,7 @@ class ZLaP(Classifier):
             warnings.warn("zlap knows no prior: it is left out", UserWarning, stacklevel=3)
         x, classes = images.double(), len(bank)
         links = at_most(self.neighbours, len(x) - 1, "neighbours")
-        near = nearest(images, images, links, themselves=True)
+        near = nearest_rows(images, images, links, themselves=True)
         near = Graph(near.weights.clamp_min(0), near.index)
         texts = _text_links(x, weights, self.neighbours, self.power)
         one = x.new_ones(len(x) + classes, 1)
@@ -118,7 +118,7 @@ class ZLaP(Classifier):
 
 
 def _text_links(x: Tensor, weights: Tensor, k: int, power: float) -> Graph:
-    near = nearest(x, weights.double(), min(k, len(weights)))
+    near = nearest_rows(x, weights.double(), min(k, len(weights)))
     return Graph(near.weights.clamp_min(0) ** power, near.index)
 
 

@@ -1,9 +1,9 @@
-"""Image files on disk: listed safely, and fingerprinted fast."""
+"""Image files on disk: listed safely, fingerprinted fast, and read as one folder a class."""
 
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import IO
 
 from PIL import Image
 
-from kpl_lib import images
+from kpl_lib.common.errors import InputError
+from kpl_lib.datasets import images
 from kpl_lib.datasets.base import ImageDataset
-from kpl_lib.errors import InputError
 
 WHOLE = 65_536  # bytes; a file up to this size is hashed whole
+
 PART = 16_384  # bytes that are hashed at the start, in the middle and at the end of a larger one
 
 
@@ -45,7 +46,7 @@ def list_folder(folder: str | Path) -> Listing:
     Example:
         >>> list_folder("nowhere")
         Traceback (most recent call last):
-        kpl_lib.errors.InputError: nowhere: no such folder; name the folder that holds the images
+        kpl_lib.common.errors.InputError: nowhere: no such folder; name the folder that holds the images
     """
     folder = need_folder(folder)
     try:
@@ -109,11 +110,11 @@ def file_dataset(
     """
     paths = [Path(path) for path in paths]
     extra = (tuple(class_names), labels, groups)
-    later = partial(fingerprint, Path(root), paths, extra)
+    later = partial(folder_fingerprint, Path(root), paths, extra)
     return ImageDataset(name, partial(_read, paths), paths, class_names, labels, groups, later)
 
 
-def fingerprint(root: Path, paths: Sequence[Path], extra: object = None) -> str:
+def folder_fingerprint(root: Path, paths: Sequence[Path], extra: object = None) -> str:
     """Checksum of files: relative names, sizes and content, with labels and groups as `extra`.
 
     A file up to 64 KiB is hashed whole; of a larger one 16 KiB at the start, in the middle and at the end. This
@@ -177,3 +178,48 @@ def _kind(folder: Path, entry: os.DirEntry) -> str:
 
 def _read(paths: list[Path], index: int) -> Image.Image:
     return images.read_image(paths[index])
+
+
+def load_class_folders(
+    name: str,
+    root: str | Path,
+    places: Sequence[str],
+    folders: Sequence[str],
+    class_names: tuple[str, ...],
+    group: Callable[[Path], str | None] | None = None,
+) -> ImageDataset:
+    """Read one folder a class.
+
+    Args:
+        name: of the dataset.
+        root: where the reader put it.
+        places: relative folders that may hold the class folders; the first that holds one of them is read.
+        folders: the C class folders, in label order.
+        class_names: what the classes are called.
+        group: gives the patient of a file; groups are None unless it knows all of them.
+
+    Returns:
+        All images, class by class, in the order of their names.
+
+    Raises:
+        InputError: if a class folder is missing or empty.
+    """
+    base = _base(need_folder(root), places, folders)
+    paths, labels = [], []
+    for label, folder in enumerate(folders):
+        found = list_folder(base / folder).images
+        if not found:
+            raise InputError(f"{base / folder}: no images in it; copy them again from the source")
+        paths += found
+        labels += [label] * len(found)
+    groups = [group(path) for path in paths] if group else [None]
+    return file_dataset(name, base, paths, class_names, labels, None if None in groups else groups)
+
+
+def _base(root: Path, places: Sequence[str], folders: Sequence[str]) -> Path:
+    """The folder that holds the class folders."""
+    for place in places:
+        if any((root / place / folder).is_dir() for folder in folders):
+            return root / place
+    wanted = ", ".join(str(Path(places[1]) / folder) for folder in folders)
+    raise InputError(f"{root}: none of the class folders in it; expected {wanted}")

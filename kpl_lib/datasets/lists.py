@@ -3,11 +3,11 @@
 import csv
 import io
 import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from kpl_lib.errors import InputError
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import read_text
 
 MAX_BYTES = 128_000_000
 
@@ -27,7 +27,7 @@ def read_lines(path: str | Path, fields: int, sep: str | None = None) -> list[tu
         InputError: if the file is missing or not UTF-8, or a line has fewer fields.
     """
     rows = []
-    for number, line in enumerate(_text(Path(path)).split("\n"), 1):
+    for number, line in enumerate(read_text(path, MAX_BYTES, "list", bom=True).split("\n"), 1):
         if not line.strip():
             continue
         parts = line.strip().split(sep, fields - 1)
@@ -55,7 +55,7 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[tuple[int, dict
     Raises:
         InputError: if the file is missing, a column is missing or stands twice, or a row is longer than the header.
     """
-    reader = csv.reader(io.StringIO(_text(Path(path)), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path, MAX_BYTES, "list", bom=True), newline=""), strict=True)
     try:
         header = [name.strip().casefold() for name in next(reader, [])]
         rows = [(reader.line_num, [value.strip() for value in row]) for row in reader]
@@ -113,27 +113,3 @@ def inside(path: str | Path, line: int, root: Path, name: str) -> Path:
     if ".." in parts or "\0" in name or not name.strip("/"):
         raise InputError(f"{path}: line {line} names {name!r}, which is outside {root}; mend it")
     return root.joinpath(*parts)
-
-
-def _text(path: Path) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark."""
-    try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-            raise InputError(f"{path}: {what}, not a file; name the file")
-        with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; copy it from its source, or correct the path") from None
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read ({why}); name a file that you may read") from None
-    if len(content) > MAX_BYTES:
-        raise InputError(f"{path}: larger than {MAX_BYTES // 1_000_000} MB, no list; name another file")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None

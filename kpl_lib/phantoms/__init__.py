@@ -1,4 +1,4 @@
 """The phantom world: synthetic images, their captions, and the tiny encoder that is trained on them.
 
-No medical data.
+No medical data. May import: common.
 """

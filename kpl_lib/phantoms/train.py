@@ -18,8 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from kpl_lib.errors import InputError
-from kpl_lib.paths import atomic_path, data_dir
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import atomic_path, data_dir
 from kpl_lib.phantoms import model_card
 from kpl_lib.phantoms.corpus import Corpus, make_corpus
 from kpl_lib.phantoms.model import build, encode_tokens, to_pixels, write_config, write_vocabulary

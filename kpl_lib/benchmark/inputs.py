@@ -1,0 +1,168 @@
+"""What the runs of a benchmark read: features, texts and pools, each encoded once; and the checksum of all of it."""
+
+import hashlib
+import json
+import warnings
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from kpl_lib.benchmark.grid import DatasetSpec, Setting
+from kpl_lib.classifiers.base import create
+from kpl_lib.classifiers.start import CONTROLS
+from kpl_lib.common.code import code_checksum, code_of
+from kpl_lib.common.errors import InputError
+from kpl_lib.datasets.base import ImageDataset
+from kpl_lib.datasets.load import PHANTOMS, load_dataset
+from kpl_lib.encoders.encoder import Encoder, load_encoder
+from kpl_lib.features import Features, TextBank
+from kpl_lib.knowledge.base import KnowledgeBase
+from kpl_lib.knowledge.controls import with_controls
+from kpl_lib.knowledge.match import match_classes
+
+BASELINE = "clip"  # the plain text proxy, which every method is compared with on its own text
+
+#: What makes the figures of a row; and the lines to compare with.
+MEASURES = tuple(f"kpl_lib.benchmark.row.{name}" for name in ("figures_of", "difference", "as_rows"))
+MEASURES += ("kpl_lib.metrics.tally.bootstrap_weights",)
+LINES = "kpl_lib.classifiers.references.REFERENCES"
+
+
+class Inputs:
+    """Images, texts and pool of one dataset and one encoder, read when first asked for.
+
+    Args:
+        dataset: which images.
+        encoder: a name for `load_encoder`.
+        device: where to compute; None chooses.
+        cache: folder that keeps features; None keeps none.
+        progress: show a bar for the encoding.
+    """
+
+    def __init__(
+        self,
+        dataset: DatasetSpec,
+        encoder: str,
+        device: str | None = None,
+        cache: str | Path | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.spec, self.progress, self.cache = dataset, progress, cache
+        self._name, self._device = encoder, device
+        self._banks: dict[tuple[str, bool], TextBank] = {}
+        self._bases: dict[str, KnowledgeBase] = {}
+        self.notes: dict[tuple[str, bool], list[str]] = {}
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        return load_encoder(self._name, self._device)
+
+    @cached_property
+    def dataset(self) -> ImageDataset:
+        return load_dataset(self.spec.name, **self.spec.options)
+
+    @cached_property
+    def features(self) -> Features:
+        return self._encode(self.dataset)
+
+    @cached_property
+    def pool_dataset(self) -> ImageDataset | None:
+        return None if self.spec.pool is None else load_dataset(**self.spec.pool)
+
+    @cached_property
+    def pool(self) -> Features | None:
+        """Labelled images for the linear probe."""
+        return None if self.pool_dataset is None else self._encode(self.pool_dataset)
+
+    @property
+    def origin(self) -> str:
+        """Where a figure on these images comes from."""
+        return "measured-phantom" if self.spec.name.split("/")[0] in PHANTOMS else "measured-real"
+
+    @property
+    def device(self) -> str:
+        """The device in words."""
+        place = self.encoder.device
+        return f"cuda ({torch.cuda.get_device_name(place)})" if place.type == "cuda" else str(place)
+
+    def bank(self, knowledge: str, text: str) -> TextBank:
+        """Text features in the class order of the images; random and swapped texts only where they are asked for."""
+        key = knowledge, text in CONTROLS
+        if key not in self._banks:
+            base = self.base(knowledge)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                bank = self.encoder.encode_knowledge(base, progress=self.progress)
+                bank = with_controls(bank, base, self.encoder.encode_texts) if key[1] else bank
+            self.notes[key] = [*user_warnings(caught), *_scale_note(self.encoder)]
+            self._banks[key] = bank.to(self.encoder.device)
+        return self._banks[key]
+
+    def notes_on(self, knowledge: str, text: str) -> list[str]:
+        """What was warned of when these texts were encoded, such as texts that were cut."""
+        return self.notes.get((knowledge, text in CONTROLS), [])
+
+    def base(self, knowledge: str) -> KnowledgeBase:
+        """Knowledge in the class order of the images."""
+        if knowledge not in self._bases:
+            found = match_classes(KnowledgeBase.load(knowledge), self.dataset.class_names)
+            if not found.complete:
+                what, names = (
+                    ("lacks", found.missing) if found.missing else ("has more classes:", found.left_over)
+                )
+                raise InputError(
+                    f"knowledge base {knowledge!r} {what} {', '.join(names)} of {self.spec.label}: "
+                    "give it the classes of the dataset, under the same names"
+                )
+            self._bases[knowledge] = found.knowledge
+        return self._bases[knowledge]
+
+    def checksum(self, setting: Setting, resamples: int) -> str:
+        """Checksum of everything that a row depends on: images, labels, encoder, texts, parameters, code."""
+        parts = [
+            self._images(self.dataset),
+            self.encoder.fingerprint,
+            [setting.prior, setting.seed, resamples, self.spec.positive, self.spec.ordered],
+        ]
+        if setting.reference:
+            pool = self.pool_dataset
+            parts += [
+                pool and self._images(pool),
+                setting.parameters,
+                code_checksum(LINES, *MEASURES),
+            ]
+        else:
+            base, made = self.base(setting.knowledge), setting.make()
+            plain = type(create(BASELINE))
+            parts += [base.prompts(), base.sentences(), made.parameters]
+            parts += [code_of(type(made)), code_of(plain), code_checksum(*MEASURES)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def _images(self, dataset: ImageDataset) -> list:
+        """What identifies images and labels; features themselves where the dataset has no fingerprint."""
+        if dataset.fingerprint:
+            return [dataset.name, dataset.fingerprint, len(dataset), dataset.labels, dataset.groups]
+        features = self.features if dataset is self.dataset else self.pool
+        digest = hashlib.sha256(features.images.cpu().numpy().tobytes()).hexdigest()
+        return [dataset.name, digest, dataset.labels, dataset.groups]
+
+    def _encode(self, dataset: ImageDataset) -> Features:
+        cache = self.cache if dataset.fingerprint else None
+        found = self.encoder.encode_images(dataset, cache=cache, progress=self.progress)
+        return found.to(self.encoder.device)
+
+
+def user_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
+    """What the library warned of, each text once."""
+    return list(dict.fromkeys(str(note.message) for note in caught if note.category is UserWarning))
+
+
+def _scale_note(encoder: Encoder) -> list[str]:
+    """That methods read cosines at CLIP's temperature, where the encoder was trained with another."""
+    own = encoder.temperature
+    if abs(own / 0.01 - 1) < 0.05:
+        return []
+    return [
+        f"the encoder was trained with the temperature {own:.3g}; methods use 0.01 unless the grid says so"
+    ]

@@ -1,0 +1,257 @@
+"""The tables of a benchmark: an overview, and every run of every dataset with its intervals.
+
+As text: Markdown, CSV and LaTeX, each with its own escapes.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from kpl_lib.benchmark.rows import read_rows
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import atomic_path
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown; `|` and line breaks inside cells are escaped.
+
+    Args:
+        table: columns of text and numbers.
+
+    Returns:
+        The lines of the table.
+
+    Example:
+        >>> print(to_markdown(pd.DataFrame({"a|b": [1.0]})))
+        | a\\|b |
+        |---|
+        | 1 |
+
+    Chapter: ch-benchmark
+    """
+    rows = [
+        list(map(str, table.columns)),
+        *([_cell(x) for x in row] for row in table.itertuples(index=False)),
+    ]
+    lines = ["| " + " | ".join(_escape(x) for x in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(table.columns), *lines[1:]])
+
+
+def to_latex(table: pd.DataFrame, caption: str, label: str) -> str:
+    """A table in LaTeX with the rules of booktabs; text is escaped.
+
+    Args:
+        table: columns of text and numbers.
+        caption: what stands above it.
+        label: for `\\ref`.
+
+    Returns:
+        The lines of a `table` environment.
+
+    Chapter: ch-benchmark
+    """
+    text = table.map(_cell)
+    text.columns = [_tex(str(name)) for name in table.columns]
+    body = text.map(_tex).to_latex(index=False, escape=False, caption=_tex(caption), label=f"tab:{label}")
+    return f"% needs \\usepackage{{booktabs}}\n{body}"
+
+
+def write(table: pd.DataFrame, folder: Path, name: str, caption: str) -> list[Path]:
+    """Write a table three times, each file whole or not at all; return the files."""
+    texts = {
+        "md": f"{caption}\n\n{to_markdown(table)}\n",
+        "csv": table.map(_cell).to_csv(index=False, lineterminator="\n"),
+        "tex": to_latex(table, caption, name),
+    }
+    files = []
+    for ending, text in texts.items():
+        files.append(folder / f"{name}.{ending}")
+        with atomic_path(files[-1]) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
+    return files
+
+
+def slug(name: str) -> str:
+    """A file name of letters, digits and dashes."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "table"
+
+
+def _cell(x: object) -> str:
+    if isinstance(x, float):
+        return "" if x != x else f"{x:.4g}"
+    return "" if x is None else str(x)
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+
+
+TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "−": r"$-$",
+    "Δ": r"$\Delta$",
+}
+
+
+def _tex(text: str) -> str:
+    return "".join(TEX.get(letter, letter) for letter in text)
+
+
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_auroc": "AUROC",
+    "macro_f1": "F1",
+    "ece": "ECE",
+}
+
+METHOD = ["classifier", "text", "setting", "prior", "encoder", "knowledge", "origin", "labels used"]
+
+NOTE = (
+    "Values in %, with bootstrap 95 % intervals over the images, for the fitted method and seed. Δ is the paired "
+    "difference against the plain text proxy on the same text. Majority is the share of the commonest class. "
+    "Each value of a swept parameter has its own row."
+)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables of a benchmark.
+
+    Args:
+        tables: by name: `overview` first, then one a dataset.
+        files: what was written.
+
+    Chapter: ch-benchmark
+    """
+
+    tables: dict[str, pd.DataFrame] = field(repr=False)
+    files: tuple[Path, ...] = ()
+
+    def markdown(self) -> str:
+        """All tables as one Markdown text."""
+        parts = [f"## {name}\n\n{to_markdown(table)}" for name, table in self.tables.items()]
+        return "\n\n".join(["# Benchmark", NOTE, *parts]) + "\n"
+
+
+def report(rows: pd.DataFrame | str | Path, out: str | Path | None = None) -> Tables:
+    """Make the tables of a benchmark.
+
+    Every row of the file stands in the table of its dataset, also where a parameter was swept: nothing is cut to its
+    best value.
+
+    Args:
+        rows: what `read_rows` gives, or a results file.
+        out: folder for the tables as Markdown, CSV and LaTeX, and all rows as `rows.csv`; made when it is missing;
+            None writes nothing.
+
+    Returns:
+        The tables, and the files.
+
+    Raises:
+        InputError: for a file that is missing, empty or broken, and for a folder that cannot be written.
+
+    Chapter: ch-benchmark
+    """
+    rows = rows if isinstance(rows, pd.DataFrame) else read_rows(rows)
+    rows = _named(rows)
+    tables = {"overview": overview(rows)}
+    for name, found in rows.groupby("dataset", sort=False):
+        tables[str(name)] = _dataset_table(found)
+    files = () if out is None else _write(tables, rows, Path(out))
+    return Tables(tables, files)
+
+
+def _named(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add what tables show: the setting in words, and whose knowledge it is."""
+    rows = rows.copy()
+    changed = [", ".join(f"{key}={value}" for key, value in row.items()) for row in rows["changed"]]
+    several = rows["seed"].nunique() > 1
+    seeds = [f"seed={seed}" if several else "" for seed in rows["seed"]]
+    rows["setting"] = [", ".join(filter(None, pair)) for pair in zip(changed, seeds, strict=True)]
+    own = rows["knowledge"] == rows["dataset"].str.split("/").str[0]
+    rows["knowledge"] = rows["knowledge"].mask(own, "own")
+    rows["labels used"] = ["yes" if reference else "no" for reference in rows["reference"]]
+    options = [", ".join(f"{k}={v}" for k, v in found.items()) for found in rows["options"]]
+    twice = rows.groupby("dataset")["options"].transform(lambda found: found.map(str).nunique()) > 1
+    rows["dataset"] = [
+        f"{name} ({text})" if many else name
+        for name, text, many in zip(rows["dataset"], options, twice, strict=True)
+    ]
+    return rows.sort_values(["reference", "dataset"], kind="stable")
+
+
+def overview(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over datasets for each method and setting; where datasets have variants, the mean of each variant too."""
+    rows = rows.assign(variant=rows["dataset"].str.partition("/")[2])
+    variants = sorted(set(rows["variant"]) - {""})
+    lines = []
+    for names, found in rows.groupby(METHOD, sort=False):
+        line = dict(zip(METHOD, names, strict=True)) | {"datasets": found["dataset"].nunique()}
+        line["majority"] = _percent(found["majority_rate"].mean())
+        for key, title in METRICS.items():
+            line[title] = _percent(found[key].mean())
+        for variant in variants if len(variants) > 1 else ():
+            part = found.loc[found["variant"] == variant, "balanced_accuracy"]
+            line[f"balanced accuracy, {variant}"] = _percent(part.mean())
+        if "difference_balanced_accuracy" in found:
+            gain = found["difference_balanced_accuracy"]
+            line |= {"Δ balanced, mean": _signed(gain.mean()), "Δ balanced, worst": _signed(gain.min())}
+        line["seconds"] = f"{found['seconds'].mean():.3f}"
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _dataset_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every run on one dataset."""
+    lines = []
+    for row in rows.to_dict("records"):
+        line = {key: row[key] for key in METHOD} | {"n": row["n"], "majority": _percent(row["majority_rate"])}
+        for key, title in METRICS.items():
+            line[title] = _interval(row, key)
+        for key in ("accuracy", "balanced_accuracy"):
+            line[f"Δ {METRICS[key]}"] = _interval(row, f"difference_{key}", signed=True)
+        lines.append(line | {"seconds": f"{row['seconds']:.3f}"})
+    return pd.DataFrame(lines)
+
+
+def _interval(row: dict, key: str, signed: bool = False) -> str:
+    show = _signed if signed else _percent
+    value, low, high = (row.get(f"{key}{end}", float("nan")) for end in ("", "_low", "_high"))
+    return "" if pd.isna(value) else f"{show(value)} [{show(low)}, {show(high)}]"
+
+
+def _percent(x: float) -> str:
+    return "" if pd.isna(x) else f"{100 * x:.1f}"
+
+
+def _signed(x: float) -> str:
+    return "" if pd.isna(x) else f"{100 * x:+.1f}".replace("-", "−")
+
+
+def _write(tables: dict[str, pd.DataFrame], rows: pd.DataFrame, out: Path) -> tuple[Path, ...]:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {out}: {error.strerror}; name a folder that you may write to"
+        ) from None
+    files = []
+    for name, table in tables.items():
+        files += write(table, out, slug(name), f"{name}. {NOTE}")
+    for name, text in (("rows.csv", rows.to_csv(index=False)), ("report.md", Tables(tables).markdown())):
+        files.append(out / name)
+        with atomic_path(files[-1]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return tuple(files)

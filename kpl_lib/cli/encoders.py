@@ -1,0 +1,160 @@
+"""`kpl encode`: images to one file of features; `kpl encoders`: models that load by name. Heavy imports wait."""
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import check_writable, default_folder
+
+if TYPE_CHECKING:
+    from kpl_lib.encoders.table import EncoderRow
+
+
+def encode(
+    encoder: Annotated[
+        str, typer.Option(help="'phantom', 'path:DIR', 'ARCH/TAG' or 'hf-hub:ORG/NAME'.")
+    ] = "phantom",
+    dataset: Annotated[str | None, typer.Option(help="A name that `kpl datasets list` prints.")] = None,
+    images: Annotated[str | None, typer.Option(help="Or a folder of images.")] = None,
+    root: Annotated[str | None, typer.Option(help="Folder of the dataset's files.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Part of the dataset; the evaluation set unless said.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Features to write (.safetensors).")] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Folder that keeps features and stopped runs; ~/.cache/kpl unless said."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that decode; cores, 8 at most, unless said.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="'fp32', 'mixed', 'fp16' or 'bf16'.")] = None,
+    device: Annotated[str | None, typer.Option(help="'cpu' or 'cuda'; chosen unless said.")] = None,
+    patches: Annotated[bool, typer.Option("--patches", help="Patch features too, as 'calip' needs.")] = False,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and list them.")
+    ] = False,
+    download_only: Annotated[
+        bool, typer.Option("--download-only", help="Fetch the encoder for later use without a network.")
+    ] = False,
+) -> None:
+    """Encode images once, into one file of features. A stopped run goes on where it was."""
+    from kpl_lib.distributed.encode import WrittenFeatures, encode_shared
+    from kpl_lib.distributed.group import own_device, place
+    from kpl_lib.encoders.encoder import load_encoder
+    from kpl_lib.encoders.load import download_encoder
+
+    if download_only:
+        print(download_encoder(encoder))
+        return
+    _check_out(out)
+    data = _dataset(dataset, images, root, split)
+    shared = place().world > 1  # one of several processes that torchrun started
+    model = load_encoder(encoder, own_device(device) if shared else device, precision)
+    start = time.perf_counter()
+    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    options = {
+        "batch_size": batch_size,
+        "workers": min(8, max(1, cores)) if workers is None else workers,
+        "on_error": "skip" if skip_unreadable else "raise",
+        "cache": (cache or default_folder()) if data.fingerprint else None,
+    }
+    if shared:
+        written = encode_shared(model, data, out, patches=patches, **options)
+        if written is None:
+            return  # rank 0 speaks for all
+    else:
+        made = (model.encode_patches if patches else model.encode_images)(data, **options)
+        made.save(out)
+        written = WrittenFeatures.of(made.features if patches else made)
+    skipped, seconds = written.skipped, time.perf_counter() - start
+    lines = [f"skipped {len(skipped)} unreadable:", *(f"  {why}" for why in skipped)] * bool(skipped)
+    shape = " x ".join(map(str, written.shape))
+    lines.append(f"wrote {out}: {shape} features of {data.name} by {encoder} in {seconds:.1f} s")
+    print("\n".join(f"kpl: {line}" for line in lines), file=sys.stderr)
+
+
+def _check_out(out: str | None) -> None:
+    """Refuse a result that could not be written, before anything is encoded."""
+
+    if out is None:
+        raise InputError("--out is missing: name the file of features to write, such as chest.safetensors")
+    if not out.endswith(".safetensors"):
+        raise InputError(f"--out {out}: features are safetensors; let the name end in .safetensors")
+    check_writable(out)
+
+
+def _dataset(dataset: str | None, images: str | None, root: str | None, split: str | None):
+    """The dataset that was named, or the folder."""
+    from kpl_lib.datasets.load import load_dataset
+
+    if (dataset is None) == (images is None):
+        raise InputError("name what to encode: either --dataset NAME or --images FOLDER")
+    if images is None:
+        return load_dataset(dataset, root, split)
+    if root is not None or split is not None:
+        raise InputError("--root and --split belong to --dataset; with --images, name the folder itself")
+    return load_dataset("folder", images)
+
+
+app = typer.Typer(help="Image-text models that load by name.", no_args_is_help=True)
+
+COLUMNS = ("name", "made for", "pixels", "tokens", "width", "loss", "licence")
+
+GROUPS = {
+    "config": ("image_size", "context_length", "width", "tokenizer", "activation"),
+    "weights": ("weights",),
+    "logit_scale": ("logit_scale", "logit_scale_known"),
+    "licence": ("licence",),
+    "training_data": ("training_data",),
+    "note": ("note",),
+}
+
+PREPROCESSING = ("resize", "interpolation", "mean", "std", "loss")
+
+
+@app.command("list")
+def list_encoders() -> None:
+    """Print the models: name, field, input pixels, context tokens, width, loss, licence."""
+    from kpl_lib.encoders.table import encoder_table
+
+    rows = [
+        (r.name, r.field, r.image_size, r.context_length, r.width, r.loss, r.licence) for r in encoder_table()
+    ]
+    texts = [[str(value) for value in row] for row in (COLUMNS, *rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    for row in texts:
+        print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+    print("\nThe embedded 'phantom' needs no download. Facts and their sources: kpl encoders show NAME")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="A name of `kpl encoders list`.")]) -> None:
+    """Print what is known about one model, and where each fact comes from."""
+    from kpl_lib.encoders.table import encoder_row
+
+    print("\n".join(_lines(encoder_row(name))))
+
+
+def _lines(row: "EncoderRow") -> list[str]:
+    from kpl_lib.encoders.table import sources
+
+    lines = [row.name, f"  field: {row.field}"]
+    for group, facts in GROUPS.items():
+        known = [(fact, value) for fact in facts if (value := getattr(row, fact)) not in (None, "")]
+        if group == "config":
+            known += [(fact, getattr(row, fact)) for fact in PREPROCESSING]
+        source = row.sources.get(group)
+        lines += [f"  {fact.replace('_', ' ')}: {_said(value)}" for fact, value in known]
+        if known and source:
+            lines.append(f"      from {sources()[source]}")
+    return lines
+
+
+def _said(value: object) -> str:
+    return ", ".join(f"{x:.8g}" for x in value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,282 @@
+"""`kpl knowledge ...`: knowledge bases on the command line. Heavy imports wait until a command needs them."""
+
+import json
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kpl_lib.common.errors import InputError, among
+from kpl_lib.common.files import check_writable, read_text
+
+if TYPE_CHECKING:
+    from kpl_lib.encoders.encoder import Encoder
+    from kpl_lib.features import Features
+    from kpl_lib.knowledge.base import KnowledgeBase
+    from kpl_lib.knowledge.check import Report
+
+app = typer.Typer(help="Knowledge bases.", no_args_is_help=True)
+
+FORMATS = "'cupl', 'descriptors', 'kpl' or 'csv'."
+
+
+@app.command("check")
+def check_knowledge(
+    file: Annotated[str, typer.Argument(help="A .json file, or a name that `kpl doctor` lists.")],
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Compare with its classes: a dataset, a class list, or a file of names."),
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="'phantom', 'path:DIR', 'ARCH/TAG' or 'hf-hub:ORG/NAME': adds spread.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="A dataset or a folder; with an encoder: adds coverage.")
+    ] = None,
+    figure: Annotated[
+        str | None, typer.Option(help="Figure of the coverage to write (.png or .svg).")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Print every finding.")] = False,
+) -> None:
+    """Report what is wrong with a knowledge base on one page; exit code 1 where something has to be corrected.
+
+    Duplicates, near duplicates, class names inside descriptions, length, wording, tags, counts, classes. With
+    an encoder and images: what the descriptions cover and what retrieval never keeps. Labels are not read.
+    """
+    from kpl_lib.knowledge.base import KnowledgeBase
+
+    if images is not None and encoder is None:
+        raise InputError("--images needs --encoder, which turns images and texts into features; name one")
+    if figure is not None:
+        if images is None:
+            raise InputError("--figure shows how descriptions meet images: name some with --images")
+        _check_figure(figure)
+    base = KnowledgeBase.load(file)
+    names = None if dataset is None else _class_names(dataset)
+    model, features = _encoded(encoder, images)
+    found, met = base.check(names), None
+    if model is not None:
+        found, met = _met(base, found, model, features)
+    limit = {"limit": None} if everything else {}
+    print("\n\n".join(part.text(**limit) for part in (found, met) if part is not None))
+    if figure is not None:
+        from kpl_lib.plots import save_figure
+
+        save_figure(met, figure, base.name)
+        print(f"\nwrote {figure}")
+    if not found.clean:
+        raise typer.Exit(1)
+
+
+@app.command("import")
+def import_knowledge(
+    source: Annotated[str, typer.Argument(help="The file.")],
+    format: Annotated[str, typer.Option(help=FORMATS)],
+    out: Annotated[str, typer.Option(help="File to write (.json).")],
+    section: Annotated[
+        str | None, typer.Option(help="Section of a kpl file; its only one unless said.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Keep these classes: a dataset, a class list, or a file of names.")
+    ] = None,
+) -> None:
+    """Read a file of another format and write it in ours; classes are matched by name, never by position."""
+    from kpl_lib.knowledge.base import KnowledgeBase
+    from kpl_lib.knowledge.match import match_classes
+
+    _check_out(out, source)
+    base = KnowledgeBase.read(source, format, section)
+    if classes is not None:
+        matched = match_classes(base, _class_names(classes))
+        print(matched)
+        base = matched.knowledge
+    base.save(out)
+    print(f"wrote {out}: {len(base.records)} classes, {sum(map(len, base.records.values()))} descriptions")
+
+
+@app.command("export")
+def export_knowledge(
+    file: Annotated[str, typer.Argument(help="A .json file, or a name that `kpl doctor` lists.")],
+    format: Annotated[str, typer.Option(help=FORMATS)],
+    out: Annotated[str, typer.Option(help="File to write.")],
+    section: Annotated[
+        str | None, typer.Option(help="Section of a kpl file; the name of the base unless said.")
+    ] = None,
+) -> None:
+    """Write a knowledge base for other people's code."""
+    from kpl_lib.knowledge.base import KnowledgeBase
+
+    _check_out(out, file)
+    base = KnowledgeBase.load(file)
+    base.export(out, format, section)
+    print(f"wrote {out}: {len(base.records)} classes, {sum(map(len, base.records.values()))} descriptions")
+
+
+@app.command("generate")
+def generate_knowledge(
+    classes: Annotated[
+        str, typer.Argument(help="'cub', 'places365', 'imagenet', a base, or a file with one name a line.")
+    ],
+    out: Annotated[str, typer.Option(help="File to write (.json).")],
+    model: Annotated[str | None, typer.Option(help="Language model; KPL_LLM_MODEL unless said.")] = None,
+    prompt: Annotated[
+        str, typer.Option(help="'visual', 'cupl-like', 'kpl-like', or a .json file.")
+    ] = "visual",
+    per_class: Annotated[int, typer.Option(help="Descriptions of each class.")] = 50,
+    modality: Annotated[str | None, typer.Option(help="Kind of picture; 'photograph' unless said.")] = None,
+    concurrency: Annotated[int, typer.Option(help="Calls at the same time.")] = 16,
+    seed: Annotated[int, typer.Option(help="Passed to the server.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 0.7,
+    max_tokens: Annotated[int | None, typer.Option(help="The most tokens of an answer.")] = None,
+    cache: Annotated[
+        str | None, typer.Option(help="Folder of finished classes; OUT.cache unless said.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that a call may be silent.")] = 120.0,
+    retries: Annotated[int, typer.Option(help="How often a failed call is repeated.")] = 5,
+    price_in: Annotated[float | None, typer.Option(help="Price of a million tokens in.")] = None,
+    price_out: Annotated[float | None, typer.Option(help="Price of a million tokens out.")] = None,
+) -> None:
+    """Let a language model describe each class; a stopped run goes on where it was.
+
+    The endpoint speaks the OpenAI chat protocol. Its address and key stand in OPENAI_BASE_URL and OPENAI_API_KEY.
+    """
+    from kpl_lib.knowledge.generate.write import MODALITY, Prices, generate
+
+    found = read_classes(classes)
+    priced = price_in is not None or price_out is not None
+    done = generate(
+        found.names,
+        prompt=prompt,
+        per_class=per_class,
+        model=model,
+        modality=modality or found.modality or MODALITY,
+        name=Path(out).stem,
+        concurrency=concurrency,
+        seed=seed,
+        cache=cache or f"{out}.cache",
+        out=out,
+        prices=Prices(price_in or 0.0, price_out or 0.0) if priced else None,
+        timeout=timeout,
+        retries=retries,
+        temperature=temperature,
+        max_tokens=max_tokens,
+    )
+    print(f"{done.report}\nwrote {out}")
+
+
+def _class_names(name: str) -> tuple[str, ...]:
+    """Classes of a dataset, of a list or base that ships, or of a file."""
+    from kpl_lib.datasets.load import OWN, available, class_names_of
+
+    if name.split("/")[0] in available() and name not in OWN:
+        return class_names_of(name)
+    return read_classes(name).names
+
+
+def _encoded(encoder: str | None, images: str | None) -> tuple:
+    """The encoder, and the features of the images."""
+    if encoder is None:
+        return None, None
+    from kpl_lib.datasets.load import available, load_dataset
+    from kpl_lib.encoders.encoder import load_encoder
+
+    if images is None:
+        return load_encoder(encoder), None
+    named = images.split("/")[0] in available() and not Path(images).is_dir()
+    dataset = load_dataset(images) if named else load_dataset("folder", images)
+    model = load_encoder(encoder)
+    return model, model.encode_images(dataset)
+
+
+def _met(base: "KnowledgeBase", report: "Report", model: "Encoder", features: "Features | None") -> tuple:
+    """The report with what the encoder finds, and its spread, or coverage where there are images."""
+    from kpl_lib.knowledge.coverage import coverage_of, findings_of, spread_of
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* are cut: ")  # the report says it for each sentence
+        bank = model.encode_knowledge(base)
+    reader = (model.tokenizer, model.context_length, model.name)
+    report = replace(report, findings=(*report.findings, *findings_of(bank, base.sentences(), *reader)))
+    if features is None:
+        return report, spread_of(bank, model.name)
+    return report, coverage_of(base, bank, features, encoder=model.name)
+
+
+def _check_figure(path: str) -> None:
+    """Refuse a figure that could not be written, before anything is encoded."""
+    from kpl_lib.plots import check_figure
+
+    check_figure(path)
+    check_writable(path)
+
+
+def _check_out(out: str, source: str) -> None:
+    """Refuse to write over what is read, and where nothing can be written."""
+
+    if Path(out).resolve() == Path(source).expanduser().resolve():
+        raise InputError(f"{out} is the file that is read; name another one to write")
+    check_writable(out)
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """Names of classes.
+
+    Args:
+        name: what the list is called.
+        names: the classes, in order.
+        modality: the kind of picture, empty where nobody said.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    modality: str = ""
+
+
+def read_classes(name_or_path: str | Path) -> ClassList:
+    """Read the classes to describe.
+
+    Args:
+        name_or_path: a class list or knowledge base that ships with the library; or a file: JSON with a list of
+            names, a knowledge base, or text with one name a line (empty lines do not count).
+
+    Returns:
+        The classes.
+
+    Raises:
+        InputError: if there is no such list or file, or a name is empty, too long, or stands twice; says where.
+
+    Example:
+        >>> len(read_classes("cub").names)
+        200
+    """
+    from kpl_lib.datasets.names import class_names, known_lists
+    from kpl_lib.knowledge.base import KnowledgeBase
+    from kpl_lib.knowledge.files import known_names
+    from kpl_lib.knowledge.generate.write import checked
+
+    wanted, path = str(name_or_path), Path(name_or_path).expanduser()
+    if wanted in known_lists():
+        return ClassList(wanted, class_names(wanted))
+    if wanted in known_names():
+        return _of_base(KnowledgeBase.load(wanted))
+    if not path.suffix and path.parent == Path(".") and not path.is_file():
+        known = (*known_lists(), *known_names())
+        raise InputError(f"unknown classes {wanted!r}: {among(wanted, known, 0.4)}; or name a file")
+    text = read_text(path)
+    if path.suffix != ".json":
+        lines = [(f"line {i}", line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+        return ClassList(path.stem, checked(path, lines))
+    if not text.lstrip().startswith("["):
+        return _of_base(KnowledgeBase.load(path))
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: broken JSON ({str(error)[:80]}); correct it there") from None
+    return ClassList(path.stem, checked(path, [(f"item {i}", name) for i, name in enumerate(found, 1)]))
+
+
+def _of_base(base: "KnowledgeBase") -> ClassList:
+    return ClassList(base.name, base.class_names, base.modality)

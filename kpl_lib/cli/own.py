@@ -1,0 +1,247 @@
+"""`kpl classify`, `kpl fit`, `kpl predict`: your own images. Heavy imports wait until a command needs them."""
+
+import os
+import re
+import sys
+from typing import Annotated
+
+import typer
+
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import check_writable
+
+NOTE = "research and teaching only, not for clinical use"
+
+Images = Annotated[str, typer.Option(help="Folder of images; or one subfolder a class.")]
+
+Knowledge = Annotated[str, typer.Option(help="A .json file, or a name that `kpl doctor` lists.")]
+
+Table = Annotated[str, typer.Option(help="Table to write (.csv).")]
+
+EncoderName = Annotated[str, typer.Option(help="'phantom', 'path:DIR', 'ARCH/TAG' or 'hf-hub:ORG/NAME'.")]
+
+Method = Annotated[str, typer.Option(help="Method, such as 'kpl' or 'clip'; `kpl doctor` lists all.")]
+
+Kept = Annotated[int | None, typer.Option(help="Descriptions kept per class; 8 unless said.")]
+
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="A parameter of the method, NAME=VALUE; may stand often.")
+]
+
+Labels = Annotated[
+    str | None, typer.Option(help="Table path,label (.csv), to measure with; no method reads it.")
+]
+
+Groups = Annotated[str | None, typer.Option(help="Table path,group (.csv): the patient of each image.")]
+
+Pattern = Annotated[
+    str | None, typer.Option(help=r"Or a regular expression that finds the patient in a path: '^([^_]+)_'.")
+]
+
+Device = Annotated[str | None, typer.Option(help="'cpu' or 'cuda'; chosen unless said.")]
+
+Skip = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and list them.")
+]
+
+Report = Annotated[str | None, typer.Option(help="Report to write (.html): one file, opens offline.")]
+
+Thumbnails = Annotated[int, typer.Option(help="Small images in the report, 0 to 200.")]
+
+ByPatient = Annotated[str | None, typer.Option(help="Table of patients to write (.csv).")]
+
+
+def classify(
+    images: Images,
+    knowledge: Knowledge,
+    out: Table,
+    encoder: EncoderName = "phantom",
+    classifier: Method = "kpl",
+    k: Kept = None,
+    settings: Settings = None,
+    labels: Labels = None,
+    groups: Groups = None,
+    group_pattern: Pattern = None,
+    patients: ByPatient = None,
+    report: Report = None,
+    thumbnails: Thumbnails = 60,
+    device: Device = None,
+    skip_unreadable: Skip = False,
+) -> None:
+    """Write path, label, probabilities, and the description that spoke most for the label, for each image."""
+    from kpl_lib.own_images.table import by_patient, write_patients, write_table
+
+    _check_patients(patients, groups, group_pattern)
+    inputs = {"--knowledge": knowledge, "--labels": labels, "--groups": groups}
+    _check_files({"--out": out, "--patients": patients, "--report": report}, inputs)
+    _check_thumbnails(thumbnails)
+    named = {"encoder": encoder, "classifier": classifier, "k": k, "parameters": parse_settings(settings)}
+    truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
+    run = _run(images, knowledge, **named, **truth, device=device, skip_unreadable=skip_unreadable)
+    page = _render(run, report, thumbnails)
+    write_table(run.result, out)
+    if patients is not None:
+        write_patients(by_patient(run.result), patients)
+        say(f"wrote {patients}: {len(by_patient(run.result).names)} patients")
+    _write_report(page, report)
+    say(f"wrote {out}: {len(run.result.paths)} images, {len(run.result.class_names)} classes")
+
+
+def fit(
+    images: Images,
+    knowledge: Knowledge,
+    out: Annotated[str, typer.Option(help="Model to write (.safetensors).")],
+    encoder: EncoderName = "phantom",
+    classifier: Method = "kpl",
+    k: Kept = None,
+    settings: Settings = None,
+    labels: Labels = None,
+    groups: Groups = None,
+    group_pattern: Pattern = None,
+    report: Report = None,
+    thumbnails: Thumbnails = 60,
+    device: Device = None,
+    skip_unreadable: Skip = False,
+) -> None:
+    """Fit a classifier to unlabelled images, and keep it in one file for `kpl predict`."""
+    from kpl_lib.own_images.fitted import FittedModel
+
+    if not out.endswith(".safetensors"):
+        raise InputError(f"--out {out}: a model is a safetensors file; let the name end in .safetensors")
+    inputs = {"--knowledge": knowledge, "--labels": labels, "--groups": groups}
+    _check_files({"--out": out, "--report": report}, inputs)
+    _check_thumbnails(thumbnails)
+    named = {"encoder": encoder, "classifier": classifier, "k": k, "parameters": parse_settings(settings)}
+    truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
+    run = _run(images, knowledge, **named, **truth, device=device, skip_unreadable=skip_unreadable)
+    page = _render(run, report, thumbnails)
+    FittedModel.of(run).save(out)
+    _write_report(page, report)
+    if run.classifier.joint is not None:
+        say(
+            f"{classifier} reads neighbours: `kpl predict` places images one by one, and may differ from classify"
+        )
+    say(f"wrote {out}: {classifier} fitted to {len(run.result.paths)} images")
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="What `kpl fit` wrote.")],
+    images: Annotated[list[str], typer.Argument(help="Images, or folders of images.")],
+    out: Table,
+    encoder: Annotated[str | None, typer.Option(help="Where its encoder is now, if that has moved.")] = None,
+    device: Device = None,
+    skip_unreadable: Skip = False,
+) -> None:
+    """Classify new images, each alone, with a model that `kpl fit` wrote."""
+    from kpl_lib.datasets.sets.folder import open_files
+    from kpl_lib.own_images.fitted import FittedModel
+    from kpl_lib.own_images.table import write_table
+
+    _check_files({"--out": out}, {"the model": model, **{f"image {name}": name for name in images}})
+    say(NOTE)
+    fitted, dataset = FittedModel.load(model), open_files(images)
+    found = fitted.predict(dataset, fitted.open_encoder(encoder, device), skip_unreadable=skip_unreadable)
+    write_table(found, out)
+    _say_skipped(found.skipped)
+    say(f"wrote {out}: {len(found.paths)} images, {len(found.class_names)} classes")
+
+
+def parse_settings(settings: list[str] | None) -> dict[str, object]:
+    """Parameters from `NAME=VALUE`: whole numbers, numbers, true or false, else text.
+
+    Example:
+        >>> parse_settings(["steps=50", "temperature=0.02", "text=all"])
+        {'steps': 50, 'temperature': 0.02, 'text': 'all'}
+    """
+
+    found: dict[str, object] = {}
+    for setting in settings or ():
+        name, sign, value = setting.partition("=")
+        name, value = name.strip().replace("-", "_"), value.strip()
+        if not (name and sign and value):
+            raise InputError(f"--set {setting!r}: write it as NAME=VALUE, such as steps=500")
+        if name in found:
+            raise InputError(f"--set {name} is given twice, as {found[name]!r} and {value!r}; give it once")
+        found[name] = _value(value)
+    return found
+
+
+def say(message: str) -> None:
+    """One line on standard error."""
+    print(f"kpl: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def _value(text: str) -> object:
+    if re.fullmatch(r"[+-]?\d+", text):
+        return int(text)
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _check_patients(patients: str | None, groups: str | None, pattern: str | None) -> None:
+
+    if patients is not None and groups is None and pattern is None:
+        raise InputError("--patients needs to know them: give --groups FILE.csv, or --group-pattern")
+
+
+def _check_files(outputs: dict[str, str | None], inputs: dict[str, str | None]) -> None:
+    """Refuse what could not be written, or would be written over what is read, before anything is read."""
+
+    seen = {os.path.abspath(path): name for name, path in inputs.items() if path is not None}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        check_writable(path)
+        other = seen.setdefault(os.path.abspath(path), option)
+        if other != option:
+            raise InputError(f"{option} {path}: the same file as {other}; name another")
+
+
+def _check_thumbnails(count: int) -> None:
+
+    if not 0 <= count <= 200:
+        raise InputError(f"--thumbnails {count}: a report holds 0 to 200 small images")
+
+
+def _run(images: str, knowledge: str, **options):
+    from kpl_lib.own_images.classify import classify_folder
+
+    say(NOTE)
+    run = classify_folder(images, knowledge, **options)
+    _say_skipped(run.result.skipped)
+    return run
+
+
+def _render(run, report: str | None, thumbnails: int) -> str | None:
+    """The page, and what was measured on standard error."""
+    from kpl_lib.own_images.facts import report_facts
+
+    measured = report_facts(run)
+    if measured is not None:
+        for name in ("accuracy", "balanced_accuracy", "macro_auroc", "ece"):
+            say(f"{name.replace('_', ' ')} {measured.images[name]}")
+    if report is None:
+        return None
+    from kpl_lib.own_images.report import render
+
+    return render(run, measured, thumbnails=thumbnails)
+
+
+def _write_report(page: str | None, report: str | None) -> None:
+    if page is None or report is None:
+        return
+    from kpl_lib.own_images.report import write_page
+
+    write_page(page, report)
+    say(f"wrote {report}: open it in a browser; it holds small copies of images and file names")
+
+
+def _say_skipped(skipped: tuple[tuple[str, str], ...]) -> None:
+    if skipped:
+        say(f"skipped {len(skipped)} unreadable:")
+        for _, why in skipped:
+            say(f"  {why}")

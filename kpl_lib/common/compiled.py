@@ -1,0 +1,36 @@
+"""Functions compiled by numba, kept on disk where that can be."""
+
+import functools
+import pickle
+from collections.abc import Callable
+
+
+def compiled(function: Callable, **options: object) -> Callable:
+    """Compile at the first call; where compiled code cannot be kept on disk, compile for this process.
+
+    Args:
+        function: plain Python that numba reads.
+        options: of `numba.njit`.
+
+    Returns:
+        A function that takes the same arguments.
+
+    Example:
+        >>> compiled(lambda x: x + 1)(2)
+        3
+    """
+
+    @functools.cache
+    def made(on_disk: bool) -> Callable:
+        import numba  # takes a second to import
+
+        return numba.njit(cache=on_disk, **options)(function)
+
+    @functools.wraps(function)
+    def run(*arguments: object) -> object:
+        try:
+            return made(True)(*arguments)
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
+            return made(False)(*arguments)
+
+    return run

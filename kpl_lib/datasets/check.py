@@ -1,0 +1,238 @@
+"""Look at a dataset before it is used: numbers, balance, what cannot be read, duplicates, patients; as one page."""
+
+import hashlib
+import os
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from kpl_lib.common.errors import InputError, one_line
+from kpl_lib.datasets import dicom
+from kpl_lib.datasets.base import ImageDataset
+from kpl_lib.datasets.images import SUFFIXES
+
+FEW = 10  # findings of a kind that are listed, unless all are asked for
+
+MANY = 40  # classes, above which they get one line together
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What was found.
+
+    Args:
+        name: of the dataset.
+        images: their number.
+        published: the number at the source; None where nothing is published.
+        counts: class -> images; empty where nothing is labelled.
+        decoded: how many images were decoded.
+        unreadable: (path, why) of images that cannot be read.
+        duplicates: groups of two or more paths with the same content.
+        contradictions: those of the duplicates whose labels differ.
+        groups: patient -> images; None where patients are not known.
+        left_out: kind -> number of files under the root that are not read; None where they were not counted.
+
+    Chapter: ch-real-data
+    """
+
+    name: str
+    images: int
+    published: int | None
+    counts: dict[str, int]
+    decoded: int
+    unreadable: tuple[tuple[str, str], ...]
+    duplicates: tuple[tuple[str, ...], ...]
+    contradictions: tuple[tuple[str, ...], ...]
+    groups: dict[str, int] | None
+    left_out: dict[str, int] | None
+
+    @property
+    def clean(self) -> bool:
+        """Nothing has to be corrected: all readable, all there, no image under two labels."""
+        return not self.unreadable and not self.contradictions and self.published in (None, self.images)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, most: int | None = FEW) -> str:
+        """The report, with at most so many findings of a kind; None lists all."""
+        published = "" if self.published in (None, self.images) else f"; published: {self.published:,}"
+        lines = [f"{self.name}: {self.images:,} images{published}"]
+        lines += _balance(self.counts, self.images, most)
+        lines.append(f"decoded: {self.decoded:,} of {self.images:,}")
+        lines.append(f"unreadable: {len(self.unreadable):,}")
+        lines += _listed([f"{why}" for _, why in self.unreadable], most)
+        extra = sum(map(len, self.duplicates)) - len(self.duplicates)
+        lines.append(
+            f"duplicates: {extra:,} images repeat another; {len(self.contradictions):,} under two labels"
+        )
+        lines += _listed(["two labels: " + " = ".join(group) for group in self.contradictions], most)
+        plain = [group for group in self.duplicates if group not in self.contradictions]
+        lines += _listed([" = ".join(group) for group in plain], most)
+        lines.append(f"patients: {_patients(self.groups)}")
+        lines.append(f"left out: {_left(self.left_out)}")
+        lines.append("clean" if self.clean else "something has to be corrected: see above")
+        return "\n".join(line.encode("utf-8", "backslashreplace").decode() for line in lines)
+
+
+def _balance(counts: dict[str, int], images: int, most: int | None) -> list[str]:
+    """A line a class; one line for many classes, unless all findings are asked for."""
+    if most is not None and len(counts) > MANY:
+        sizes = sorted(counts.values())
+        middle, empty = sizes[len(sizes) // 2], sizes.count(0)
+        return [
+            f"  {len(counts):,} classes of {sizes[0]:,} to {sizes[-1]:,} images (median {middle:,}), {empty:,} empty"
+        ]
+    width = max(map(len, counts), default=0)
+    return [f"  {label:<{width}}  {count:>7,}  {count / images:6.1%}" for label, count in counts.items()]
+
+
+def _listed(findings: list[str], most: int | None) -> list[str]:
+    """Findings as lines, cut where there are too many."""
+    shown = [f"  {finding}" for finding in findings[:most]]
+    return shown + (
+        [f"  ... and {len(findings) - len(shown):,} more (--all)"] if len(shown) < len(findings) else []
+    )
+
+
+def _patients(groups: dict[str, int] | None) -> str:
+    """Patients in words."""
+    if groups is None:
+        return "not known"
+    sizes = sorted(groups.values())
+    return (
+        f"{len(sizes):,}, each with {sizes[0]:,} to {sizes[-1]:,} images (median {sizes[len(sizes) // 2]:,})"
+    )
+
+
+def _left(kinds: dict[str, int] | None) -> str:
+    """Files that are not read in words."""
+    if kinds is None:
+        return "not counted"
+    return ", ".join(f"{number:,} {kind}" for kind, number in kinds.items()) or "nothing"
+
+
+def check_dataset(
+    dataset: ImageDataset,
+    root: str | Path | None = None,
+    *,
+    published: int | None = None,
+    sample: int | None = 200,
+    progress: bool = True,
+) -> DatasetReport:
+    """Check every file by its header and content, and decode a sample.
+
+    Each file is hashed whole and its header is read. Of images that are no files the decoded ones are compared, by
+    their pixels.
+
+    Args:
+        dataset: N images.
+        root: its folder, to count the files that are not read; None counts none.
+        published: the number of images at the source.
+        sample: how many are decoded, evenly spread; None decodes all.
+        progress: show a bar.
+
+    Returns:
+        What was found; nothing is changed.
+
+    Example:
+        >>> from kpl_lib.datasets import load_dataset
+        >>> report = check_dataset(load_dataset("phantom-malaria", n=4), progress=False)
+        >>> report.images, report.clean
+        (4, True)
+
+    Chapter: ch-real-data
+    """
+    files = [os.path.lexists(path) for path in dataset.paths]
+    chosen = set(_spread(len(dataset), sample))
+    content: dict[str, list[int]] = defaultdict(list)
+    unreadable, decoded = [], 0
+    for i in tqdm(range(len(dataset)), desc=dataset.name, unit="img", disable=not progress, delay=2):
+        try:
+            if files[i]:
+                content[_look(dataset.paths[i])].append(i)
+            if i in chosen:
+                image = dataset[i][0]
+                decoded += 1
+                if not files[i]:
+                    content[hashlib.sha256(np.asarray(image).tobytes()).hexdigest()].append(i)
+        except InputError as error:
+            unreadable.append((dataset.paths[i], str(error)))
+    groups = [rows for rows in content.values() if len(rows) > 1]
+    labels = dataset.labels or [0] * len(dataset)
+    named = [tuple(dataset.paths[row] for row in rows) for rows in groups]
+    two = [names for names, rows in zip(named, groups, strict=True) if len({labels[row] for row in rows}) > 1]
+    return DatasetReport(
+        dataset.name,
+        len(dataset),
+        published,
+        _counts(dataset),
+        decoded,
+        tuple(unreadable),
+        tuple(named),
+        tuple(two),
+        None if dataset.groups is None else dict(Counter(dataset.groups)),
+        None if root is None else _left_out(Path(root), dataset.paths),
+    )
+
+
+def _spread(n: int, sample: int | None) -> Iterable[int]:
+    """Numbers of the images that are decoded: the first, the last, and evenly between."""
+    if sample is None or sample >= n:
+        return range(n)
+    return np.linspace(0, n - 1, max(sample, 1)).round().astype(int).tolist()
+
+
+def _look(path: str) -> str:
+    """Checksum of a whole file; its header is read, so that what is no image is told without decoding."""
+    try:
+        if os.path.getsize(path) == 0:
+            raise InputError(f"{path}: empty (0 bytes); copy it again from its source, or leave it out")
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(128)
+            scan = file.read(4) == dicom.MAGIC or path.lower().endswith(dicom.SUFFIXES)
+            file.seek(0)
+            if not scan:
+                with warnings.catch_warnings(action="ignore"), Image.open(file):
+                    pass
+    except InputError:
+        raise
+    except OSError as error:
+        why = error.strerror or "not an image"
+        raise InputError(f"{path}: cannot be read ({why}); copy it again, or leave it out") from None
+    except Exception as error:  # decoders raise nearly anything on broken headers
+        why = one_line(error, 100)
+        raise InputError(f"{path}: broken header ({why}); copy it again, or leave it out") from None
+    return digest
+
+
+def _counts(dataset: ImageDataset) -> dict[str, int]:
+    """Images of each class, also of the empty ones."""
+    if dataset.labels is None:
+        return {}
+    numbers = np.bincount(dataset.labels, minlength=len(dataset.class_names))
+    return dict(zip(dataset.class_names, numbers.tolist(), strict=True))
+
+
+def _left_out(root: Path, paths: Iterable[str]) -> dict[str, int]:
+    """Files under the root that the dataset does not hold, by kind; links to folders are not followed."""
+    read = {os.path.realpath(path) for path in paths}
+    kinds: Counter = Counter()
+    for folder, folders, names in os.walk(root, followlinks=False):
+        kinds["linked folders"] += sum(os.path.islink(os.path.join(folder, name)) for name in folders)
+        for name in names:
+            if os.path.realpath(os.path.join(folder, name)) in read:
+                continue
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith("."):
+                kinds["hidden"] += 1
+            else:
+                kinds["images" if suffix in SUFFIXES else f"{suffix or 'other'} files"] += 1
+    return {kind: number for kind, number in sorted(kinds.items()) if number}

@@ -1,0 +1,136 @@
+"""Download one file: resumed where it stopped, and used only if its checksum is right."""
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from kpl_lib.common.errors import InputError
+
+CONNECT, SILENCE = 15, 60  # seconds to wait for a connection, and for the next bytes
+
+BLOCK = 1 << 16  # bytes at a time; what a broken connection loses at most
+
+
+def download(url: str, target: str | Path, checksum: str, progress: bool = True) -> Path:
+    """Fetch a file, unless it is there with the right checksum.
+
+    What arrives is kept as `target` + `.part`; a later call goes on after its last byte where the server allows it,
+    and starts anew where not. Only a file with the right checksum gets its name; a wrong one is thrown away.
+
+    Args:
+        url: http or https.
+        target: the file to write; its folder is made when missing.
+        checksum: `md5:...` or `sha256:...`.
+        progress: show a bar.
+
+    Returns:
+        `target`.
+
+    Raises:
+        InputError: without a network, for an answer that is no file, and for a wrong checksum.
+    """
+    import pooch
+    import requests
+
+    target = Path(target)
+    part = target.with_name(target.name + ".part")
+    pooch.get_logger().setLevel("ERROR")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fetch = _Resuming(part, progress)
+        pooch.retrieve(url, checksum, target.name, target.parent, downloader=fetch)
+    except requests.HTTPError as error:
+        code = error.response.status_code
+        raise InputError(f"{url}: the server answers {code}; download it by hand and use --archive") from None
+    except (requests.ConnectionError, requests.Timeout):
+        host = urlsplit(url).hostname
+        raise InputError(
+            f"{url}: cannot reach {host}; go online and repeat the command, or download it by hand and use --archive"
+        ) from None
+    except requests.RequestException as error:
+        raise InputError(
+            f"{url}: {' '.join(str(error).split())[:100]}; repeat the command to go on"
+        ) from None
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{url}: the checksum is not {checksum}; thrown away, repeat the command") from None
+    except OSError as error:
+        raise InputError(f"{target}: {error.strerror or error}; check disk and permissions") from None
+    return target
+
+
+def verify(path: str | Path, checksum: str) -> None:
+    """Refuse a file whose checksum is another.
+
+    Args:
+        path: a file.
+        checksum: `md5:...` or `sha256:...`.
+
+    Raises:
+        InputError: if it differs.
+    """
+    import pooch
+
+    kind, _, wanted = checksum.partition(":")
+    found = pooch.file_hash(str(path), alg=kind)
+    if found != wanted.lower():
+        raise InputError(f"{path}: its {kind} is {found}, not {wanted}; it is broken or another file")
+
+
+class _Resuming:
+    """A downloader for pooch that goes on where an earlier one stopped."""
+
+    def __init__(self, part: Path, progress: bool) -> None:
+        self.part, self.progress = part, progress
+
+    def __call__(self, url: str, output_file: str, pooch, check_only: bool = False) -> None:
+        """Fill the part file, then hand it over; a broken connection keeps what has arrived."""
+        self._fill(url)
+        os.replace(self.part, output_file)
+
+    def _fill(self, url: str) -> None:
+        import requests
+
+        have = self.part.stat().st_size if self.part.exists() else 0
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+        with requests.get(url, headers=headers, stream=True, timeout=(CONNECT, SILENCE)) as answer:
+            if (
+                have and answer.status_code == 416
+            ):  # nothing is left to fetch, or the file changed: the checksum says
+                return
+            answer.raise_for_status()
+            resumed = have > 0 and answer.status_code == 206 and _starts_at(answer, have)
+            left = int(answer.headers.get("Content-Length") or 0)
+            _check_room(self.part, left)
+            done = have if resumed else 0
+            with (
+                open(self.part, "ab" if resumed else "wb") as out,
+                tqdm(
+                    desc=self.part.stem, total=done + left or None, initial=done, unit="B", unit_scale=True,
+                    disable=not self.progress, delay=2,
+                ) as bar,
+            ):  # fmt: skip
+                for block in answer.iter_content(BLOCK):
+                    out.write(block)
+                    bar.update(len(block))
+                got = out.tell()
+        if left and got < done + left:
+            raise requests.RequestException("the connection broke")
+
+
+def _starts_at(answer, have: int) -> bool:
+    """Whether the server goes on exactly where we stopped."""
+    return answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+
+
+def _check_room(part: Path, needed: int) -> None:
+    """Refuse before the disk is full."""
+    free = shutil.disk_usage(part.parent).free
+    if needed > free:
+        raise InputError(
+            f"{part.parent}: {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} are free; make room"
+        )

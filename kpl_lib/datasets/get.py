@@ -1,0 +1,160 @@
+"""Put a dataset where `load_dataset` finds it: downloaded and checked, or from archives that the reader fetched."""
+
+import os
+import shlex
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpl_lib.common.errors import InputError
+from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
+from kpl_lib.datasets.download import download, verify
+from kpl_lib.datasets.load import card, default_root, load_dataset
+from kpl_lib.datasets.unpack import unpack
+
+ROOM = ".kpl-download"  # hidden, beside the data; gone when all is unpacked
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What `get` did.
+
+    Args:
+        dataset: as it can be loaded now; None where the reader has to do something first.
+        root: its folder.
+        text: what to tell the reader.
+    """
+
+    dataset: ImageDataset | None
+    root: Path
+    text: str
+
+
+def get(
+    name: str, root: str | Path | None = None, archives: Sequence[str | Path] = (), progress: bool = True
+) -> Fetched:
+    """Download a dataset, or unpack archives of it, and load it to see that it is whole.
+
+    Args:
+        name: a name of `available()` that is neither drawn nor your own.
+        root: its folder; None is `default_root(name)`.
+        archives: files of the dataset that you downloaded yourself; nothing is downloaded then.
+        progress: show a bar.
+
+    Returns:
+        The dataset; where it cannot be downloaded by a program, the steps to do by hand.
+
+    Raises:
+        InputError: for an unknown name, no network, a wrong checksum, an unsafe archive, and files that do not load.
+    """
+    facts = card(name)
+    root = default_root(name) if root is None else Path(root)
+    there = None if archives else _loaded(name, root)
+    if there is not None:
+        return Fetched(there, root, f"{_count(facts, there)} already in {root}; nothing was downloaded")
+    if not archives and not facts.direct:
+        return Fetched(None, root, steps(facts, root))
+    new = _make(root)
+    try:
+        for archive, file in _sources(facts, root, archives, progress):
+            _place(archive, file, root)
+    finally:
+        _tidy([root / ROOM, *([root] if new else [])])
+    shutil.rmtree(root / ROOM, ignore_errors=True)
+    try:
+        dataset = load_dataset(name, root)
+    except InputError as error:
+        raise InputError(f"{name}: unpacked, but not yet whole: {error}") from None
+    return Fetched(dataset, root, f"{_count(facts, dataset)} in {root}")
+
+
+def steps(facts: DatasetCard, root: Path) -> str:
+    """What the reader has to do, and where the files belong."""
+    lines = [
+        f"{facts.name}: {facts.title}",
+        f"  source:   {facts.home}",
+        f"  licence:  {facts.licence}",
+        f"  size:     {facts.size}",
+        "It cannot be downloaded by a program. Do this:",
+    ]
+    lines += [
+        f"  {i}. {step.replace('ROOT', shlex.quote(str(root)))}" for i, step in enumerate(facts.steps, 1)
+    ]
+    lines += [
+        f"Afterwards {root} holds: {facts.layout}",
+        f"Then: kpl datasets check {facts.name} --root {shlex.quote(str(root))}",
+    ]
+    return "\n".join(lines)
+
+
+def _loaded(name: str, root: Path) -> ImageDataset | None:
+    """The dataset, if it is there already."""
+    try:
+        return load_dataset(name, root) if root.is_dir() else None
+    except InputError:
+        return None
+
+
+def _count(facts: DatasetCard, dataset: ImageDataset) -> str:
+    """`27,558 images of malaria`, with the published number where it is another."""
+    published = facts.images[""]
+    other = "" if len(dataset) == published else f" (published: {published:,})"
+    return f"{len(dataset):,} images of {facts.name}{other}"
+
+
+def _make(root: Path) -> bool:
+    """Make the folder; whether it is new."""
+    new = not root.exists()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{root}: {error.strerror}; choose a folder that you may write to") from None
+    if not os.access(root, os.W_OK):
+        raise InputError(f"{root}: may not be written; choose a folder that you may write to")
+    return new
+
+
+def _tidy(folders: list[Path]) -> None:
+    """Leave no empty folder behind; half a download stays, to be gone on with."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _sources(facts: DatasetCard, root: Path, archives: Sequence[str | Path], progress: bool):
+    """Each archive of the dataset with the file that holds it, checked before it is used."""
+    if not archives:
+        for archive in facts.archives:
+            yield archive, download(archive.url, root / ROOM / archive.file, archive.checksum, progress)
+        return
+    known = {archive.file: archive for archive in facts.archives}
+    files = [Path(file) for file in archives]
+    for file in files:  # all of them, before the first is unpacked
+        if not file.is_file():
+            raise InputError(f"{file}: no such file; name the archive that you downloaded")
+        if file.name not in known:
+            raise InputError(f"{file}: {facts.name} has {', '.join(known)}; give the file its original name")
+        if known[file.name].checksum:
+            verify(file, known[file.name].checksum)
+    for file in files:
+        yield known[file.name], file
+
+
+def _place(archive: Archive, file: Path, root: Path) -> None:
+    """Unpack an archive; copy or move a file that is used as it is. A stopped run goes on behind the last one."""
+    mine = file.parent == root / ROOM
+    done = root / ROOM / f"{archive.file}.done"
+    if archive.packed:
+        if not (mine and done.exists()):
+            unpack(file, root / archive.into)
+        if mine:
+            done.touch()
+    elif mine:
+        os.replace(file, root / archive.file)
+    elif file.resolve() != (root / archive.file).resolve():
+        from kpl_lib.common.files import atomic_path
+
+        with atomic_path(root / archive.file) as temporary:
+            shutil.copyfile(file, temporary)

@@ -1,0 +1,224 @@
+"""Datasets by name: one file a family in `sets`, all giving the same `ImageDataset`."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+
+from kpl_lib.common.errors import InputError, among
+from kpl_lib.datasets.base import DatasetCard, ImageDataset
+
+PHANTOMS = ("phantom-chest", "phantom-retinopathy", "phantom-malaria", "phantom-cataract")
+
+#: Name of a dataset with files -> the file of `sets` that reads its family.
+FAMILIES = {
+    "shenzhen": "tuberculosis",
+    "montgomery": "tuberculosis",
+    "idrid": "idrid",
+    "malaria": "malaria",
+    "cataract": "cataract",
+    "cub": "cub",
+    "places365": "places365",
+    "oxford-pets": "oxford_pets",
+    "imagenet": "imagenet",
+}
+
+MEDMNIST = "path derma oct pneumonia retina breast blood tissue organa organc organs"
+
+FAMILIES |= {f"medmnist-{flag}": "medmnist" for flag in MEDMNIST.split()}
+
+UNDIVIDED = ("tuberculosis", "malaria", "cataract")  # one part, evaluated whole
+
+OWN = {"folder": "folder", "csv": "csv_list", "webdataset": "webdataset"}
+
+VARIANTS = {
+    "phantom": {"scanner": ("seen", "unseen"), "balance": ("even", "skewed"), "split": ("dev", "test")},
+    "medmnist": {"size": (28, 64, 128, 224), "split": ("train", "val", "test", "all")},
+}
+
+
+def available() -> tuple[str, ...]:
+    """Names that `load_dataset` knows.
+
+    Example:
+        >>> "phantom-chest" in available(), "shenzhen" in available()
+        (True, True)
+
+    Chapter: ch-real-data
+    """
+    return (*PHANTOMS, *FAMILIES, *OWN)
+
+
+def load_dataset(
+    name: str, root: str | Path | None = None, split: str | None = None, **options
+) -> ImageDataset:
+    """Load a dataset by name.
+
+    Args:
+        name: a name of `available()`. Variants stand behind a slash: `phantom-chest/unseen/skewed`,
+            `medmnist-path/224`.
+        root: the folder with the files (the table for `csv`). None is the folder that `kpl datasets get` fills unless
+            told otherwise; phantoms are drawn and take none.
+        split: None is the evaluation set of the paper; `all` is everything.
+        options: what the family takes: `scanner`, `balance`, `n`, `seed` for phantoms; `size` for MedMNIST;
+            `labelled` for `folder`; `classes` for `csv`.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        InputError: for an unknown name (the nearest known one is said), option or folder, and for files that do not
+            have the layout of the original.
+
+    Example:
+        >>> load_dataset("phantom-chset")
+        Traceback (most recent call last):
+        kpl_lib.common.errors.InputError: unknown dataset 'phantom-chset': did you mean 'phantom-chest'? ...
+
+    Chapter: ch-how-to-use
+    """
+    family, *words = _known(name).split("/")
+    options = _with_variants(name, words, {**options, **({} if split is None else {"split": split})})
+    if family in PHANTOMS:
+        if root is not None:
+            raise InputError(f"dataset {name!r} is drawn, not read: leave root out")
+        return _call(name, "phantom", family, **options)
+    if family in OWN:
+        _check_own(name, root, options)
+        return _call(name, OWN[family], root, **options)
+    card(family).check_split(options.get("split"))
+    if FAMILIES[family] in UNDIVIDED:
+        options.pop("split", None)
+    return _call(name, FAMILIES[family], family, _need_root(name, root), **options)
+
+
+def card(name: str) -> DatasetCard:
+    """What is known about a real dataset without its files.
+
+    Args:
+        name: as for `load_dataset`, variants included.
+
+    Returns:
+        The card.
+
+    Raises:
+        InputError: for a name that has no card, such as a phantom.
+
+    Example:
+        >>> card("shenzhen").images["all"]
+        662
+
+    Chapter: ch-real-data
+    """
+    family, *words = _known(name).split("/")
+    if family not in FAMILIES:
+        what = "drawn" if family in PHANTOMS else "your own files"
+        raise InputError(f"dataset {name!r} is {what}: there is nothing to get")
+    cards = import_module(f"kpl_lib.datasets.sets.{FAMILIES[family]}").CARDS
+    splits = VARIANTS.get(family.split("-")[0], {}).get("split", ())
+    wanted = "/".join([family, *(word for word in words if word not in splits)]).removesuffix("/28")
+    found = next((card for card in cards if card.name == wanted), None)
+    if found is None:
+        raise InputError(f"dataset {name!r}: unknown variant; known: {_listed(c.name for c in cards)}")
+    return found
+
+
+def class_names_of(name: str) -> tuple[str, ...]:
+    """The classes of a dataset, without its files.
+
+    Args:
+        name: as for `load_dataset`.
+
+    Returns:
+        The names, in label order.
+
+    Example:
+        >>> class_names_of("montgomery")
+        ('normal', 'tuberculosis')
+
+    Chapter: ch-real-data
+    """
+    if _known(name).split("/")[0] in PHANTOMS:
+        return load_dataset(name, n=1).class_names
+    return card(name).class_names
+
+
+def default_root(name: str) -> Path:
+    """Where a dataset lies unless told otherwise: `KPL_DATA`, else `.cache/kpl/data` in the home folder."""
+    base = os.environ.get("KPL_DATA") or Path.home() / ".cache" / "kpl" / "data"
+    return Path(base) / name.split("/")[0]
+
+
+def _known(name: str) -> str:
+    """The name, if its family is known; else an error that says the nearest."""
+    name = str(name)
+    family = name.split("/")[0]
+    if family not in available():
+        raise InputError(f"unknown dataset {name!r}: {among(family, available())}")
+    return name
+
+
+def _need_root(name: str, root: str | Path | None) -> Path:
+    """The folder of a real dataset."""
+    if root is not None:
+        return Path(root)
+    found = default_root(name)
+    if not found.is_dir():
+        raise InputError(
+            f"dataset {name!r} is not in {found}: name its folder as root=..., or run `kpl datasets get {name}`"
+        )
+    return found
+
+
+def _check_own(name: str, root: str | Path | None, options: dict) -> None:
+    """Check the arguments of `folder` and `csv`."""
+    family, *words = name.split("/")
+    if words:
+        raise InputError(f"dataset {name!r}: give the folder or file as root=..., not in the name")
+    if root is None:
+        what = {"folder": "folder that holds the images", "csv": "table with the columns path, label"}.get(
+            family, "folder of .tar shards, or shards as name-{000..019}.tar"
+        )
+        raise InputError(f"dataset {family!r} needs root=...: the {what}")
+    split = options.pop("split", None)
+    if split not in (None, "all"):
+        raise InputError(
+            f"dataset {family!r} has no split {split!r}: name the part as root, and leave split out"
+        )
+
+
+def _with_variants(name: str, words: list[str], options: dict) -> dict:
+    """Turn the words behind the slashes into options."""
+    family = name.split("/")[0]
+    if family in OWN:
+        return options
+    variants = VARIANTS.get(family.split("-")[0], {})
+    options = dict(options)
+    for word in words:
+        found = [(key, value) for key, values in variants.items() for value in values if str(value) == word]
+        if not found:
+            known = _listed(str(value) for values in variants.values() for value in values) or "none"
+            raise InputError(f"dataset {name!r}: unknown variant {word!r}; known: {known}")
+        key, value = found[0]
+        if options.get(key, value) != value:
+            raise InputError(
+                f"dataset {name!r}: {key} is {word!r} in the name and {options[key]!r} beside it; say it once"
+            )
+        options[key] = value
+    return options
+
+
+def _call(name: str, module: str, *arguments, **options) -> ImageDataset:
+    """Import the family and load; an option that it does not take is an input error."""
+    load = import_module(f"kpl_lib.datasets.sets.{module}").load
+    try:
+        return load(*arguments, **options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise InputError(
+            f"dataset {name!r}: {str(error).split(') ')[-1].removeprefix('got an ')}; leave it out"
+        ) from None
+
+
+def _listed(names) -> str:
+    return ", ".join(names)

@@ -1,0 +1,69 @@
+"""`csv`: your own table of images: `path`, `label`, and `group` where patients are known."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kpl_lib.common.errors import InputError
+from kpl_lib.datasets.base import ImageDataset
+from kpl_lib.datasets.files import file_dataset
+from kpl_lib.datasets.lists import need_files, read_table
+
+
+def load(root: str | Path, classes: Sequence[str] | None = None) -> ImageDataset:
+    """Read the images that a table names.
+
+    Args:
+        root: the CSV file. Its header has `path`, and `label` and `group` if you know them. A relative path starts
+            at the folder of the table.
+        classes: the classes in the order that you want; None sorts the labels by name, whole numbers by size.
+
+    Returns:
+        Images in the order of the table; `labels` or `groups` are None where the table has no such column.
+
+    Raises:
+        InputError: for a missing file, a file that stands twice, a label or group that is empty or unknown; names
+            the line.
+    """
+    root = Path(root)
+    rows = read_table(root, ("path",))
+    for line, row in rows:
+        if not row["path"] or "\0" in row["path"]:
+            raise InputError(f"{root}: line {line} has no path; fill it in")
+    files = [(line, root.parent / row["path"]) for line, row in rows]
+    need_files(root, files)
+    labels, groups = (_column(root, rows, column) for column in ("label", "group"))
+    names = () if labels is None else _classes(root, rows, labels, classes)
+    number = {name: i for i, name in enumerate(names)}
+    return file_dataset(
+        f"csv {root.stem}",
+        root.parent,
+        [path for _, path in files],
+        names,
+        None if labels is None else [number[label] for label in labels],
+        groups,
+    )
+
+
+def _column(root: Path, rows: list, column: str) -> list[str] | None:
+    """The values of a column, all filled in; None where the table has no such column."""
+    if column not in rows[0][1]:
+        return None
+    for line, row in rows:
+        if not row[column]:
+            raise InputError(
+                f"{root}: line {line} has no {column}; fill it in, or leave the whole column out"
+            )
+    return [row[column] for _, row in rows]
+
+
+def _classes(root: Path, rows: list, labels: list[str], classes: Sequence[str] | None) -> tuple[str, ...]:
+    """The classes in label order."""
+    if classes is None:
+        numbers = all(label.isascii() and label.isdigit() for label in labels)
+        return tuple(sorted(set(labels), key=int if numbers else None))
+    for (line, _), label in zip(rows, labels, strict=True):
+        if label not in classes:
+            raise InputError(
+                f"{root}: line {line}: label {label!r} is none of {', '.join(classes)[:80]}; correct it"
+            )
+    return tuple(classes)

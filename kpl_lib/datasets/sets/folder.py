@@ -1,0 +1,239 @@
+"""A folder of images: flat, or one subfolder a class (the ImageFolder layout).
+
+`open_folder` reads your own: with the classes and patients that folders, tables or file names tell.
+"""
+
+import os
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kpl_lib.common.errors import InputError, did_you_mean
+from kpl_lib.datasets.base import ImageDataset
+from kpl_lib.datasets.files import file_dataset, list_folder
+from kpl_lib.datasets.images import SUFFIXES
+from kpl_lib.datasets.lists import read_table
+
+
+def load(root: str | Path, labelled: bool = False) -> ImageDataset:
+    """Read the images of a folder.
+
+    Files are taken by suffix, in the order of their names. Hidden files and other kinds are left out.
+
+    Args:
+        root: the folder.
+        labelled: False reads the folder itself, without labels. True reads its subfolders: each is one class.
+
+    Returns:
+        The dataset; `paths` begin with `root` as given.
+
+    Raises:
+        InputError: if the folder is missing or holds no image.
+
+    Example:
+        >>> load("nowhere")
+        Traceback (most recent call last):
+        kpl_lib.common.errors.InputError: nowhere: no such folder; name the folder that holds the images
+    """
+    root = Path(root)
+    listing = list_folder(root)
+    name = f"folder {root.name or root}"
+    if not labelled:
+        if not listing.images:
+            raise InputError(f"{root}: no images in it ({_hint(listing.folders)})")
+        return file_dataset(name, root, listing.images)
+    classes = {folder.name: list_folder(folder).images for folder in listing.folders}
+    classes = {name: found for name, found in classes.items() if found}
+    if not classes:
+        raise InputError(
+            f"{root}: no subfolders with images; make one for each class, or read it without labels"
+        )
+    paths = [path for found in classes.values() for path in found]
+    labels = [label for label, found in enumerate(classes.values()) for _ in found]
+    return file_dataset(name, root, paths, tuple(classes), labels)
+
+
+def _hint(folders: tuple[Path, ...]) -> str:
+    """Say where the images may be instead."""
+    if folders:
+        return f"it has {len(folders)} subfolders, such as {folders[0].name!r}: name one of them"
+    return f"put files there that end in {', '.join(SUFFIXES[:5])}, ..."
+
+
+def open_folder(
+    images: str | Path,
+    class_names: Sequence[str] = (),
+    *,
+    labels: str | Path | None = None,
+    groups: str | Path | None = None,
+    group_pattern: str | None = None,
+) -> ImageDataset:
+    """Read a folder of images: flat, or with one subfolder a class or a patient.
+
+    Subfolders are read where the folder itself holds no image. If one is called like a class, all must be, and
+    each image has its label. Case, spaces, `_` and `-` make no difference in names of classes.
+
+    Args:
+        images: the folder.
+        class_names: the C classes, in the order of the knowledge base.
+        labels: a CSV table `path,label`, one row an image.
+        groups: a CSV table `path,group`: the patient of each image. It may be the same file.
+        group_pattern: or a regular expression, searched in each path below the folder; its first group, or all of
+            it, names the patient.
+
+    Returns:
+        The dataset; labels count through `class_names`, and are None where nothing tells them.
+
+    Raises:
+        InputError: for a missing folder, an unknown class, a table that names other images or not all of them, and
+            a pattern that is wrong or does not find a patient in each path.
+
+    Example:
+        >>> open_folder("nowhere")
+        Traceback (most recent call last):
+        kpl_lib.common.errors.InputError: nowhere: no such folder; name the folder that holds the images
+
+    Chapter: ch-own-images
+    """
+    root, classes = Path(images), tuple(class_names)
+    files = _files(root)
+    told = _folder_labels(root, files, classes)
+    if labels is not None and told is not None:
+        raise InputError(f"{root}: its subfolders are the classes already; leave --labels {labels} out")
+    if labels is not None:
+        number = _Numbers(classes)
+        found = _column(Path(labels), "label", root, files)
+        told = [number(name, f"{labels}: line {line}: label") for line, name in found]
+    if groups is not None and group_pattern is not None:
+        raise InputError("patients: give --groups or --group-pattern, not both")
+    known = None
+    if groups is not None:
+        known = [name for _, name in _column(Path(groups), "group", root, files)]
+    elif group_pattern is not None:
+        known = _matched(root, files, group_pattern)
+    return file_dataset(
+        f"folder {root.name or root}", root, files, () if told is None else classes, told, known
+    )
+
+
+def open_files(places: Sequence[str | Path]) -> ImageDataset:
+    """Read images by name, and all images of the folders among the names; unlabelled.
+
+    Args:
+        places: image files and folders, in the order wanted.
+
+    Returns:
+        The dataset, without labels.
+
+    Raises:
+        InputError: if nothing is named, something is missing, or one image is named twice.
+
+    Chapter: ch-own-images
+    """
+    files = [file for place in map(Path, places) for file in (_files(place) if place.is_dir() else [place])]
+    if not files:
+        raise InputError("no image is named; name image files, or folders of images")
+    for file in files:
+        if not os.path.lexists(file):
+            raise InputError(f"{file}: no such file; correct the path")
+    seen: set[str] = set()
+    for key, file in ((os.path.normpath(file), file) for file in files):
+        if key in seen:
+            raise InputError(f"{file}: named twice; name each image once")
+        seen.add(key)
+    return file_dataset("images", Path(), files)
+
+
+def _files(root: Path) -> list[Path]:
+    """The images of a folder; of its subfolders where it holds none itself."""
+    listing = list_folder(root)
+    inner = [file for folder in listing.folders for file in list_folder(folder).images]
+    if not listing.images and not inner:
+        load(root)  # says what it found instead
+    if listing.images and inner:
+        message = f"{root}: {len(inner)} images in its subfolders are not read, as it holds images itself"
+        warnings.warn(message, UserWarning, stacklevel=3)
+    return list(listing.images) or inner
+
+
+def _folder_labels(root: Path, files: list[Path], classes: tuple[str, ...]) -> list[int] | None:
+    """Labels from the names of the subfolders; None for a flat folder, and where no subfolder is a class."""
+    number, folders = _Numbers(classes), {file.parent for file in files} - {root}
+    if not any(number.knows(folder.name) for folder in folders):
+        return None
+    return [number(file.parent.name, f"{root}: subfolder") for file in files]
+
+
+class _Numbers:
+    """Class numbers by name; case, spaces, `_` and `-` make no difference where names stay apart."""
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        loose = [_loose(name) for name in classes]
+        self.number = {key: i for i, key in enumerate(loose) if loose.count(key) == 1}
+        self.number |= {name: i for i, name in enumerate(classes)}
+
+    def knows(self, name: str) -> bool:
+        return name in self.number or _loose(name) in self.number
+
+    def __call__(self, name: str, where: str) -> int:
+        if not self.knows(name):
+            known = ", ".join(self.classes)
+            raise InputError(
+                f"{where} {name!r} is no class: {did_you_mean(name, self.classes)}known: {known[:200]}"
+            )
+        return self.number[name] if name in self.number else self.number[_loose(name)]
+
+
+def _loose(name: str) -> str:
+    return " ".join(re.split(r"[\s_-]+", name.casefold())).strip()
+
+
+def _column(table: Path, column: str, root: Path, files: list[Path]) -> list[tuple[int, str]]:
+    """(line, value) of each image, from a table with `path`, relative to the images or to the table."""
+    place = {os.path.normpath(file): i for i, file in enumerate(files)}
+    found: dict[int, tuple[int, str]] = {}
+    for line, row in read_table(table, ("path", column)):
+        index = _find(row["path"], (root, table.parent, Path()), place)
+        if index is None:
+            raise InputError(
+                f"{table}: line {line} names {row['path']!r}, which is no image of {root}; mend it"
+            )
+        if index in found:
+            raise InputError(f"{table}: lines {found[index][0]} and {line} name the same image; keep one")
+        if not row[column]:
+            raise InputError(f"{table}: line {line} has no {column}; fill it in")
+        found[index] = line, row[column]
+    missing = [file for i, file in enumerate(files) if i not in found]
+    if missing:
+        raise InputError(
+            f"{table}: a {column} for {len(found)} of {len(files)} images; the first without is {missing[0]}; "
+            "add a line for each"
+        )
+    return [found[i] for i in range(len(files))]
+
+
+def _find(path: str, bases: Sequence[Path], place: Mapping[str, int]) -> int | None:
+    """The image that a path of a table means."""
+    options = (place.get(os.path.normpath(base / path)) for base in bases)
+    return next((index for index in options if index is not None), None)
+
+
+def _matched(root: Path, files: list[Path], pattern: str) -> list[str]:
+    """The patient in each path."""
+    try:
+        rule = re.compile(pattern)
+    except re.error as error:
+        raise InputError(
+            f"--group-pattern {pattern!r} is no regular expression: {error}; correct it"
+        ) from None
+    names = []
+    for file in files:
+        path = file.relative_to(root).as_posix()
+        match = rule.search(path)
+        name = match and (match[1] if rule.groups else match[0])
+        if not name:
+            raise InputError(f"--group-pattern {pattern!r} finds no patient in {path!r}; correct the pattern")
+        names.append(name)
+    return names

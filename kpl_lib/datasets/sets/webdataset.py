@@ -1,0 +1,193 @@
+"""`webdataset`: images in plain tar files (shards), as the WebDataset layout keeps them."""
+
+import io
+import json
+import re
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from kpl_lib.common.errors import InputError, one_line
+from kpl_lib.datasets import images
+from kpl_lib.datasets.base import ImageDataset
+from kpl_lib.datasets.files import folder_fingerprint, need_folder
+
+SUFFIXES = tuple(suffix for suffix in images.SUFFIXES if suffix not in images.dicom.SUFFIXES)
+
+FIELDS = (".cls", ".json")  # what is read beside an image; at most this many bytes of it
+
+MOST = 1 << 20
+
+
+@dataclass
+class Sample:
+    """One key of a shard: where its image lies, and what is said about it."""
+
+    key: str
+    shard: Path
+    image: tuple[int, int] | None = None
+    suffix: str = ""
+    facts: dict = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """How results call the image."""
+        return f"{self.shard}/{self.key}{self.suffix}"
+
+
+def load(root: str | Path, classes: Sequence[str] | None = None) -> ImageDataset:
+    """Read the images of tar shards, without unpacking them.
+
+    Files of one key (`000/17.jpg`, `000/17.cls`, `000/17.json`) belong together. The label is the number or name in
+    `.cls`, else `label` in `.json`; `group` in `.json` names the patient. Only the headers are read to list a shard;
+    a shard must be a plain tar file, for a compressed one cannot be entered in the middle.
+
+    Args:
+        root: a folder of `.tar` files, one file, or several as `chest-{000..019}.tar`.
+        classes: the class names in the order of their numbers; None takes the numbers, or the sorted names.
+
+    Returns:
+        Images in the order of the shards' names, and of the files in them.
+
+    Raises:
+        InputError: for a shard that is missing or no plain tar, and for labels that do not fit.
+
+    Example:
+        >>> load("nowhere-{000..001}.tar")
+        Traceback (most recent call last):
+        kpl_lib.common.errors.InputError: nowhere-000.tar: no such shard; correct the path or the numbers in braces
+    """
+    shards = shard_paths(root)
+    samples = [sample for shard in shards for sample in _samples(shard) if sample.image]
+    if not samples:
+        raise InputError(
+            f"{root}: no images in {len(shards)} shards; their names must end as {SUFFIXES[0]} does"
+        )
+    values = _column(samples, "label")
+    names, labels = _labels(samples, values, classes)
+    groups = _column(samples, "group")
+    facts = [(sample.key, sample.image, values and values[i]) for i, sample in enumerate(samples)]
+    later = partial(folder_fingerprint, shards[0].parent, shards, (names, groups, facts))
+    places = [(str(sample.shard), *sample.image, sample.path) for sample in samples]
+    paths = [sample.path for sample in samples]
+    name = f"webdataset {re.sub(r'[-_.]*[{].*', '', Path(root).stem) or Path(root)}"
+    groups = None if groups is None else [str(group) for group in groups]
+    return ImageDataset(name, partial(_read, places), paths, names, labels, groups, later)
+
+
+def shard_paths(root: str | Path) -> list[Path]:
+    """The shards that a folder holds, or a path with `{000..019}` means.
+
+    Example:
+        >>> shard_paths("nowhere.tar.gz")
+        Traceback (most recent call last):
+        kpl_lib.common.errors.InputError: nowhere.tar.gz: no such shard; correct the path or the numbers in braces
+    """
+    text = str(root)
+    braces = re.search(r"\{(\d+)\.\.(\d+)\}", text)
+    if braces:
+        first, last = braces.groups()
+        numbers = range(int(first), int(last) + 1)
+        found = [Path(text.replace(braces[0], f"{i:0{len(first)}d}")) for i in numbers]
+    elif text.endswith((".tar", ".tar.gz", ".tgz")):
+        found = [Path(text)]
+    else:
+        found = sorted(path for path in need_folder(root).glob("*.tar") if not path.name.startswith("."))
+    if not found:
+        raise InputError(
+            f"{text}: no shards; name a folder of .tar files, or shards as chest-{{000..019}}.tar"
+        )
+    for path in found:
+        if not path.is_file():
+            raise InputError(f"{path}: no such shard; correct the path or the numbers in braces")
+    return found
+
+
+def _samples(shard: Path) -> list[Sample]:
+    """The keys of one shard, in the order in which they appear."""
+    found: dict[str, Sample] = {}
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for member in tar:
+                if not member.isfile() or Path(member.name).name.startswith("."):
+                    continue
+                folder, _, name = member.name.removeprefix("./").rpartition("/")
+                stem, dot, rest = name.partition(".")
+                sample = found.setdefault(
+                    f"{folder}/{stem}".lstrip("/"), Sample(f"{folder}/{stem}".lstrip("/"), shard)
+                )
+                _add(sample, (dot + rest), member, tar)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        why = one_line(error)
+        raise InputError(
+            f"{shard}: not a whole plain tar file ({why}); unpack .gz shards, or copy it again"
+        ) from None
+    return list(found.values())
+
+
+def _add(sample: Sample, suffix: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> None:
+    """Note one file of a key."""
+    kind = suffix.lower()
+    if kind.endswith(SUFFIXES):
+        if sample.image:
+            raise InputError(f"{sample.path}: the key holds two images; give each its own key")
+        sample.image, sample.suffix = (member.offset_data, member.size), suffix
+    elif kind in FIELDS and member.size <= MOST:
+        text = tar.extractfile(member).read().decode("utf-8", "replace").strip()
+        sample.facts |= {"label": text} if kind == ".cls" else _fields(sample, text)
+
+
+def _fields(sample: Sample, text: str) -> dict:
+    """`label` and `group` of a JSON file; a `.cls` file is believed before it."""
+    try:
+        facts = json.loads(text)
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict):
+        raise InputError(f"{sample.shard}/{sample.key}.json: no JSON object; write it again, or leave it out")
+    return {name: facts[name] for name in ("label", "group") if name in facts} | sample.facts
+
+
+def _column(samples: list[Sample], name: str) -> list | None:
+    """One fact of all samples; None where no sample has it."""
+    without = next((sample for sample in samples if name not in sample.facts), None)
+    if without is None:
+        return [sample.facts[name] for sample in samples]
+    if any(name in sample.facts for sample in samples):
+        raise InputError(f"{without.path}: has no {name}, others have; add it, or take it from all")
+    return None
+
+
+def _labels(
+    samples: list[Sample], values: list | None, classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[int] | None]:
+    """Class names, and the class number of each sample."""
+    if values is None:
+        return tuple(classes or ()), None
+    texts = [str(value) for value in values]
+    if all(text.isascii() and text.isdigit() for text in texts):
+        labels = [int(text) for text in texts]
+        names = tuple(classes or (str(i) for i in range(max(labels) + 1)))
+    else:
+        names = tuple(classes or sorted(set(texts)))
+        number = {name: i for i, name in enumerate(names)}
+        labels = [number.get(text, -1) for text in texts]
+    for sample, text, label in zip(samples, texts, labels, strict=True):
+        if not 0 <= label < len(names):
+            raise InputError(f"{sample.path}: label {text!r} is none of {len(names)} classes; correct it")
+    return names, labels
+
+
+def _read(places: list[tuple[str, int, int, str]], index: int) -> Image.Image:
+    """Decode one image from its place in its shard."""
+    shard, offset, size, path = places[index]
+    with open(shard, "rb") as file:
+        file.seek(offset)
+        data = file.read(size)
+    if not data:
+        raise InputError(f"{path}: empty (0 bytes); copy the shard again, or leave it out")
+    return images.decode(io.BytesIO(data), path)

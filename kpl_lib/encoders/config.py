@@ -1,0 +1,277 @@
+"""What a model is made of: its configuration, checked, and the model that open_clip builds from it.
+
+Of OpenAI's own checkpoints it reads the architecture from the shapes of the tensors.
+"""
+
+import hashlib
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import open_clip
+import torch
+from open_clip import pretrained
+from open_clip.hf_model import HFTextEncoder
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kpl_lib.common.devices import PRECISIONS
+from kpl_lib.common.errors import InputError, one_line
+from kpl_lib.encoders.weights import Weights, check_safetensors, read_weights
+
+CONFIG = "open_clip_config.json"
+
+PARTS = ("embed_dim", "vision_cfg", "text_cfg")
+
+TOKENIZER_OPTIONS = ("bpe_path", "clean", "lower", "strip_sep_token", "language", "additional_special_tokens")
+
+HUB_FILES = ("hf_model_name", "hf_tokenizer_name")
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Everything that a model is built from.
+
+    name: what messages call it: a folder, a file or the name that was asked for.
+    config: `embed_dim`, `vision_cfg`, `text_cfg`, as in `model_cfg` of open_clip.
+    preprocess: any of `mean`, `std`, `interpolation`, `resize_mode`.
+    weights: a file, or the tensors themselves.
+    """
+
+    name: str
+    config: dict
+    preprocess: dict
+    weights: Path | Weights
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model with what it needs to read images and texts."""
+
+    model: torch.nn.Module
+    preprocess: Callable
+    tokenizer: Callable
+
+
+def read_settings(path: Path) -> dict:
+    """Read `open_clip_config.json`: a table with `model_cfg` and `preprocess_cfg`."""
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); copy it from the model again") from None
+    return settings if isinstance(settings, dict) else {}
+
+
+def check_config(name: str, config: object) -> dict:
+    """Return a configuration that open_clip can build without running code of others.
+
+    A configuration may hand any option to the tokenizer of `transformers`, also `trust_remote_code`, which runs
+    code that lies beside the model. Only the options of `TOKENIZER_OPTIONS` pass.
+
+    Args:
+        name: what the message calls it.
+        config: `model_cfg` of an open_clip configuration.
+
+    Raises:
+        InputError: for a missing part, an option that is not allowed, or `transformers` missing where it is needed.
+    """
+    if not isinstance(config, dict) or not all(key in config for key in PARTS):
+        raise InputError(f"{name}: no model_cfg with {', '.join(PARTS)}; copy it from the model again")
+    text = config["text_cfg"]
+    if not isinstance(text, dict) or not isinstance(text.get("tokenizer_kwargs") or {}, dict):
+        raise InputError(f"{name}: text_cfg is no table of settings; copy it from the model again")
+    refused = sorted(set(text.get("tokenizer_kwargs") or {}) - set(TOKENIZER_OPTIONS))
+    if refused:
+        raise InputError(
+            f"{name}: tokenizer option {refused[0]!r} is refused, it could run code; take it out"
+        )
+    if any(text.get(key) for key in HUB_FILES) and importlib.util.find_spec("transformers") is None:
+        raise InputError(f"{name}: its texts are read by the package transformers; pip install transformers")
+    return config
+
+
+def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
+    """Build the model with open_clip and load its weights; open_clip itself is given safetensors alone.
+
+    Args:
+        source: configuration, preprocessing, weights.
+        device: where the model goes.
+        precision: `fp32`, `fp16` or `bf16`.
+
+    Returns:
+        The model in evaluation mode, its image transform, its tokenizer.
+
+    Raises:
+        InputError: if weights and configuration do not fit.
+    """
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    with _as_safetensors(source.weights) as weights:
+        try:
+            name = register_config(source.config)
+            model, _, transform = open_clip.create_model_and_transforms(
+                name,
+                pretrained=str(weights),
+                device=device,
+                precision=precision,
+                **{f"image_{key}": source.preprocess.get(key) for key in keys},
+            )
+            tokenizer = open_clip.get_tokenizer(name)
+        except OSError:  # a file of the text tower that has to be fetched: the hub says how
+            raise
+        except Exception as error:  # whatever a foreign model makes open_clip raise is the model's fault
+            if "trust_remote_code" in str(error):
+                raise InputError(
+                    f"{source.name}: it needs code of its own, which is never run; choose another"
+                ) from None
+            why = one_line(error, 200, kind=True)
+            raise InputError(
+                f"{source.name}: open_clip cannot load it ({why}); take all files from one model"
+            ) from None
+    tower = getattr(model, "text", None)
+    if isinstance(
+        tower, HFTextEncoder
+    ):  # open_clip casts only the linear layers, and their input does not fit
+        tower.to(PRECISIONS[precision])
+    return Checkpoint(model.eval(), transform, tokenizer)
+
+
+def register_config(config: dict) -> str:
+    """Make the configuration known to open_clip; return the name it got."""
+    text = json.dumps(config, sort_keys=True)
+    name = f"kpl-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if name not in open_clip.list_models():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.json"
+            path.write_text(text, encoding="utf-8")
+            open_clip.add_model_config(path)
+    return name
+
+
+@contextmanager
+def _as_safetensors(weights: Path | Weights) -> Iterator[Path]:
+    """A safetensors file with these weights; a temporary one where they are pickled or in memory."""
+    if isinstance(weights, Path) and weights.suffix == ".safetensors":
+        check_safetensors(weights)
+        yield weights
+        return
+    tensors = (weights if isinstance(weights, Weights) else read_weights(weights)).tensors
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        try:
+            save_file({name: value.contiguous().clone() for name, value in tensors.items()}, path)
+        except (OSError, SafetensorError) as error:
+            why = one_line(error, 200, kind=True)
+            raise InputError(
+                f"{folder}: no room for a copy of the weights ({why}); free some, or set TMPDIR"
+            ) from None
+        del tensors, weights
+        yield path
+
+
+QUICK = "-quickgelu"
+
+
+def openai_config(tensors: dict[str, Tensor]) -> dict:
+    """Architecture of an OpenAI checkpoint, as an open_clip configuration.
+
+    A vision transformer has patches of the size of its first kernel, on a grid of `√(positions - 1)`; a residual
+    network sees 32 pixels for each position of its last pooling. Heads are 64 wide, the activation is QuickGELU.
+
+    Args:
+        tensors: name -> tensor, in OpenAI's layout.
+
+    Returns:
+        `embed_dim`, `vision_cfg`, `text_cfg`, `quick_gelu`.
+
+    Raises:
+        InputError: if a tensor of that layout is missing.
+
+    Source: Radford et al. 2021, arXiv 2103.00020; layout as in the released code of OpenAI CLIP (`clip/model.py`).
+    """
+    try:
+        width = tensors["ln_final.weight"].shape[0]
+        return {
+            "embed_dim": tensors["text_projection"].shape[1],
+            "quick_gelu": True,
+            "vision_cfg": _transformer(tensors) if "visual.proj" in tensors else _residual(tensors),
+            "text_cfg": {
+                "context_length": tensors["positional_embedding"].shape[0],
+                "vocab_size": tensors["token_embedding.weight"].shape[0],
+                "width": width,
+                "heads": width // 64,
+                "layers": _count(tensors, "transformer.resblocks.", 2),
+            },
+        }
+    except KeyError as error:
+        raise InputError(
+            f"not OpenAI's layout: no tensor {error}; name the architecture: 'ARCH/FILE'"
+        ) from None
+
+
+def check_activation(name: str, architecture: str) -> None:
+    """Refuse an architecture with GELU for weights that were trained with QuickGELU.
+
+    The tensors fit either way, so nothing fails: the features are silently wrong.
+
+    Args:
+        name: what the user asked for.
+        architecture: an open_clip architecture.
+
+    Raises:
+        InputError: with the name that is right.
+
+    Example:
+        >>> check_activation("ViT-L-14/openai", "ViT-L-14")
+        Traceback (most recent call last):
+        kpl_lib.common.errors.InputError: encoder 'ViT-L-14/openai': ... say 'ViT-L-14-quickgelu/openai'
+
+    Source: open_clip issue 771, on wrong results after exactly this mix-up.
+    """
+    if open_clip.get_model_config(architecture).get("quick_gelu"):
+        return
+    right = architecture + QUICK
+    cure = name.replace(architecture, right, 1)
+    raise InputError(
+        f"encoder {name!r}: the weights were trained with QuickGELU, and {architecture} has GELU, which would "
+        f"give wrong features; {f'say {cure!r}' if right in open_clip.list_models() else 'choose other weights'}"
+    )
+
+
+def preprocessing(architecture: str) -> dict | None:
+    """Mean, deviation, interpolation and resizing on which all published weights of an architecture agree.
+
+    None where they differ; empty, which is open_clip's default, where none are published.
+    """
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    found = [
+        {key: config.get(key) for key in keys}
+        for config in (pretrained.get_pretrained_cfg(architecture, tag) for tag in tags)
+    ]
+    if not found:
+        return {}
+    return found[0] if all(config == found[0] for config in found) else None
+
+
+def _transformer(tensors: dict[str, Tensor]) -> dict:
+    kernel = tensors["visual.conv1.weight"].shape
+    grid = round((tensors["visual.positional_embedding"].shape[0] - 1) ** 0.5)
+    blocks = _count(tensors, "visual.transformer.resblocks.", 3)
+    return {"image_size": kernel[-1] * grid, "patch_size": kernel[-1], "width": kernel[0], "layers": blocks}
+
+
+def _residual(tensors: dict[str, Tensor]) -> dict:
+    grid = round((tensors["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
+    stages = [_count(tensors, f"visual.layer{stage}.", 2) for stage in (1, 2, 3, 4)]
+    width = tensors["visual.layer1.0.conv1.weight"].shape[0]
+    return {"image_size": grid * 32, "patch_size": None, "width": width, "layers": stages}
+
+
+def _count(tensors: dict[str, Tensor], start: str, place: int) -> int:
+    """How many different numbers stand at `place` of the dotted names that begin with `start`."""
+    return len({name.split(".")[place] for name in tensors if name.startswith(start)})

@@ -1,0 +1,334 @@
+"""Find a model by its name, on this machine or on the hub, and load it without running code of others.
+
+Pretrained models of open_clip and of the Hugging Face hub are fetched once, then read like local ones.
+"""
+
+import importlib.util
+import socket
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import open_clip
+import torch
+from huggingface_hub import constants
+from open_clip import pretrained
+
+from kpl_lib.common.errors import InputError, closest, did_you_mean, one_line
+from kpl_lib.common.files import data_dir
+from kpl_lib.encoders.config import (
+    CONFIG,
+    HUB_FILES,
+    QUICK,
+    Checkpoint,
+    Source,
+    build,
+    check_activation,
+    check_config,
+    openai_config,
+    preprocessing,
+    read_settings,
+)
+from kpl_lib.encoders.weights import SUFFIXES, read_weights
+
+
+def from_tag(name: str) -> Source:
+    """Find open_clip's own pretrained weights, downloading them the first time.
+
+    Args:
+        name: `ARCH/TAG`, such as `ViT-L-14-quickgelu/openai`.
+
+    Returns:
+        The architecture, the preprocessing of these weights, the file.
+
+    Raises:
+        InputError: for an unknown name (the nearest are said), for an architecture with another activation than
+            the weights were trained with, and where nothing can be fetched.
+    """
+    architecture, tag = name.split("/", 1)
+    unknown = f"unknown encoder {name!r}: no"
+    _check_known(architecture, open_clip.list_models(), f"{unknown} architecture {architecture!r}")
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    plain = architecture.removesuffix(QUICK)
+    if tag not in tags and tag in open_clip.list_pretrained_tags_by_model(plain):
+        raise InputError(f"{unknown} weights {tag!r} with QuickGELU; say '{plain}/{tag}'")
+    _check_known(tag, tags, f"{unknown} weights {tag!r} for {architecture}")
+    settings = open_clip.get_pretrained_cfg(architecture, tag)
+    if settings.get("quick_gelu"):
+        check_activation(name, architecture)
+    config = check_config(f"encoder {name!r}", open_clip.get_model_config(architecture))
+    with _fetching(name):
+        weights = Path(pretrained.download_pretrained(settings))
+    return Source(name, config, settings, weights)
+
+
+def from_hub(name: str) -> Source:
+    """Find a model of the Hugging Face hub, downloading it the first time; as `from_tag`."""
+    place = name.removeprefix("hf-hub:")
+    with _fetching(name):
+        path = pretrained.download_pretrained_from_hf(place, filename=CONFIG)
+    settings = read_settings(Path(path))
+    config = check_config(f"encoder {name!r}", settings.get("model_cfg"))
+    with _fetching(name):
+        weights = Path(pretrained.download_pretrained_from_hf(place))
+    return Source(name, config, settings.get("preprocess_cfg") or {}, weights)
+
+
+@contextmanager
+def careful(name: str) -> Iterator[None]:
+    """While a model is loaded: nothing is reported home, no code of the hub is run, nothing waits for a dead network.
+
+    Names of this machine (`path:`, `phantom`) never reach for the network. Files that the text tower still needs
+    and that cannot be fetched become one line.
+    """
+    before = constants.HF_HUB_OFFLINE, constants.HF_HUB_DISABLE_TELEMETRY
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    constants.HF_HUB_OFFLINE = before[0] or _is_local(name) or not _reachable()
+    try:
+        with _no_foreign_code(), _fetching(name, OSError):
+            yield
+    finally:
+        constants.HF_HUB_OFFLINE, constants.HF_HUB_DISABLE_TELEMETRY = before
+
+
+@contextmanager
+def _no_foreign_code() -> Iterator[None]:
+    """A model that brings its own code is refused, not asked about."""
+    if importlib.util.find_spec("transformers") is None:
+        yield
+        return
+    remote = importlib.import_module("transformers.dynamic_module_utils")
+    patience, remote.TIME_OUT_REMOTE_CODE = remote.TIME_OUT_REMOTE_CODE, 0
+    try:
+        yield
+    finally:
+        remote.TIME_OUT_REMOTE_CODE = patience
+
+
+def _is_local(name: str) -> bool:
+    return name.startswith("path:") or "/" not in name
+
+
+@contextmanager
+def _fetching(name: str, kind: type[Exception] = Exception) -> Iterator[None]:
+    """Turn whatever goes wrong while files are fetched into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except kind as error:  # the hub and the network raise nearly anything
+        raise InputError(_missing(name, one_line(error, kind=True))) from None
+
+
+def _missing(name: str, why: str) -> str:
+    """What to say about files that are not here."""
+    if _is_local(name):
+        return f"encoder {name!r}: files of its text model are missing ({why}); put them into the folder"
+    if constants.HF_HUB_OFFLINE:
+        return (
+            f"encoder {name!r}: not on this machine, and no network; run `kpl encode --download-only --encoder {name}` "
+            f"where there is one and copy {constants.HF_HUB_CACHE} here, or use 'phantom'"
+        )
+    return f"encoder {name!r}: could not be fetched ({why}); check the name and the network, or use 'phantom'"
+
+
+def _reachable() -> bool:
+    """Whether the hub's address can be found; the hub's own retries would take most of a minute."""
+    if urllib.request.getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
+
+
+def _check_known(word: str, words: list[str], problem: str) -> None:
+    """Raise with the nearest names unless `word` is among `words`."""
+    if word not in words:
+        near = closest(word, words, 3, 0.3) or sorted(words)[:3]
+        raise InputError(f"{problem}; nearest: {', '.join(near) or 'none'}")
+
+
+VOCABULARY = "bpe_vocab.txt.gz"
+
+FORMS = (
+    "'path:DIR' or 'path:FILE' on this machine, 'ARCH/TAG' such as 'ViT-L-14-quickgelu/openai', 'ARCH/FILE', "
+    "or 'hf-hub:ORG/NAME'"
+)
+
+
+def local_names() -> tuple[str, ...]:
+    """Names of the encoders that ship with the library.
+
+    Example:
+        >>> "phantom" in local_names() or local_names() == ()
+        True
+    """
+    return tuple(sorted(path.parent.name for path in (data_dir() / "encoders").glob(f"*/{CONFIG}")))
+
+
+def open_checkpoint(name: str, device: torch.device, precision: str) -> Checkpoint:
+    """Load the model of this name.
+
+    Args:
+        name: a name of `local_names()`, `path:DIR`, `path:FILE`, `ARCH/TAG`, `ARCH/FILE` or `hf-hub:ORG/NAME`.
+        device: where the model goes.
+        precision: `fp32`, `fp16` or `bf16`.
+
+    Returns:
+        The model in evaluation mode, its image transform, its tokenizer.
+
+    Raises:
+        InputError: if the name is unknown, or its weights cannot be had or read safely.
+    """
+    return _open(name, device, precision)[1]
+
+
+def download_encoder(name: str) -> str:
+    """Fetch all files of a model, and load it once, so that it is known to work here without a network.
+
+    Args:
+        name: as for `open_checkpoint`.
+
+    Returns:
+        One line: where the weights are, and their size.
+
+    Raises:
+        InputError: as `open_checkpoint`.
+
+    Example:
+        >>> download_encoder("phantom").startswith("phantom: ")
+        True
+    """
+    source, _ = _open(name, torch.device("cpu"), "fp32")
+    if not isinstance(source.weights, Path):
+        return f"{name}: a file on this machine, nothing to fetch"
+    return (
+        f"{name}: {source.weights} ({source.weights.stat().st_size / 1e6:,.0f} MB), ready without a network"
+    )
+
+
+def _open(name: str, device: torch.device, precision: str) -> tuple[Source, Checkpoint]:
+    """What a model is built from, and the model."""
+    if not isinstance(name, str):
+        raise InputError(f"an encoder is named by text, not {type(name).__name__}: {name!r}")
+    # open_clip draws random weights before it loads the real ones: leave the caller's random numbers alone
+    with careful(name), torch.random.fork_rng(devices=[]):
+        source = find(name)
+        checkpoint = build(source, device, precision)
+    size, text = getattr(checkpoint.tokenizer, "vocab_size", None), source.config["text_cfg"]
+    if size is not None and "vocab_size" in text and size != text["vocab_size"]:
+        raise InputError(
+            f"{source.name}: {size} vocabulary entries, {text['vocab_size']} in its configuration; copy both again"
+        )
+    return source, checkpoint
+
+
+def find(name: str) -> Source:
+    """Find configuration and weights of a name; what is not on this machine is fetched."""
+    if name.startswith("path:"):
+        place = Path(name.removeprefix("path:")).expanduser()
+        return from_file(place) if place.is_file() else from_folder(place)
+    if name.startswith("hf-hub:"):
+        return from_hub(name)
+    if "/" in name:
+        architecture, rest = name.split("/", 1)
+        known = architecture in open_clip.list_models()
+        if known and rest.endswith(SUFFIXES):
+            return from_file(Path(rest).expanduser(), architecture)
+        return from_tag(name)
+    if name in local_names():
+        return from_folder(data_dir() / "encoders" / name)
+    hint = did_you_mean(name.lower(), local_names())
+    raise InputError(
+        f"unknown encoder {name!r}: {hint}known here: {', '.join(local_names()) or 'none'}; or {FORMS}"
+    )
+
+
+def from_file(path: Path, architecture: str | None = None) -> Source:
+    """A checkpoint file: of a named architecture, or one of OpenAI's own, whose shapes say what it is.
+
+    Weights saved by others in OpenAI's layout fit GELU and QuickGELU alike, so their architecture must be named.
+    """
+    weights = read_weights(path)
+    if architecture is None:
+        if not weights.from_openai:
+            raise InputError(
+                f"{path}: does not say its architecture; name it, as 'ViT-B-32-quickgelu/{path}' (weights of OpenAI "
+                f"or tuned from them) or 'ViT-B-32/{path}', or put {CONFIG} beside it and name the folder"
+            )
+        return Source(str(path), openai_config(weights.tensors), {}, weights)
+    if weights.from_openai:
+        check_activation(f"{architecture}/{path}", architecture)
+    preprocess = preprocessing(architecture)
+    if preprocess is None:
+        warnings.warn(
+            f"{architecture}: its weights were trained with different preprocessing; OpenAI's is taken for {path}",
+            UserWarning,
+            stacklevel=2,
+        )
+    config = check_config(architecture, open_clip.get_model_config(architecture))
+    return Source(str(path), config, preprocess or {}, weights)
+
+
+def from_folder(folder: Path) -> Source:
+    """A folder with `open_clip_config.json`, weights, and what the tokenizer needs; or with a file of OpenAI."""
+    if not (folder / CONFIG).is_file():
+        files = _weight_files(folder)
+        if len(files) == 1:
+            return from_file(files[0])
+        raise InputError(
+            f"{folder}: no {CONFIG} there; name the folder of an open_clip model, or one file in it"
+        )
+    settings = read_settings(folder / CONFIG)
+    config = check_config(str(folder / CONFIG), settings.get("model_cfg"))
+    text = config["text_cfg"]
+    for key in HUB_FILES:
+        if text.get(key) and (found := _inside(folder, text[key], key)):
+            text[key] = str(found)
+    if not text.get("hf_tokenizer_name"):
+        text["tokenizer_kwargs"] = {**(text.get("tokenizer_kwargs") or {}), **_vocabulary(folder, text)}
+    return Source(str(folder), config, settings.get("preprocess_cfg") or {}, _find_weights(folder))
+
+
+def _inside(folder: Path, name: str, key: str) -> Path | None:
+    """Where the files of a text model or tokenizer lie in the folder; None leaves them to the hub."""
+    if (folder / name / "config.json").is_file() or (folder / name / "tokenizer_config.json").is_file():
+        return (folder / name).resolve()
+    own = key == "hf_tokenizer_name" and (folder / "tokenizer_config.json").is_file()
+    return folder.resolve() if own else None
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+
+
+def _find_weights(folder: Path) -> Path:
+    """Find the weights; safetensors are preferred to pickled ones."""
+    files = _weight_files(folder)
+    for kind, found in (
+        ("safetensors", [path for path in files if path.suffix == ".safetensors"]),
+        ("weights", files),
+    ):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError(f"{folder}: {len(found)} {kind} files; leave only one there")
+    raise InputError(f"{folder}: no weights there; put model.safetensors beside {CONFIG}")
+
+
+def _vocabulary(folder: Path, text: dict) -> dict:
+    """Path of the vocabulary that the configuration names, or that lies in the folder."""
+    given = (text.get("tokenizer_kwargs") or {}).get("bpe_path")
+    name = given or VOCABULARY
+    if Path(name).name != name:
+        raise InputError(f"{folder / CONFIG}: bpe_path {name!r} must be a file name in the same folder")
+    if (folder / name).is_file():
+        return {"bpe_path": str((folder / name).resolve())}
+    if given:
+        raise InputError(f"{folder / name}: the vocabulary is missing; copy it from the model again")
+    return {}

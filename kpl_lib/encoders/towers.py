@@ -1,0 +1,143 @@
+"""One pass of an image tower that keeps the patches, and short texts through a text tower without their padding."""
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.hf_model import HFTextEncoder
+from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
+from open_clip.timm_model import TimmModel
+from open_clip.tokenizer import HFTokenizer
+from open_clip.transformer import TextTransformer, VisionTransformer
+from torch import Tensor, nn
+
+from kpl_lib.common.errors import InputError
+
+
+def image_and_patches(visual: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """One pass of the image tower: the image `[n, D]` and its patches `[n, P, D]`, not normalised.
+
+    Vision transformer: every token of the last layer goes through the norm and the projection of the pooled one.
+    ResNet of CLIP: every position asks the attention pool as the mean of all positions does, so a patch is a
+    mixture of projected value vectors.
+
+    Args:
+        visual: the image tower of an open_clip model.
+        pixels: preprocessed images `[n, 3, H, W]`.
+
+    Raises:
+        InputError: for towers of another kind.
+
+    Source: Guo et al. 2022, arXiv 2209.14169. The released code also projects the raw map; it does not use it.
+    """
+    if isinstance(visual, ModifiedResNet):
+        x = visual.stem(pixels)
+        for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+            x = layer(x)
+        x = _ask_everywhere(visual.attnpool, x)
+        return x[:, 0], x[:, 1:]
+    if isinstance(visual, VisionTransformer) and visual.attn_pool is None:
+        pooled, tokens = visual._pool(visual.transformer(visual._embeds(pixels)))
+        if visual.final_ln_after_pool:
+            tokens = visual.ln_post(tokens)
+        return (pooled, tokens) if visual.proj is None else (pooled @ visual.proj, tokens @ visual.proj)
+    if isinstance(visual, TimmModel) and _is_plain(visual.trunk):
+        trunk, tokens = visual.trunk, visual.trunk.forward_features(pixels)
+        patches = trunk.head(trunk.fc_norm(tokens[:, trunk.num_prefix_tokens :]))
+        return visual.head(trunk.forward_head(tokens)), visual.head(patches)
+    raise InputError(
+        f"this encoder's image tower ({type(visual).__name__}) gives no patches in the space of the texts; "
+        "use one of OpenAI's CLIP models, BiomedCLIP, or 'phantom'"
+    )
+
+
+def _is_plain(trunk: nn.Module) -> bool:
+    """Whether a transformer of timm pools by its class token or mean, and not by attention of its own."""
+    return type(trunk).__name__ == "VisionTransformer" and trunk.global_pool in ("token", "avg")
+
+
+def _ask_everywhere(pool: AttentionPool2d, grid: Tensor) -> Tensor:
+    """Attention pooling `[n, 1 + P, D]` of a map `[n, W, h, w]`: row 0 is what the pool gives, then each position."""
+    x = grid.flatten(2).transpose(1, 2)
+    x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + pool.positional_embedding.to(x.dtype)
+    query, key, value = (
+        layer(x).unflatten(2, (pool.num_heads, -1)).transpose(1, 2)
+        for layer in (pool.q_proj, pool.k_proj, pool.v_proj)
+    )
+    mixed = F.scaled_dot_product_attention(query, key, value)
+    return pool.c_proj(mixed.transpose(1, 2).flatten(2))
+
+
+def padding_plan(model: nn.Module, tokenizer: Callable, tokens: Tensor) -> tuple[Tensor, Callable]:
+    """How many tokens of each text count, and what encodes texts that are cut there.
+
+    * Under a causal mask, with the text read off at its last token, what stands behind it changes nothing.
+    * The towers of `transformers` (BERT and its kin) mask the padding; cut off, it changes nothing either.
+    * Every other tower (SigLIP reads its last place, CoCa adds a token behind) gets whole contexts.
+
+    Args:
+        model: the open_clip model.
+        tokenizer: what made the tokens.
+        tokens: `[n, context]`.
+
+    Returns:
+        Lengths `[n]`, and a function from tokens `[m, L]` to features `[m, D]`, not normalised.
+    """
+    tower = causal_tower(model, tokenizer)
+    if tower is not None:
+        return tokens.argmax(dim=1) + 1, partial(encode_causal, tower)
+    padding = masked_padding(model, tokenizer)
+    if padding is None:
+        return torch.full((len(tokens),), tokens.shape[1]), model.encode_text
+    place = torch.arange(1, tokens.shape[1] + 1) * (tokens != padding)
+    return place.max(dim=1).values.clamp(min=1), model.encode_text
+
+
+def causal_tower(model: nn.Module, tokenizer: Callable) -> nn.Module | None:
+    """The text tower if cutting the padding is exact: causal mask, pooled at the largest token."""
+    tower = model.text if isinstance(model, open_clip.CustomTextCLIP) else model
+    pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
+    standard = isinstance(tower, open_clip.CLIP | TextTransformer) and pool == "argmax"
+    plain = getattr(tower, "cls_emb", None) is None and getattr(tower, "attn_mask", None) is not None
+    return tower if standard and plain and isinstance(tokenizer, open_clip.SimpleTokenizer) else None
+
+
+def masked_padding(model: nn.Module, tokenizer: Callable) -> int | None:
+    """The token of the padding if the tower masks it; None for other towers."""
+    tower = getattr(model, "text", None)
+    plain = isinstance(tokenizer, HFTokenizer) and not tokenizer.tokenizer_mode
+    return tower.config.pad_token_id if plain and isinstance(tower, HFTextEncoder) else None
+
+
+def encode_causal(tower: nn.Module, tokens: Tensor) -> Tensor:
+    """The text tower on tokens `[n, L]` cut at their longest text; `[n, D]`, not normalised."""
+    length, dtype = tokens.shape[1], tower.transformer.get_cast_dtype()
+    x = (tower.token_embedding(tokens) + tower.positional_embedding[:length]).to(dtype)
+    x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
+    x = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=1)]
+    projection = tower.text_projection
+    if projection is None:
+        return x
+    return projection(x) if isinstance(projection, nn.Linear) else x @ projection
+
+
+def warn_truncated(tokenizer: Callable, texts: list[str], tokens: Tensor) -> None:
+    """Warn once about texts that are longer than the context."""
+    if isinstance(tokenizer, open_clip.SimpleTokenizer):
+        count, padding = lambda text: len(tokenizer.encode(text)) + 2, 0
+    elif isinstance(tokenizer, HFTokenizer) and not tokenizer.tokenizer_mode:
+        inner = tokenizer.tokenizer
+        count, padding = lambda text: len(inner(tokenizer.clean_fn(text)).input_ids), inner.pad_token_id
+    else:
+        return
+    full = (tokens[:, -1] != padding).nonzero()[:, 0].tolist()
+    longer = [texts[i] for i in full if count(texts[i]) > tokenizer.context_length]
+    if longer:
+        warnings.warn(
+            f"{len(longer)} texts have more than {tokenizer.context_length} tokens and are cut: {longer[0]!r}",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,380 @@
+"""What is wrong with a knowledge base, as far as its words tell, as one page of text."""
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+
+from kpl_lib.common.errors import InputError, did_you_mean
+from kpl_lib.knowledge.description import Description
+from kpl_lib.knowledge.words import Phrases, content_stems, near_pairs, pair_names, word_list, words_of
+
+LIMIT = 6  # lines of one kind on the page
+
+ROWS = 40  # classes in a table
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found.
+
+    Args:
+        kind: such as `duplicate`, `near duplicate`, `class name` or `uneven`.
+        class_name: the class, or empty for the whole base.
+        message: what and where, in one line.
+        grave: True if it should be corrected, False if it is only worth knowing.
+
+    Chapter: ch-knowledge
+    """
+
+    kind: str
+    class_name: str
+    message: str
+    grave: bool = True
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything found in one knowledge base.
+
+    Args:
+        name: the knowledge base.
+        counts: descriptions of each class.
+        findings: kind by kind.
+
+    Example:
+        >>> Report("pets", {"cat": 2}, ()).clean
+        True
+
+    Chapter: ch-knowledge
+    """
+
+    name: str
+    counts: Mapping[str, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing has to be corrected."""
+        return not any(finding.grave for finding in self.findings)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, limit: int | None = LIMIT) -> str:
+        """The report as text: grave findings first (!), then the others (-), kind by kind.
+
+        Args:
+            limit: the most lines of one kind; None gives all.
+        """
+        kinds = dict.fromkeys(f.kind for f in sorted(self.findings, key=lambda f: not f.grave))
+        lines = [f"{self.name}: {len(self.counts)} classes, {sum(self.counts.values())} descriptions"]
+        for kind in kinds:
+            found = [f for f in self.findings if f.kind == kind]
+            shown = [f"  {'!' if f.grave else '-'} {f.message}" for f in found]
+            lines += capped(shown, limit, f"of these ({kind})")
+        grave = sum(finding.grave for finding in self.findings)
+        lines.append("  clean" if self.clean else f"  {grave} to correct (!)")
+        return "\n".join(lines)
+
+
+def capped(lines: list[str], limit: int | None, what: str) -> list[str]:
+    """The first lines, and one that says how many more there are.
+
+    Example:
+        >>> capped(["a", "b", "c"], 2, "lines")
+        ['a', 'b', '    and 1 more lines']
+    """
+    if limit is None or len(lines) <= limit:
+        return lines
+    return [*lines[:limit], f"    and {len(lines) - limit} more {what}"]
+
+
+def columns_of(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """Columns of equal width, the first one to the left.
+
+    Example:
+        >>> columns_of(("class", "n"), [("cat", "12")])
+        ['  class   n', '  cat    12']
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return [
+        "  "
+        + "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (header, *rows)
+    ]
+
+
+def token_counts(texts: Sequence[str], tokenizer: Callable | None = None, enough: int = 0) -> list[int]:
+    """Tokens of each text, begin and end counted.
+
+    A word is cut into tokens by itself, so each different word is cut once.
+
+    Args:
+        texts: n texts.
+        tokenizer: an open_clip tokenizer with `encode`; None is CLIP's own, which ships with open_clip.
+        enough: where no text can have more tokens than this, bytes are counted instead, which is quick.
+
+    Returns:
+        n counts.
+
+    Example:
+        >>> token_counts(["a photo of a cat"])
+        [7]
+    """
+    upper = [len("".join(text.split()).encode()) + 2 for text in texts]  # a token holds a byte or more
+    if max(upper, default=0) <= enough:
+        return upper
+    encode = (tokenizer or _clip_tokenizer()).encode
+    known: dict[str, int] = {}
+    counts = []
+    for text in texts:
+        total = 2
+        for word in text.split():
+            if word not in known:
+                known[word] = len(encode(word))
+            total += known[word]
+        counts.append(total)
+    return counts
+
+
+@cache
+def _clip_tokenizer() -> Callable:
+    """CLIP's tokenizer; its vocabulary is a file of open_clip."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer()
+
+
+NEAR = 0.6  # overlap of content stems above which two texts of one class say the same
+
+TOKENS = 70  # of CLIP's context of 77, begin and end counted
+
+ALIKE = 1000  # pairs across classes after which nobody reads on
+
+
+def check_base(
+    name: str,
+    records: Mapping[str, Sequence[Description]],
+    sentences: Mapping[str, list[str]],
+    whole: bool = False,
+    class_names: Sequence[str] | None = None,
+) -> Report:
+    """Check everything that words tell: texts, length of sentences, wording, tags, and the classes.
+
+    Args:
+        name: the knowledge base.
+        records: for each class its descriptions.
+        sentences: for each class its descriptions, each in its sentence.
+        whole: the descriptions are whole sentences themselves, and may say the class name.
+        class_names: the classes that there should be, as of a dataset; None does not compare.
+
+    Returns:
+        What `check_records` finds; sentences of more than 70 tokens of CLIP; words of what cannot be seen,
+        where the description does not say so itself (`visual` false); tags that are not in
+        `data/words/tags.txt`; classes that are missing, unknown, or in another order.
+
+    Raises:
+        InputError: if `class_names` is one text.
+    """
+    report = check_records(name, {label: [d.text for d in found] for label, found in records.items()})
+    findings = [f for f in report.findings if not (whole and f.kind in ("class name", "other name"))]
+    findings += [*too_long(sentences), *_wording(records), *_tags(records)]
+    if isinstance(class_names, str):
+        raise InputError(f"check: class_names must be a list of names, not {class_names!r}")
+    if class_names is not None:
+        findings += _against(tuple(records), tuple(class_names))
+    return Report(report.name, report.counts, tuple(findings))
+
+
+def check_records(name: str, classes: Mapping[str, list[str]]) -> Report:
+    """Check the texts of all classes.
+
+    Args:
+        name: the knowledge base.
+        classes: for each class its texts.
+
+    Returns:
+        Duplicates and near duplicates within a class, texts that classes share or nearly share, class names
+        in descriptions, uneven counts. Texts are near where the Jaccard overlap of their content stems is
+        above 0.6.
+
+    Example:
+        >>> print(check_records("pets", {"cat": ["a tail", "A tail."], "dog": ["a wet nose", "a bark"]}))
+        pets: 2 classes, 4 descriptions
+          ! class 'cat': 'A tail.' stands twice
+          1 to correct (!)
+    """
+    spelled = {label: [words_of(text) for text in texts] for label, texts in classes.items()}
+    findings = [
+        *_twice(classes, spelled),
+        *_near_within(classes, spelled),
+        *_names(classes, spelled),
+        *_shared(spelled),
+        *_near_across(classes, spelled),
+        *_uneven(classes),
+    ]
+    return Report(name, {label: len(texts) for label, texts in classes.items()}, tuple(findings))
+
+
+def _twice(classes: Mapping, spelled: Mapping) -> Iterator[Finding]:
+    """Texts that a class holds again, but for case and punctuation."""
+    for label, texts in classes.items():
+        seen = set()
+        for text, words in zip(texts, map(tuple, spelled[label]), strict=True):
+            if words in seen:
+                yield Finding("duplicate", label, f"class {label!r}: {text!r} stands twice")
+            seen.add(words)
+
+
+def _near_within(classes: Mapping, spelled: Mapping) -> Iterator[Finding]:
+    """Texts that nearly repeat an earlier one of their class."""
+    first: dict[tuple, str] = {}
+    for label, texts in classes.items():
+        for text, words in zip(texts, spelled[label], strict=True):
+            first.setdefault((label, *words), text)
+    rows = [(key[0], text) for key, text in first.items()]
+    stems = [frozenset((label, s) for s in content_stems(text)) for label, text in rows]
+    for i, j, value in _nearest(near_pairs(stems, NEAR)):
+        (label, text), (_, earlier) = rows[i], rows[j]
+        message = f"class {label!r}: {text!r} nearly repeats {earlier!r} (overlap {value:.2f})"
+        yield Finding("near duplicate", label, message)
+
+
+def _near_across(classes: Mapping, spelled: Mapping) -> Iterator[Finding]:
+    """Texts that are nearly those of another class; they may still be right, so these are not grave."""
+    owners: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for label, texts in classes.items():
+        for text, words in zip(texts, spelled[label], strict=True):
+            owners.setdefault(tuple(words), []).append((label, text))
+    rows = list(owners.values())
+    pairs = near_pairs([content_stems(found[0][1]) for found in rows], NEAR)
+    apart = (
+        (i, j, value)
+        for i, j, value in _nearest(pairs)
+        if not {label for label, _ in rows[i]} & {label for label, _ in rows[j]}
+    )
+    for i, j, value in islice(apart, ALIKE):
+        (label, text), (other, earlier) = rows[i][0], rows[j][0]
+        message = f"{text!r} of {label!r} is close to {earlier!r} of {other!r} (overlap {value:.2f})"
+        yield Finding("close", label, message, grave=False)
+
+
+def _nearest(blocks: Iterable) -> Iterator[tuple[int, int, float]]:
+    """Of the pairs of each row i, the one with the largest overlap."""
+    for i, j, value in blocks:
+        best: dict[int, tuple[int, float]] = {}
+        for row, other, overlap in zip(i.tolist(), j.tolist(), value.tolist(), strict=True):
+            if overlap > best.get(row, (0, 0.0))[1]:
+                best[row] = (other, overlap)
+        yield from ((row, other, overlap) for row, (other, overlap) in best.items())
+
+
+def _names(classes: Mapping, spelled: Mapping) -> Iterator[Finding]:
+    """Descriptions that say the whole name of their class, or of another one."""
+    names = [label for label in classes if content_stems(label)]  # a class `A` is in every sentence
+    phrases = Phrases(names)
+    for label, texts in classes.items():
+        own = words_of(label)
+        for text, words in zip(texts, spelled[label], strict=True):
+            said = phrases.inside(words)
+            if label in said:
+                yield Finding("class name", label, f"class {label!r}: {text!r} says the class name")
+            for other in said:
+                if other != label and not _contains(own, words_of(other)):
+                    message = f"class {label!r}: {text!r} says the name of {other!r}"
+                    yield Finding("other name", label, message, grave=False)
+
+
+def _contains(words: list[str], part: list[str]) -> bool:
+    """Whether `part` stands in `words`."""
+    return f" {' '.join(part)} " in f" {' '.join(words)} "
+
+
+def _shared(spelled: Mapping) -> Iterator[Finding]:
+    """Texts that several classes have: they tell nothing apart."""
+    owners: dict[str, dict[str, None]] = {}
+    for label, texts in spelled.items():
+        for words in texts:
+            owners.setdefault(" ".join(words), {})[label] = None
+    for words, labels in owners.items():
+        if len(labels) > 1:
+            some = [*map(repr, islice(labels, 4)), *([f"{len(labels) - 4} more"] if len(labels) > 4 else [])]
+            yield Finding("shared", next(iter(labels)), f"{words!r} stands under {', '.join(some)}")
+
+
+def _uneven(classes: Mapping) -> Iterator[Finding]:
+    """Classes with more descriptions than others."""
+    counts = {label: len(texts) for label, texts in classes.items()}
+    if len(set(counts.values())) > 1:
+        low, high = min(counts, key=counts.get), max(counts, key=counts.get)
+        message = f"uneven: {low!r} has {counts[low]} descriptions, {high!r} has {counts[high]}"
+        yield Finding("uneven", "", message, grave=False)
+
+
+def too_long(
+    sentences: Mapping[str, list[str]],
+    tokenizer: Callable | None = None,
+    limit: int = TOKENS,
+    reader: str = "CLIP's tokenizer",
+) -> Iterator[Finding]:
+    """Sentences with too many tokens.
+
+    Args:
+        sentences: for each class its descriptions, each in its sentence.
+        tokenizer: None is CLIP's own.
+        limit: the most tokens, begin and end counted.
+        reader: what to call the tokenizer in a message.
+    """
+    flat = [(label, text) for label, texts in sentences.items() for text in texts]
+    counts = token_counts([text for _, text in flat], tokenizer, limit)
+    for (label, text), count in zip(flat, counts, strict=True):
+        if count > limit:
+            start = text if len(text) <= 60 else text[:57] + "..."
+            message = f"class {label!r}: {count} tokens, at most {limit} with {reader}: {start!r}"
+            yield Finding("tokens", label, message)
+
+
+def _wording(records: Mapping[str, Sequence[Description]]) -> Iterator[Finding]:
+    """Words of complaints, history, treatment and laboratory in lines that do not say that they cannot be seen."""
+    phrases = Phrases(word_list("unseen"), slack=3)
+    for label, found in records.items():
+        for description in found:
+            said = [] if description.visual is False else phrases.inside(words_of(description.text))
+            if said:
+                message = f"class {label!r}: {description.text!r} speaks of what is not seen ({said[0]})"
+                yield Finding("wording", label, message, grave=False)
+
+
+def _tags(records: Mapping[str, Sequence[Description]]) -> Iterator[Finding]:
+    """Tags that are not among the known ones."""
+    known = word_list("tags")
+    counts = Counter(tag for found in records.values() for d in found for tag in d.tags if tag not in known)
+    for tag, count in counts.items():
+        hint = did_you_mean(tag, known)
+        message = f"unknown tag {tag!r} on {count} descriptions: {hint}known: {', '.join(known)}"
+        yield Finding("tags", "", message, grave=False)
+
+
+def _against(own: tuple[str, ...], wanted: tuple[str, ...]) -> Iterator[Finding]:
+    """Classes that are missing, unknown, or in another order; matched by name."""
+    pairs = pair_names(own, wanted)
+    left = [name for name in own if name not in pairs.values()]
+    for name in wanted:
+        if name not in pairs:
+            near = difflib.get_close_matches(name.casefold(), {n.casefold(): n for n in left}, 1, 0.6)
+            hint = f"; is it {next(n for n in left if n.casefold() == near[0])!r}?" if near else ""
+            yield Finding("missing class", name, f"class {name!r} of the dataset has no descriptions{hint}")
+    for name in left:
+        yield Finding("unknown class", name, f"class {name!r} is not in the dataset")
+    order = [pairs[name] for name in wanted if name in pairs]
+    if order != [name for name in own if name in pairs.values()]:
+        message = (
+            "the classes stand in another order than in the dataset: match them by name, not by position"
+        )
+        yield Finding("order", "", message, grave=False)

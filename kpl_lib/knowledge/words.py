@@ -1,0 +1,255 @@
+"""Words of descriptions: their stems, phrases inside texts, and which descriptions say nearly the same."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Set
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import snowballstemmer
+from scipy.sparse import csr_matrix
+
+from kpl_lib.common.files import data_dir
+
+_STEMMER = snowballstemmer.stemmer("english")
+
+
+@cache
+def word_list(name: str) -> tuple[str, ...]:
+    """The lines of `data/words/NAME.txt` without comments.
+
+    Args:
+        name: of the list, such as `stop`.
+
+    Returns:
+        Its words, in the order of the file.
+
+    Example:
+        >>> "the" in word_list("stop")
+        True
+
+    Chapter: ch-knowledge
+    """
+    lines = (Path(data_dir()) / "words" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words in order, without punctuation.
+
+    Args:
+        text: any text.
+
+    Returns:
+        The words, as often as they stand there.
+
+    Example:
+        >>> words_of("Wet, wet noses!")
+        ['wet', 'wet', 'noses']
+
+    Chapter: ch-knowledge
+    """
+    return re.findall(r"[^\W_]+", text.casefold())
+
+
+@cache
+def stem(word: str) -> str:
+    """The stem of a lower-case word.
+
+    Args:
+        word: one word, in lower case.
+
+    Returns:
+        The stem.
+
+    Source: Porter's second English stemmer, run by snowballstemmer.
+
+    Example:
+        >>> stem("vessels"), stem("scattered")
+        ('vessel', 'scatter')
+
+    Chapter: ch-knowledge
+    """
+    return _STEMMER.stemWord(word)
+
+
+def content_stems(text: str) -> frozenset[str]:
+    """Stems of the words that carry content: all but those of `data/words/stop.txt`.
+
+    Args:
+        text: any text.
+
+    Returns:
+        The stems, each once.
+
+    Example:
+        >>> sorted(content_stems("a ring of red dots in the retina"))
+        ['dot', 'red', 'retina', 'ring']
+
+    Chapter: ch-knowledge
+    """
+    stops = _stop_words()
+    return frozenset(stem(word) for word in words_of(text) if word not in stops)
+
+
+@cache
+def _stop_words() -> frozenset[str]:
+    return frozenset(word_list("stop"))
+
+
+class Phrases:
+    """Finds phrases inside texts, in any inflection of each word.
+
+    Two words are the same if their stems are and their lengths differ by at most `slack` letters: with 2,
+    `dogs` says `dog` and `dogged` does not.
+
+    Args:
+        phrases: what to look for.
+        slack: letters by which inflections may differ.
+
+    Example:
+        >>> Phrases(["house cat"]).inside(words_of("like all house cats"))
+        ['house cat']
+    """
+
+    def __init__(self, phrases: Iterable[str], slack: int = 2) -> None:
+        self.slack = slack
+        self._by_start: dict[str, list[tuple[str, list[str], list[str]]]] = {}
+        for phrase in phrases:
+            words = words_of(phrase)
+            if words:
+                stems = [stem(word) for word in words]
+                self._by_start.setdefault(stems[0], []).append((phrase, words, stems))
+
+    def inside(self, words: Sequence[str]) -> list[str]:
+        """The phrases that stand in these words, each once, in order."""
+        stems = [stem(word) for word in words]
+        found: dict[str, None] = {}
+        for start, first in enumerate(stems):
+            for phrase, spelled, wanted in self._by_start.get(first, ()):
+                end = start + len(wanted)
+                if stems[start:end] == wanted and self._close(spelled, words[start:end]):
+                    found.setdefault(phrase)
+        return list(found)
+
+    def _close(self, spelled: list[str], words: Sequence[str]) -> bool:
+        """Whether the words are inflections within the slack."""
+        return all(abs(len(a) - len(b)) <= self.slack for a, b in zip(spelled, words, strict=True))
+
+
+_BLOCK = 256  # texts compared at once, so that memory stays small
+
+
+def overlap(first: str, second: str) -> float:
+    """Jaccard overlap of the content stems of two texts; 0 where neither has any.
+
+    `J(a, b) = |a ∩ b| / |a ∪ b|`
+
+    Args:
+        first: a text.
+        second: another one.
+
+    Returns:
+        J, from 0 to 1.
+
+    Example:
+        >>> overlap("small red dots", "a red dot")
+        0.6666666666666666
+
+    Chapter: ch-knowledge
+    """
+    a, b = content_stems(first), content_stems(second)
+    return len(a & b) / len(a | b) if a | b else 0.0
+
+
+def near_pairs(
+    sets: Sequence[Set[str]], above: float = 0.6
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """All pairs of sets with a Jaccard overlap above a bound, found without looking at every pair.
+
+    `J(a, b) > t` needs `|a ∩ b| > t |a|`. So of the rarest `|a| - o + 2` words of each, where
+    `o = floor(t |a|) + 1`, the two share at least two. A sparse product counts these for all pairs, and only
+    pairs that pass are compared in full.
+
+    Args:
+        sets: n sets; empty ones match nothing.
+        above: the bound t, 0 < t < 1.
+
+    Yields:
+        Blocks of pairs: numbers i, numbers j < i, and overlaps; all `[pairs]`, in the order of i, then j.
+
+    Example:
+        >>> [[found.tolist() for found in block] for block in near_pairs([set("abc"), set("xy"), set("abcd")])]
+        [[[2], [0], [0.75]]]
+
+    Source: prefix filtering, Chaudhuri et al. 2006, doi 10.1109/ICDE.2006.9; with two shared words as in Wang
+    et al. 2012, doi 10.1145/2213836.2213847.
+    Chapter: ch-knowledge
+    """
+    if not any(sets):
+        return
+    full, start = _incidence(sets, above)
+    sizes = np.array([len(words) for words in sets])
+    for low in range(0, len(sets), _BLOCK):
+        high = min(low + _BLOCK, len(sets))
+        counts = start[low:high] @ start[:high].T
+        strong = np.flatnonzero(counts.data >= 2)
+        i = low + np.searchsorted(counts.indptr, strong, side="right") - 1
+        j = counts.indices[strong]
+        small, large = np.minimum(sizes[i], sizes[j]), np.maximum(sizes[i], sizes[j])
+        likely = (j < i) & (small > above * large)
+        i, j = i[likely], j[likely]
+        shared = np.asarray(full[i].multiply(full[j]).sum(axis=1)).ravel()
+        value = shared / (sizes[i] + sizes[j] - shared)
+        near = np.flatnonzero(value > above)
+        near = near[np.lexsort((j[near], i[near]))]
+        if len(near):
+            yield i[near], j[near], value[near]
+
+
+def _incidence(sets: Sequence[Set[str]], above: float) -> tuple[csr_matrix, csr_matrix]:
+    """Which set holds which word, `[n, V]`: all words, and the rarest ones of each set alone."""
+    numbers: dict[str, int] = {}
+    flat = [numbers.setdefault(word, len(numbers)) for words in sets for word in sorted(words)]
+    sizes = np.array([len(words) for words in sets])
+    columns, rows = np.array(flat), np.repeat(np.arange(len(sets)), sizes)
+    rarity = np.bincount(columns, minlength=len(numbers)).argsort(kind="stable").argsort()
+    order = np.lexsort((rarity[columns], rows))
+    columns, rows = columns[order], rows[order]
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    needed = np.floor(above * sizes).astype(int) + 1
+    early = place < (sizes - needed + 2)[rows]
+    weight = np.where(needed == 1, 2, 1)[rows]  # where one shared word is enough, it counts as two
+
+    def made(values: np.ndarray) -> csr_matrix:
+        matrix = csr_matrix((values.astype(np.int32), (rows, columns)), shape=(len(sets), len(numbers)))
+        matrix.eliminate_zeros()
+        return matrix
+
+    return made(np.ones(len(rows))), made(early * weight)
+
+
+def pair_names(own: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
+    """Wanted name -> own name, where it stands as it is, or surely means the same class.
+
+    Example:
+        >>> pair_names(["cat", "shiba-inu"], ["Shiba Inu", "pug"])
+        {'Shiba Inu': 'shiba-inu'}
+    """
+    source = {name: name for name in wanted if name in own}
+    left = [name for name in own if name not in source]
+    return source | _alike(left, [name for name in wanted if name not in source])
+
+
+def _alike(left: list[str], wanted: list[str]) -> dict[str, str]:
+    """Wanted name -> the only name of the base that reads alike, where it is the only one wanted so."""
+    ours, theirs = Counter(map(plain_name, left)), Counter(map(plain_name, wanted))
+    by_key = {plain_name(name): name for name in left}
+    sure = {key for key in theirs if key and theirs[key] == ours[key] == 1}
+    return {name: by_key[plain_name(name)] for name in wanted if plain_name(name) in sure}
+
+
+def plain_name(name: str) -> str:
+    """A name without case, underscores, hyphens, surplus spaces and trailing dots."""
+    return re.sub(r"[\s_\-\u2010-\u2014]+", " ", name.casefold()).strip().rstrip(" .")

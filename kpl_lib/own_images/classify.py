@@ -1,0 +1,229 @@
+"""Classify a folder of images with a knowledge base."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from kpl_lib.classifiers.base import Classifier, create
+from kpl_lib.classifiers.start import CONTROLS
+from kpl_lib.common.errors import InputError
+from kpl_lib.datasets.base import ImageDataset
+from kpl_lib.datasets.sets.folder import open_folder
+from kpl_lib.encoders.encoder import Encoder, load_encoder
+from kpl_lib.features import Features, Patches, TextBank
+from kpl_lib.knowledge.base import KnowledgeBase
+from kpl_lib.knowledge.controls import with_controls
+from kpl_lib.own_images.table import COLUMNS, Classification
+from kpl_lib.prediction import Prediction
+
+FEW = 10  # images a class, below which a method that reads them as a set is warned about
+
+
+@dataclass(frozen=True, eq=False)
+class FolderRun:
+    """Everything that classifying a folder gave: what a report is written from, and a model saved.
+
+    Args:
+        knowledge: the C classes and their descriptions.
+        dataset: the images, with labels and patients where they are known.
+        encoder: the model.
+        classifier: fitted to the images.
+        features: of the N images that could be read.
+        bank: the texts.
+        prediction: of the N images.
+        result: the same, as rows for people.
+        notes: what was warned about on the way.
+
+    Chapter: ch-own-images
+    """
+
+    knowledge: KnowledgeBase
+    dataset: ImageDataset
+    encoder: Encoder
+    classifier: Classifier
+    features: Features
+    bank: TextBank
+    prediction: Prediction
+    result: Classification
+    notes: tuple[str, ...]
+
+
+def classify_folder(
+    images: str | Path,
+    knowledge: str | Path,
+    *,
+    encoder: str = "phantom",
+    classifier: str = "kpl",
+    k: int | None = None,
+    parameters: Mapping[str, object] | None = None,
+    labels: str | Path | None = None,
+    groups: str | Path | None = None,
+    group_pattern: str | None = None,
+    device: str | None = None,
+    skip_unreadable: bool = False,
+    progress: bool = True,
+) -> FolderRun:
+    """Classify the images of one folder. Everything that is cheap is checked before anything is encoded.
+
+    Args:
+        images: the folder, see `kpl_lib.datasets.sets.folder.open_folder`.
+        knowledge: name or file of a knowledge base.
+        encoder: a name for `load_encoder`.
+        classifier: a name for `create`.
+        k: descriptions kept per class; None is the default of the classifier.
+        parameters: what else the classifier takes.
+        labels, groups, group_pattern: tables and pattern as for `open_folder`; no method reads labels.
+        device: where the encoder runs; None chooses.
+        skip_unreadable: leave out files that cannot be read, and list them.
+        progress: show bars.
+
+    Returns:
+        The run; its rows are in the order of the file names.
+
+    Raises:
+        InputError: for anything wrong with the input; says which file, and the cure.
+
+    Chapter: ch-one-sitting, ch-own-images
+    """
+    kb = _knowledge(knowledge)
+    method = _method(classifier, k, parameters or {})
+    truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
+    dataset = open_folder(images, kb.class_names, **truth)
+    model = load_encoder(encoder, device)
+    with _noted() as notes:
+        made, features = encode_folder(model, dataset, method, skip_unreadable, progress)
+        _check_number(len(features), len(kb.class_names), method, images)
+        bank = model.encode_knowledge(kb, progress=progress)
+        if method.text in CONTROLS:
+            bank = with_controls(bank, kb, model.encode_texts)
+        prediction = method.fit_predict(made, bank)
+    result = rows_of(prediction, features, bank, method.chosen, centre_of(features.images))
+    return FolderRun(kb, dataset, model, method, features, bank, prediction, result, tuple(notes))
+
+
+def encode_folder(
+    model: Encoder, dataset: ImageDataset, method: Classifier, skip_unreadable: bool, progress: bool
+) -> tuple[Features | Patches, Features]:
+    """What the method reads, and the image features in it."""
+    run = model.encode_patches if method.needs_patches else model.encode_images
+    made = run(dataset, progress=progress, on_error="skip" if skip_unreadable else "raise")
+    return made, made.features if method.needs_patches else made
+
+
+def rows_of(
+    prediction: Prediction, features: Features, bank: TextBank, chosen: tuple, centre: Tensor
+) -> Classification:
+    """A prediction as rows for people."""
+    names, meta, truth = bank.class_names, features.meta, features.labels
+    return Classification(
+        names,
+        tuple(meta["paths"]),
+        tuple(names[label] for label in prediction.labels.tolist()),
+        prediction.probabilities.cpu(),
+        spoke_most(features.images, bank, chosen, prediction.labels, centre),
+        tuple((path, why) for path, why in meta["skipped"]),
+        None if truth is None else tuple(names[label] for label in truth.tolist()),
+        None if meta["groups"] is None else tuple(meta["groups"]),
+    )
+
+
+def centre_of(images: Tensor) -> Tensor:
+    """The mean image `[D]` that descriptions are compared at; zero for a single image, which is its own mean."""
+    return images.mean(dim=0) * (len(images) > 1)
+
+
+def spoke_most(
+    images: Tensor, bank: TextBank, chosen: tuple, labels: Tensor, centre: Tensor | None = None
+) -> tuple[str, ...]:
+    """For each image, the description that spoke most for its label.
+
+    Among the descriptions that were used for the class, `argmax_m (x_i · t_m − u · t_m)`: the one that fits
+    this image better than it fits the mean image u. The plain cosine would name one description for nearly all
+    images; it decides where u is zero.
+
+    Args:
+        images: unit rows `[N, D]`.
+        bank: descriptions of C classes with their texts.
+        chosen: for each class the numbers of the descriptions that were used; empty gives `""`.
+        labels: class numbers `[N]`.
+        centre: u `[D]`; None is the mean of these images, zero for a single one.
+
+    Returns:
+        N texts.
+
+    Example:
+        >>> import torch
+        >>> texts = (("stripes", "spots"),)
+        >>> bank = TextBank(("cat",), [torch.eye(2)], torch.eye(2)[:1], texts)
+        >>> spoke_most(torch.eye(2), bank, ((0, 1),), torch.tensor([0, 0]))
+        ('stripes', 'spots')
+    """
+    centre = centre_of(images) if centre is None else centre.to(images)
+    spoken = [""] * len(images)
+    for c, used in enumerate(chosen):
+        rows = (labels.cpu() == c).nonzero()[:, 0]
+        if not used or not len(rows):
+            continue
+        texts = bank.descriptions[c][list(used)].to(images)
+        gain = (images[rows.to(images.device)] - centre) @ texts.T
+        for row, best in zip(rows.tolist(), gain.argmax(dim=1).tolist(), strict=True):
+            spoken[row] = bank.texts[c][used[best]]
+    return tuple(spoken)
+
+
+@contextmanager
+def _noted() -> Iterator[list[str]]:
+    """Collect the texts of warnings, and give the warnings again at the end of the block."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield notes
+    for found in caught:
+        if issubclass(found.category, UserWarning):
+            notes.append(str(found.message))
+        warnings.warn(found.message, found.category, stacklevel=4)
+
+
+def _knowledge(name_or_path: str | Path) -> KnowledgeBase:
+    """Load the knowledge base; refuse what no table or method can hold."""
+    kb = KnowledgeBase.load(name_or_path)
+    if len(kb.class_names) < 2:
+        raise InputError(
+            f"{name_or_path}: one class only, {kb.class_names[0]!r}; give at least two to choose from"
+        )
+    for name in kb.class_names:
+        if name in COLUMNS:
+            raise InputError(
+                f"{name_or_path}: class {name!r} is called like a column of the table; rename it"
+            )
+    return kb
+
+
+def _method(classifier: str, k: int | None, parameters: Mapping[str, object]) -> Classifier:
+    """Create the classifier; refuse a k that it would not use."""
+    if k is not None and "k" in parameters:
+        raise InputError(f"k is given twice, as {k} and as {parameters['k']!r}: give it once")
+    given = {**parameters, **({} if k is None else {"k": k})}
+    method = create(classifier, **given)
+    if "k" in given and method.text != "top-k":
+        raise InputError(f"classifier {classifier!r} keeps no k descriptions: leave k out, or use 'kpl'")
+    return method
+
+
+def _check_number(count: int, classes: int, method: Classifier, images: str | Path) -> None:
+    """Refuse, or warn about, too few images for a method that reads them as a set."""
+    if method.transductive and count < 2:
+        raise InputError(
+            f"{images}: {count} image, and {method.name!r} reads images as a set; add some, or use 'clip'"
+        )
+    if method.transductive and count < FEW * classes:
+        warnings.warn(
+            f"{count} images for {classes} classes are few: {method.name!r} reads them as a set and assumes that "
+            f"all classes are equally common; 'clip' and 'cupl' read each image alone",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,209 @@
+"""What a report on your own images says: figures where labels are given, and concerns that need none."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+
+from kpl_lib.classifiers.agreement import TextAgreement
+from kpl_lib.classifiers.base import create
+from kpl_lib.common.errors import InputError
+from kpl_lib.gap import ModalityGap, modality_gap
+from kpl_lib.metrics.estimates import Estimate, ReliabilityCurve, evaluate, reliability_curve
+from kpl_lib.own_images.classify import FEW, FolderRun
+from kpl_lib.own_images.table import by_patient
+from kpl_lib.prediction import Prediction
+
+CLASSES = 100  # above this the groups of the images are not looked at: it would take minutes
+
+SKEW = 1.5  # times an equal share, above which classes look skewed
+
+LEAST = 8  # descriptions a class, below which the knowledge is called thin
+
+SAMPLE = 1000  # images that the modality gap is measured on
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """Figures against labels.
+
+    Args:
+        images: metrics with intervals; whole patients are drawn where they are known.
+        patients: the same over patients; None where they are not known, or one has images of several classes.
+        curve: reliability of the confidences.
+
+    Chapter: ch-own-images
+    """
+
+    images: dict[str, Estimate]
+    patients: dict[str, Estimate] | None
+    curve: ReliabilityCurve
+
+
+@dataclass(frozen=True)
+class Groups:
+    """How far the images fall into the classes, without labels.
+
+    Args:
+        support: how much better C Gaussians describe the images than one, in nats an image.
+        shares: estimated class shares; None where the images do not support the classes.
+        agreement: of the texts with each other on these images.
+
+    Chapter: ch-own-images
+    """
+
+    support: float
+    shares: tuple[float, ...] | None
+    agreement: TextAgreement
+
+
+@dataclass(frozen=True)
+class Concern:
+    """One thing to look at before the predictions are believed.
+
+    Args:
+        title: what it is, in a few words.
+        text: what was seen, and what to look at.
+
+    Chapter: ch-own-images
+    """
+
+    title: str
+    text: str
+
+
+def report_facts(run: FolderRun) -> ReportFacts | None:
+    """Measure a run against its labels; None where it has none.
+
+    Args:
+        run: a classified folder.
+
+    Returns:
+        The figures, or None.
+
+    Chapter: ch-own-images
+    """
+    labels = run.features.labels
+    if labels is None:
+        return None
+    groups = run.result.groups
+    return ReportFacts(
+        evaluate(run.prediction, labels, groups=groups),
+        None if groups is None else _of_patients(run),
+        reliability_curve(run.prediction, labels),
+    )
+
+
+def _of_patients(run: FolderRun) -> dict[str, Estimate] | None:
+    found = by_patient(run.result)
+    if "" in found.truth:
+        return None
+    p, number = found.probabilities, run.result.class_names.index
+    labels = [number(name) for name in found.truth]
+    return evaluate(Prediction(p, p, p.argmax(dim=1), run.result.class_names), labels)
+
+
+def find_groups(run: FolderRun) -> Groups | str:
+    """Fit kpl-adaptive to the images and read off its support and shares; a line that says why not, else.
+
+    Args:
+        run: a classified folder.
+
+    Returns:
+        The groups, or one line.
+
+    Chapter: ch-own-images
+    """
+    count, classes = len(run.features), len(run.result.class_names)
+    if classes > CLASSES:
+        return f"not looked at: {classes} classes, more than {CLASSES}"
+    if count < FEW * classes:
+        return f"not looked at: {count} images for {classes} classes are too few"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            model = create("kpl-adaptive").fit(run.features, run.bank).model
+    except InputError as error:
+        return f"not looked at: {error}"
+    shares = tuple(model.shares.tolist()) if model.moved else None
+    return Groups(model.support, shares, TextAgreement(model.names, model.halves))
+
+
+def find_gap(run: FolderRun) -> ModalityGap | str:
+    """The modality gap between the images and all texts, on at most 1,000 images; a line that says why not, else.
+
+    Args:
+        run: a classified folder.
+
+    Returns:
+        The gap, or one line.
+
+    Chapter: ch-own-images
+    """
+    images, texts = run.features.images, torch.cat([run.bank.names, *run.bank.descriptions])
+    if min(len(images), len(texts)) < 5:
+        return "not measured: it takes 5 images and 5 texts"
+    drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:SAMPLE].sort().values
+    return modality_gap(images[drawn], texts[: 2 * SAMPLE])
+
+
+def find_concerns(run: FolderRun, groups: Groups | str) -> tuple[Concern, ...]:
+    """What speaks against believing the predictions, as far as it shows without labels.
+
+    Args:
+        run: a classified folder.
+        groups: what `find_groups` gives.
+
+    Returns:
+        The concerns; empty where nothing speaks against them.
+
+    Chapter: ch-own-images
+    """
+    found = [*_of_texts(run, groups), *_of_groups(run, groups), *_of_predictions(run)]
+    said = " ".join(concern.text for concern in found)
+    notes = [note for note in run.notes if note.split(":")[0][:60] not in said]
+    return (*found, *(Concern("Noted while it ran", note) for note in notes))
+
+
+def _of_texts(run: FolderRun, groups: Groups | str) -> list[Concern]:
+    found = []
+    if isinstance(groups, Groups):
+        found += [Concern("The text may point the wrong way", doubt) for doubt in groups.agreement.doubts]
+    thin = [f"{name} ({len(d)})" for name, d in run.knowledge.records.items() if len(d) < LEAST]
+    if thin:
+        listed = ", ".join(thin[:10]) + (", ..." if len(thin) > 10 else "")
+        text = f"fewer than {LEAST} descriptions for {len(thin)} classes: {listed}; write more"
+        found.append(Concern("The knowledge is thin", text))
+    grave = [finding.message for finding in run.knowledge.check().findings if finding.grave]
+    if grave:
+        text = f"{len(grave)} to correct in the knowledge, such as: {'; '.join(grave[:3])}"
+        found.append(Concern("The knowledge has faults", text))
+    return found
+
+
+def _of_groups(run: FolderRun, groups: Groups | str) -> list[Concern]:
+    if not isinstance(groups, Groups):
+        return []
+    classes, name = run.result.class_names, run.classifier.name
+    if groups.support <= 0:
+        text = (
+            f"{len(classes)} groups describe the images no better than one (support {groups.support:.2f} nats an "
+            "image): a method that reads images as a set may invent groups; compare with 'clip' and 'cupl'"
+        )
+        return [Concern("The images do not support the classes", text)]
+    if groups.shares is None or max(groups.shares) * len(classes) < SKEW:
+        return []
+    ranked = sorted(zip(groups.shares, classes, strict=True), reverse=True)[:6]
+    listed = ", ".join(f"{label} {100 * share:.0f} %" for share, label in ranked)
+    text = f"estimated shares are {listed}"
+    if run.classifier.transductive and name not in ("kpl-adaptive", "kpl-em"):
+        text += f"; {name!r} assumes equally common classes here: compare with 'kpl-adaptive'"
+    return [Concern("The classes look skewed", text)]
+
+
+def _of_predictions(run: FolderRun) -> list[Concern]:
+    never = [name for name in run.result.class_names if name not in set(run.result.labels)]
+    if not never or len(run.features) < FEW:
+        return []
+    listed = ", ".join(never[:10]) + (", ..." if len(never) > 10 else "")
+    return [Concern("A class is never predicted", f"no image is said to be of {listed}")]

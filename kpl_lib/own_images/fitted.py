@@ -1,0 +1,174 @@
+"""A fitted classifier with all that it needs to classify new images later: one file."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import kpl_lib
+from kpl_lib.classifiers.base import Classifier
+from kpl_lib.common.errors import InputError, one_line
+from kpl_lib.common.tensors import read_tensors, write_tensors
+from kpl_lib.datasets.base import ImageDataset
+from kpl_lib.datasets.sets.folder import open_files
+from kpl_lib.encoders.encoder import Encoder, load_encoder
+from kpl_lib.features import TextBank
+from kpl_lib.own_images.classify import FolderRun, centre_of, encode_folder, rows_of
+from kpl_lib.own_images.table import Classification
+
+KIND = "FittedModel"
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """A fitted classifier, the texts it was fitted with, and what its encoder must be.
+
+    Args:
+        classifier: fitted, on the CPU.
+        bank: features and texts of the descriptions that the classifier chose.
+        centre: the mean image `[D]` of the images it was fitted to; descriptions are compared at it.
+        encoder: name of the encoder.
+        fingerprint: checksum of the encoder: weights, architecture, preprocessing, precision.
+        origin: where it comes from, in words: knowledge base and who wrote it, images, versions, date.
+
+    Example:
+        >>> FittedModel.load("nowhere.safetensors")
+        Traceback (most recent call last):
+        kpl_lib.common.errors.InputError: nowhere.safetensors: no such file; make it first, or correct the path
+
+    Chapter: ch-own-images
+    """
+
+    classifier: Classifier
+    bank: TextBank
+    centre: Tensor
+    encoder: str
+    fingerprint: str
+    origin: dict[str, str]
+
+    @classmethod
+    def of(cls, run: FolderRun) -> "FittedModel":
+        """Keep what a run over a folder has fitted; its images are not kept, but for methods that need them."""
+        kb = run.knowledge
+        origin = {
+            "knowledge": kb.name,
+            "written by": kb.origin,
+            "images": f"{len(run.features)} of {run.dataset.name}",
+            "versions": f"kpl_lib {kpl_lib.__version__}, torch {torch.__version__}",
+            "date": datetime.date.today().isoformat(),
+        }
+        classifier, centre = run.classifier, centre_of(run.features.images)
+        return cls(classifier, run.bank, centre, run.encoder.name, run.encoder.fingerprint, origin)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The C classes."""
+        return self.bank.class_names
+
+    def open_encoder(self, name: str | None = None, device: str | torch.device | None = None) -> Encoder:
+        """Load the encoder that the model was fitted with.
+
+        Args:
+            name: where it is now, if it has moved; None takes the name that was saved.
+            device: where to run; None chooses.
+
+        Raises:
+            InputError: if what stands under this name is another encoder.
+        """
+        found = load_encoder(name or self.encoder, device)
+        if found.fingerprint != self.fingerprint:
+            raise InputError(
+                f"encoder {found.name!r} is not the one that the model was fitted with ({self.encoder!r}, checksum "
+                f"{self.fingerprint[:12]}, here {found.fingerprint[:12]}): its weights or preprocessing differ; "
+                "name the right one with --encoder, or fit again"
+            )
+        return found
+
+    def predict(
+        self,
+        images: ImageDataset | Sequence[str | Path] | str | Path,
+        encoder: Encoder | None = None,
+        *,
+        skip_unreadable: bool = False,
+        progress: bool = True,
+    ) -> Classification:
+        """Classify new images, one or many, each alone.
+
+        For the images that were fitted this is what `classify_folder` gives. Methods that read neighbours
+        (transclip, stata, zlap) place images one by one here, and may differ.
+
+        Args:
+            images: a dataset, or image files and folders by name.
+            encoder: from `open_encoder`; None loads it, which takes most of the time.
+            skip_unreadable: leave out files that cannot be read, and list them.
+            progress: show bars.
+
+        Returns:
+            One row an image.
+
+        Raises:
+            InputError: for images that are missing or cannot be read, and for another encoder.
+        """
+        if isinstance(images, str | Path):
+            images = [images]
+        dataset = images if isinstance(images, ImageDataset) else open_files(images)
+        if encoder is None or encoder.fingerprint != self.fingerprint:
+            encoder = self.open_encoder(encoder and encoder.name)
+        made, features = encode_folder(encoder, dataset, self.classifier, skip_unreadable, progress)
+        prediction = self.classifier.predict(made)
+        return rows_of(prediction, features, self.bank, self.classifier.chosen, self.centre)
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file, whole or not at all.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
+        tensors, method = self.classifier.state()
+        used = [sorted(chosen) or [0] for chosen in self.classifier.chosen]
+        rows = [group[keep] for group, keep in zip(self.bank.descriptions, used, strict=True)]
+        texts = [[group[i] for i in keep] for group, keep in zip(self.bank.texts, used, strict=True)]
+        header = {
+            "classifier": {**method, "chosen": _renumbered(self.classifier.chosen, used)},
+            "encoder": self.encoder,
+            "fingerprint": self.fingerprint,
+            "origin": self.origin,
+            "texts": texts,
+        }
+        parts = {"centre": self.centre, "names": self.bank.names, "descriptions": torch.cat(rows)}
+        write_tensors(path, KIND, {**parts, **{f"model {key}": t for key, t in tensors.items()}}, header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "FittedModel":
+        """Read what `save` wrote; its predictions are the same.
+
+        Raises:
+            InputError: if the file is missing, broken, or no fitted model of this library.
+        """
+        try:
+            tensors, header = read_tensors(path, KIND, ("centre", "names", "descriptions"))
+        except InputError as error:
+            if not Path(path).is_file():
+                raise
+            why = str(error).removeprefix(f"{path}: ").split("; ")[0]
+            raise InputError(f"{path}: no fitted model ({why}); name a file that `kpl fit` wrote") from None
+        try:
+            inner = {key.removeprefix("model "): t for key, t in tensors.items() if key.startswith("model ")}
+            classifier = Classifier.from_state(inner, header["classifier"])
+            rows = tensors["descriptions"].split([len(group) for group in header["texts"]])
+            bank = TextBank(classifier.class_names, rows, tensors["names"], header["texts"])
+            kept = header["encoder"], header["fingerprint"], dict(header["origin"])
+            return cls(classifier, bank, tensors["centre"], *kept)
+        except (KeyError, TypeError, ValueError, RuntimeError, InputError) as error:
+            why = one_line(error)
+            raise InputError(
+                f"{path}: a fitted model that this version cannot read ({why}); fit it again"
+            ) from None
+
+
+def _renumbered(chosen: tuple, used: list[list[int]]) -> list[list[int]]:
+    """Numbers among the descriptions that are kept."""
+    return [[keep.index(i) for i in found] for found, keep in zip(chosen, used, strict=True)]

@@ -1,0 +1,152 @@
+"""Predictions as rows: one an image, or one a patient, written as CSV."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import atomic_path
+
+COLUMNS = ("path", "label", "description", "true label", "patient", "images")
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """One row an image.
+
+    Args:
+        class_names: the C classes.
+        paths: the N files that were read.
+        labels: the predicted class of each.
+        probabilities: `[N, C]`.
+        descriptions: what spoke most for the label; empty for methods that use only class names.
+        skipped: files that could not be read, each with the reason.
+        truth: the true class of each; None where it is not known.
+        groups: the patient of each; None where it is not known.
+
+    Chapter: ch-own-images
+    """
+
+    class_names: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels: tuple[str, ...]
+    probabilities: Tensor
+    descriptions: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    truth: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Patients:
+    """One row a patient, in the order of their first images.
+
+    Args:
+        class_names: the C classes.
+        names: the P patients.
+        counts: images of each.
+        labels: the predicted class of each.
+        probabilities: mean over the images of each, `[P, C]`.
+        truth: the true class of each, empty where the images of one patient differ; None where nothing is known.
+
+    Chapter: ch-own-images
+    """
+
+    class_names: tuple[str, ...]
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    labels: tuple[str, ...]
+    probabilities: Tensor
+    truth: tuple[str, ...] | None
+
+
+def by_patient(result: Classification) -> Patients:
+    """Average the probabilities of each patient's images, `p_g = mean_{i in g} p_i`, and take the largest.
+
+    Args:
+        result: N images with their patients.
+
+    Returns:
+        One row a patient.
+
+    Raises:
+        InputError: if the patients are not known.
+
+    Example:
+        >>> p = torch.tensor([[0.9, 0.1], [0.4, 0.6]])
+        >>> images = Classification(("cat", "dog"), ("a", "b"), ("cat", "dog"), p, ("", ""), (), None, ("x", "x"))
+        >>> by_patient(images).labels, by_patient(images).counts
+        (('cat',), (2,))
+
+    Chapter: ch-own-images
+    """
+    if result.groups is None:
+        raise InputError("patients are not known: give --groups FILE.csv, or --group-pattern")
+    names = tuple(dict.fromkeys(result.groups))
+    number = {name: i for i, name in enumerate(names)}
+    rows = torch.tensor([number[name] for name in result.groups])
+    counts = torch.bincount(rows, minlength=len(names))
+    sums = torch.zeros(len(names), len(result.class_names), dtype=torch.float64)
+    means = sums.index_add_(0, rows, result.probabilities.double()) / counts[:, None]
+    labels = tuple(result.class_names[c] for c in means.argmax(dim=1).tolist())
+    told = None
+    if result.truth is not None:
+        seen: dict[str, set[str]] = {name: set() for name in names}
+        for name, label in zip(result.groups, result.truth, strict=True):
+            seen[name].add(label)
+        told = tuple(next(iter(found)) if len(found) == 1 else "" for found in seen.values())
+    return Patients(result.class_names, names, tuple(counts.tolist()), labels, means, told)
+
+
+def write_table(result: Classification, path: str | Path) -> None:
+    """Write `path, label, one probability a class, description` as CSV, UTF-8, whole or not at all.
+
+    `patient` and `true label` follow where they are known.
+
+    Args:
+        result: N images.
+        path: the file.
+
+    Raises:
+        InputError: if the file cannot be written.
+
+    Chapter: ch-own-images
+    """
+    extra = {"patient": result.groups, "true label": result.truth}
+    known = {name: values for name, values in extra.items() if values is not None}
+    header = [*COLUMNS[:2], *result.class_names, COLUMNS[2], *known]
+    columns = [result.paths, result.labels, _decimals(result.probabilities), result.descriptions]
+    rows = zip(*columns, *known.values(), strict=True)
+    _write(path, header, ([image, label, *values, *rest] for image, label, values, *rest in rows))
+
+
+def write_patients(patients: Patients, path: str | Path) -> None:
+    """Write `patient, images, label, one probability a class` (and `true label`) as `write_table` does.
+
+    Args:
+        patients: P patients.
+        path: the file.
+
+    Chapter: ch-own-images
+    """
+    truth = () if patients.truth is None else (patients.truth,)
+    header = ["patient", "images", "label", *patients.class_names, *["true label"] * len(truth)]
+    columns = [patients.names, patients.counts, patients.labels, _decimals(patients.probabilities)]
+    rows = zip(*columns, *truth, strict=True)
+    _write(path, header, ([name, n, label, *values, *rest] for name, n, label, values, *rest in rows))
+
+
+def _decimals(probabilities: Tensor) -> list[list[str]]:
+    return [[f"{value:.6f}" for value in row] for row in probabilities.tolist()]
+
+
+def _write(path: str | Path, header: list[str], rows: Iterable[list]) -> None:
+    how = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names need not be UTF-8
+    with atomic_path(path) as temporary, temporary.open("w", newline="", **how) as file:
+        table = csv.writer(file)
+        table.writerow(header)
+        table.writerows(rows)

@@ -1,0 +1,211 @@
+"""Normalised gradient steps on class proxies: several settings at once, block by block over the images.
+
+Speed: the product is `[C, D] x [D, N]`, with few classes several times faster than `[N, D] x [D, C]`, and B
+settings share one pass over the images. Accuracy: the proxies are float64 (they are small); the images stay
+float32, but only meet what differs between classes. A softmax is blind to the mean proxy, and the mean gradient
+`Ḡ = (1/C) Σ_i (1 − Σ_j Y_ij) x_i` never changes. So proxies that nearly coincide keep their differences.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kpl_lib.common.sums import ALONE, Sums
+
+BLOCK_BYTES = 1 << 26  # logits of a block, and a block of half-precision images in float32
+
+CONVERT = 1 << 26  # N D up to which half-precision images are converted once, not in every step
+
+FLAT = 0.25  # logits up to this size: a softmax near 1/C is taken through expm1
+
+CHECK_EVERY = 10  # steps between two looks at whether the steps have died out
+
+Callback = Callable[[int, Tensor, Tensor, Tensor], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """End of the steps for B settings.
+
+    weights: `[B, C, D]`, float64, unit rows.
+    steps: `[B]`, steps done; the ones left out would not have moved any weight.
+    residual: `[B]`, tangent part of the last gradient over the label term ‖Σ_i (Y_i − Ȳ) x_iᵀ‖.
+    """
+
+    weights: Tensor
+    steps: Tensor
+    residual: Tensor
+
+
+def harden(pseudo_labels: Tensor, confidence: float) -> Tensor:
+    """Copy of pseudo labels `[N, C]` in which rows with a maximum above `confidence` are one-hot."""
+    best, index = pseudo_labels.max(dim=1)
+    sure = best > confidence
+    labels = pseudo_labels.clone()
+    labels[sure] = 0
+    labels[sure, index[sure]] = 1
+    return labels
+
+
+def descend(
+    images: Tensor,
+    initial: Tensor,
+    labels: Tensor,
+    temperature: Tensor,
+    learning_rate: float,
+    steps: int,
+    callback: Callback | None = None,
+    sums: Sums = ALONE,
+) -> Descent:
+    """Run the published steps from `initial` `[B, C, D]` towards `labels` `[B, C, N]`, temperatures `[B]`.
+
+    G = (P − Y)ᵀ X,   P = softmax(X Wᵀ/τ);   lr ← lr/2 where ‖G‖ grew;   W ← normalize(W − lr/(N τ) G)
+
+    The products run in the dtype of `labels`. `callback(step, weights, ‖G‖, lr)` is called after each step. In a
+    group, images and labels are the rows of this process; the gradient is summed over all.
+    """
+    n = sums.place(images)[1]
+    if images.numel() <= CONVERT:
+        images = images.to(labels.dtype)
+    weights, tau = initial.double(), temperature.double().view(-1, 1, 1)
+    mean_gradient, labels, scale = _constants(images, labels, n, sums)
+    rate, last = torch.full_like(tau, learning_rate), torch.full_like(tau, math.inf)
+    alive = torch.arange(len(weights), device=images.device)
+    end = Descent(weights.clone(), torch.full_like(alive, steps), torch.full_like(scale, math.nan))
+    for step in range(1, steps + 1):
+        gradient = sums.total(_gradient(images, weights, labels, tau)) + mean_gradient
+        norm = torch.linalg.vector_norm(gradient, dim=(1, 2), keepdim=True)
+        rate = torch.where(norm > last, rate / 2, rate)
+        previous, last = weights, norm
+        weights = F.normalize(weights - rate / (n * tau) * gradient, dim=2)
+        if callback is not None:
+            callback(step, weights, norm.flatten(), rate.flatten())
+        if step % CHECK_EVERY and step < steps:
+            continue
+        tangent = gradient - (gradient * previous).sum(dim=2, keepdim=True) * previous
+        done = _died_out(previous, weights, tangent, rate / (n * tau), n / (2 * tau) + norm, steps - step)
+        residual = tangent.flatten(1).norm(dim=1) / scale
+        weights, rate, last, residual, done = sums.first(weights, rate, last, residual, done)
+        end.weights[alive] = weights
+        end.steps[alive] = step
+        end.residual[alive] = residual
+        if done.all():
+            break
+        if done.any():
+            state = (weights, mean_gradient, labels, scale, tau, rate, last, alive)
+            weights, mean_gradient, labels, scale, tau, rate, last, alive = (x[~done] for x in state)
+    return end
+
+
+def descend_in_order(
+    images: Tensor,
+    initial: Tensor,
+    labels: Tensor,
+    temperature: float,
+    learning_rate: float,
+    steps: int,
+    callback: Callback | None = None,
+) -> Descent:
+    """The same steps for one setting, `initial` `[C, D]` and `labels` `[N, C]`, in the published order.
+
+    Where a large step excites a growing mode, the moment of the next halving hangs on the rounding of sums.
+    Only the same order of operations then ends at the same weights. Float64 is meant for that: speed is second.
+    """
+    n, w, last, rate = len(images), initial.T.contiguous(), math.inf, float(learning_rate)
+    target = images.T @ labels
+    scale = (target - torch.outer(images.sum(dim=0), labels.mean(dim=0))).norm()
+    step, residual = 0, scale * math.nan
+    for step in range(1, steps + 1):
+        gradient = images.T @ F.softmax(images @ w / temperature, dim=1) - target
+        norm = float(gradient.norm())
+        if norm > last:
+            rate /= 2
+        previous, last = w, norm
+        w = F.normalize(w - rate / (n * temperature) * gradient, dim=0)
+        if callback is not None:
+            callback(step, w.T[None], gradient.new_tensor([norm]), gradient.new_tensor([rate]))
+        if step % CHECK_EVERY == 0 or step == steps:
+            tangent = gradient - (gradient * previous).sum(dim=0) * previous
+            residual = tangent.norm() / scale
+            factor = w.new_tensor(rate / (n * temperature))
+            lipschitz = n / (2 * temperature) + norm
+            if _died_out(previous.T[None], w.T[None], tangent.T[None], factor, lipschitz, steps - step):
+                break
+    return Descent(w.T.contiguous()[None], torch.tensor([step]), residual[None])
+
+
+def _died_out(
+    previous: Tensor, weights: Tensor, tangent: Tensor, factor: Tensor, lipschitz: Tensor | float, left: int
+) -> Tensor:
+    """True for settings whose remaining steps together move no weight by a quarter of its last float32 digit.
+
+    Either a step changed no bit: then all later ones repeat it. Or the factor lr/(N τ) is so small that the
+    gradient cannot grow more than e-fold in the steps left: these then move a weight by at most e times `left`
+    times the step at hand.
+    """
+    still = (previous == weights).flatten(1).all(dim=1)
+    tame = (left * factor * lipschitz).flatten() <= 1
+    if not (still | tame).any():
+        return still
+    digit = torch.ldexp(torch.ones_like(weights), torch.frexp(weights).exponent - 24)
+    small = math.e * left * factor * tangent.abs() <= digit / 4
+    return still | (tame & small.flatten(1).all(dim=1))
+
+
+def _blocks(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks of images, in the dtype of the labels, and their labels; no block needs above BLOCK_BYTES."""
+    size = labels.element_size()
+    rows = BLOCK_BYTES // (size * labels.shape[0] * labels.shape[1])
+    if images.dtype != labels.dtype:
+        rows = min(rows, BLOCK_BYTES // (size * images.shape[1]))
+    rows = max(1, rows)
+    for x, y in zip(images.split(rows), labels.split(rows, dim=2), strict=True):
+        yield x.to(labels.dtype), y
+
+
+def _constants(images: Tensor, labels: Tensor, n: int, sums: Sums) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean gradient `[B, 1, D]`, labels less their mean over classes, and size `[B]` of the label term."""
+    b, c = labels.shape[:2]
+    d = images.shape[1]
+    centred = torch.empty_like(labels)
+    mean = torch.zeros(b, d, dtype=torch.float64, device=images.device)
+    term, total, mass = mean.new_zeros(b * c, d), mean.new_zeros(d), mean.new_zeros(b * c, 1)
+    row = 0
+    for x, y in _blocks(images, labels):
+        average = y.mean(dim=1, keepdim=True, dtype=torch.float64)
+        part = centred[:, :, row : row + len(x)]
+        torch.sub(y, average.to(y.dtype), out=part)
+        mean += (1 / c - average[:, 0]) @ x.double()
+        term += part.reshape(b * c, -1) @ x
+        mass += part.reshape(b * c, -1).sum(dim=1, keepdim=True)
+        total += x.sum(dim=0)
+        row += len(x)
+    mean, term, mass, total = map(sums.total, (mean, term, mass, total))
+    size = (term - mass / n * total).view(b, -1).norm(dim=1)
+    return mean[:, None], centred, size.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _gradient(images: Tensor, weights: Tensor, labels: Tensor, tau: Tensor) -> Tensor:
+    """`(P − 1/C − Y + Ȳ_i)ᵀ X`, float64 `[B, C, D]`: the gradient less its mean over the classes."""
+    b, c, d = weights.shape
+    differences = ((weights - weights.mean(dim=1, keepdim=True)) / tau).to(labels.dtype).view(b * c, d)
+    flat = float(differences.norm(dim=1).max()) <= FLAT
+    total = torch.zeros(b * c, d, dtype=torch.float64, device=images.device)
+    for x, y in _blocks(images, labels):
+        excess = _excess((differences @ x.T).view(b, c, -1), flat)
+        total += excess.sub_(y).view(b * c, -1) @ x
+    return total.view(b, c, d)
+
+
+def _excess(logits: Tensor, flat: bool) -> Tensor:
+    """`softmax(z) − 1/C` over dimension 1; if all z are small, `(ε − ε̄) / (C (1 + ε̄))` with ε = exp(z) − 1."""
+    c = logits.shape[1]
+    if not flat:
+        return logits.softmax(dim=1).sub_(1 / c)
+    logits.expm1_()
+    mean = logits.mean(dim=1, keepdim=True)
+    return logits.sub_(mean).div_(c * (1 + mean))
