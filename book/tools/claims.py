@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 from page_text import BOOK, page_blocks, toc_pages
 
-from kpl_lib.claims import HELD, UNMEASURED, Claim, Outcome, Page, claims_file, measure, read_claims
-from kpl_lib.errors import InputError
-from kpl_lib.paths import data_dir
+from kpl_lib.claim_files import Claim, Page, claims_file, read_claims
+from kpl_lib.claims import HELD, UNMEASURED, Outcome, measure
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import data_dir
 
 ROOT = BOOK.parent
 CALL = 'notebook.claims("{}")'

@@ -15,7 +15,7 @@ from jupyter_cache.executors.utils import ExecutionResult, single_nb_execution
 from setup_cell import config
 from sphinx_external_toc.parsing import parse_toc_yaml
 
-from kpl_lib.claims import claims_file, read_claims
+from kpl_lib.claim_files import claims_file, read_claims
 
 
 def notebooks(book: Path) -> list[Path]:
