@@ -24,11 +24,8 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import atomic_path, data_dir
 
 KEYS = {"says", "measure", "said", "within", "holds"}
-
 NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-
 WORDS = {word: value for value, word in enumerate(NUMBERS.split(" "))}
-
 HELD, DIFFERS, UNMEASURED = "comes out", "differs", "not measured"
 
 

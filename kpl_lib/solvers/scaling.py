@@ -73,9 +73,7 @@ def _greedy(z, f, g, plan, rows, columns, r, q, tolerance, limit):  # runs compi
 
 greedy_updates = compiled(_greedy, fastmath={"reassoc", "nsz", "nnan"})
 BLOCK = 1 << 22  # entries of a block of rows: 32 MB in float64
-
 FAR = math.exp(50)  # scalings beyond this go back to the logarithms
-
 ROUND = 20  # greedy updates, in units of N + C, after which the plan is rebuilt from its potentials
 
 
