@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from kpl_lib import notebook
-from kpl_lib.claims import Claim, Figure, Page, machine, measure, read_claims
+from kpl_lib.claim_files import Claim, Figure, Page, read_claims
+from kpl_lib.claims import machine, measure
 from kpl_lib.common.errors import InputError
 
 GOOD = """

@@ -22,7 +22,7 @@ from pathlib import Path
 from claims import report, without_code
 from execute_chapters import execute
 
-from kpl_lib.errors import InputError
+from kpl_lib.common.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ("kpl_lib", "data", "constraints.txt", "pyproject.toml")

@@ -1,6 +1,6 @@
 """What every chapter and primer page keeps to. Each rule takes a parsed notebook and gives its breaches, one line each.
 
-`tests/test_book.py` runs all rules on all chapters and on `_template.ipynb`, which shows the order in full.
+`tests/book/test_book.py` runs all rules on all chapters and on `_template.ipynb`, which shows the order in full.
 """
 
 import ast

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 from page_text import BOOK, page_blocks, toc_pages
 
-from kpl_lib.claims import HELD, UNMEASURED, Claim, Outcome, Page, claims_file, measure, read_claims
-from kpl_lib.errors import InputError
-from kpl_lib.paths import data_dir
+from kpl_lib.claim_files import Claim, Page, claims_file, read_claims
+from kpl_lib.claims import HELD, UNMEASURED, Outcome, measure
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import data_dir
 
 ROOT = BOOK.parent
 CALL = 'notebook.claims("{}")'
@@ -124,10 +125,14 @@ def records(folder: Path) -> list[dict]:
 
 
 def judged(record: dict) -> list[Outcome]:
-    """What was measured on a page, held against today's tolerances; nothing, if it is not of today's statements."""
+    """What was measured on a page, held against today's tolerances.
+
+    Raises:
+        InputError: if the record is of other statements than today's.
+    """
     page = read_claims(record["page"])
     if record["digest"] != page.digest:
-        return []
+        raise InputError(f"{page.name}.toml has changed since its page was measured: run the notebook again")
     return [
         Outcome(claim, tuple(row["measured"]), tuple(row["held"]), row["error"])
         for claim, row in zip(page.claims, record["claims"], strict=True)

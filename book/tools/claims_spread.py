@@ -21,8 +21,9 @@ from math import floor, log10
 import tomlkit
 from claims import ROOT, pages_with_claims, records, room, rows
 
-from kpl_lib.claims import HELD, Claim, Figure, claims_file, read_claims
-from kpl_lib.paths import atomic_path, data_dir
+from kpl_lib.claim_files import Claim, Figure, claims_file, read_claims
+from kpl_lib.claims import HELD
+from kpl_lib.common.files import atomic_path, data_dir
 
 AVX2 = {
     "ATEN_CPU_CAPABILITY": "avx2",

@@ -15,7 +15,7 @@ from jupyter_cache.executors.utils import ExecutionResult, single_nb_execution
 from setup_cell import config
 from sphinx_external_toc.parsing import parse_toc_yaml
 
-from kpl_lib.claims import claims_file
+from kpl_lib.claim_files import claims_file, read_claims
 
 
 def notebooks(book: Path) -> list[Path]:
@@ -39,9 +39,9 @@ def known(cache: JupyterCacheAbstract, notebook: nbformat.NotebookNode, measured
         return False
     if not claims_file(measured.stem).is_file():
         return True
-    if not measured.is_file():
+    record = json.loads(measured.read_text(encoding="utf-8")) if measured.is_file() else {}
+    if record.get("digest") != read_claims(measured.stem).digest:
         return False
-    record = json.loads(measured.read_text(encoding="utf-8"))
     return [row["status"] for row in record["claims"]] == [row.status for row in judged(record)]
 
 

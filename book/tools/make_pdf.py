@@ -16,8 +16,8 @@ from pypdf import PdfReader
 from setup_cell import ROOT, config
 
 import kpl_lib
-from kpl_lib.errors import InputError
-from kpl_lib.paths import atomic_path
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import atomic_path
 
 ORIGIN = "http://book.local/"  # never asked for: every request is answered from the folder of the site
 FLAGS = ["--no-sandbox", "--disable-gpu"]

@@ -26,7 +26,7 @@ from number_code import Numbers, settings
 from number_text import Quoted, plain, quoted, sentence
 from page_text import BOOK, Block, labels_of, page_blocks, read_cells, toc_pages
 
-from kpl_lib.claims import Claim, claims_file, read_claims
+from kpl_lib.claim_files import Claim, claims_file, read_claims
 
 ROOT = BOOK.parent
 EXEMPT = {

@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 
 from kpl_lib import notebook
 from kpl_lib.classifiers import create
+from kpl_lib.common.files import atomic_path
 from kpl_lib.datasets import load_dataset
 from kpl_lib.encoders import load_encoder
 from kpl_lib.knowledge import KnowledgeBase
 from kpl_lib.metrics import evaluate
-from kpl_lib.paths import atomic_path
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = ROOT / "data" / "results" / "overview.json"

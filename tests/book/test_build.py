@@ -47,8 +47,15 @@ def tree(tmp_path) -> Path:
         "tests",
     ):
         (tmp_path / folder).mkdir(parents=True)
-    for module in ("claims", "errors", "paths"):
-        shutil.copy(ROOT / "kpl_lib" / f"{module}.py", tmp_path / "kpl_lib")
+    for module in (
+        "claims.py",
+        "claim_files.py",
+        "common/__init__.py",
+        "common/errors.py",
+        "common/files.py",
+    ):
+        (tmp_path / "kpl_lib" / module).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "kpl_lib" / module, tmp_path / "kpl_lib" / module)
     for tool in (ROOT / "book" / "tools").glob("*.py"):
         shutil.copy(tool, tmp_path / "book" / "tools")
     for logo in (ROOT / "book" / "_static").glob("logo*"):
@@ -125,7 +132,8 @@ def test_what_runs_again_and_what_does_not(tree):
 
 
 MEASURES = """from pathlib import Path
-from kpl_lib.claims import measure, read_claims
+from kpl_lib.claim_files import read_claims
+from kpl_lib.claims import measure
 value = {value}
 outcomes = measure(read_claims("one"), globals())
 outcomes.save("../../_build/claims")

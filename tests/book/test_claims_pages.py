@@ -15,7 +15,8 @@ from claims import check, main, pages_with_claims, stray, too_wide
 from nbclient import NotebookClient
 from page_text import BOOK
 
-from kpl_lib.claims import Claim, Figure, Outcome, Page, claims_file, read_claims
+from kpl_lib.claim_files import Claim, Figure, Page, claims_file, read_claims
+from kpl_lib.claims import Outcome
 from kpl_lib.common.files import data_dir
 
 PAGES = pages_with_claims()
@@ -215,6 +216,14 @@ def test_the_report_says_what_differs(tmp_path, capsys, measured, error, strict,
     assert told in out and ("0 of 1 statements of the book" in out) == (measured != 0.96)
 
 
+def test_a_record_of_other_statements_is_refused(tmp_path, capsys):
+    record(tmp_path, 0.96)
+    path = tmp_path / "_template.json"
+    path.write_text(path.read_text().replace('"digest": "', '"digest": "0'))
+    assert main(["report", str(tmp_path)]) == 2
+    assert "_template.toml has changed since its page was measured" in capsys.readouterr().err
+
+
 def test_a_page_that_left_no_record_is_named(tmp_path, capsys):
     record(tmp_path, 0.96)
     assert main(["report", str(tmp_path), "--whole"]) == 2
@@ -233,7 +242,7 @@ def test_a_wrong_file_is_one_line_and_code_2(tmp_path, monkeypatch, capsys):
     (tmp_path / "claims" / "99_nowhere.toml").unlink()
     text = claims_file("_template").read_text().replace("0.96 says", "0.97 says")
     (tmp_path / "claims" / "_template.toml").write_text(text)
-    monkeypatch.setattr("kpl_lib.claims.data_dir", lambda: tmp_path)
+    monkeypatch.setattr("kpl_lib.claim_files.data_dir", lambda: tmp_path)
     assert main(["check"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("_template.toml, claim 1 (") and "'0.96' does not stand in its sentence" in err
