@@ -18,7 +18,6 @@ from kpl_lib.plots import COLOURS as COLOURS  # chapters take them from here
 from kpl_lib.plots import STYLE
 
 warnings.filterwarnings("ignore", message=".*IProgress not found.*")  # plain text progress is what pages show
-
 #: Folder of the features that several chapters share; `KPL_CACHE` names another one.
 CACHE = default_folder()
 

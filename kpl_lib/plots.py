@@ -160,9 +160,7 @@ KINDS = {  # colour and shape both say it, so that neither is needed
     False: ("cannot be seen", COLOURS["red"], "^"),
     None: ("not tagged", COLOURS["grey"], "D"),
 }
-
 FORMATS = (".png", ".svg")
-
 WIDTH = 10.0  # inches
 
 

@@ -25,7 +25,6 @@ from kpl_lib.transport import greenkhorn, sinkhorn
 from kpl_lib.vision_proxies import VisionProxies, fitted, solved
 
 LABEL_BYTES = 1 << 30  # pseudo labels of the settings that are stepped together
-
 Plan = Literal["softmax", "sinkhorn", "converged", "released"]
 
 

@@ -23,11 +23,8 @@ from kpl_lib.solvers.ridge import RidgeSystem, ridge_system, warn_where_steps_en
 from kpl_lib.solvers.temperature import softmax_temperature
 
 STATIONARY = 1e-4  # residual up to which the steps count as converged
-
 BLOCK = 1 << 14  # images scored together
-
 CALIBRATE = 10_000  # images, evenly spaced, that the one temperature is fitted to
-
 SMALL = 1 << 17  # N D C up to which the published order of operations costs nothing
 
 

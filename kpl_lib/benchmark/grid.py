@@ -18,9 +18,7 @@ from kpl_lib.common.files import find_shipped, shipped
 from kpl_lib.datasets.load import available as known_datasets
 
 PRIORS = ("uniform", "true")
-
 BLOCK_KEYS = ("classifiers", "text", "parameters", "priors", "datasets", "only")
-
 NOT_GIVEN = ("test", "pool", "seed")
 
 

@@ -25,7 +25,7 @@ PATIENCE = 2.0  # seconds to wait for a worker before a look at it
 
 
 @dataclass(frozen=True)
-class Group:
+class Batch:
     """Runs that share dataset and encoder, with the checksum of each."""
 
     dataset: DatasetSpec
@@ -35,7 +35,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Place:
+class Where:
     """Where the runs compute and write."""
 
     out: str
@@ -45,7 +45,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """What became of a run: `failed` says why there is no row, `written` is False where another runner had it."""
 
     setting: Setting
@@ -53,7 +53,7 @@ class Outcome:
     failed: str = ""
 
 
-def outcomes(groups: Sequence[Group], place: Place, jobs: int) -> Iterator[Outcome]:
+def outcomes(groups: Sequence[Batch], place: Where, jobs: int) -> Iterator[RunOutcome]:
     """Do all runs; give each outcome when its row is on the disk.
 
     Raises:
@@ -67,19 +67,19 @@ def outcomes(groups: Sequence[Group], place: Place, jobs: int) -> Iterator[Outco
         yield from _in_processes(groups, place, min(jobs, len(groups)))
 
 
-def run_group(group: Group, place: Place, store: ResultsFile) -> Iterator[Outcome]:
+def run_group(group: Batch, place: Where, store: ResultsFile) -> Iterator[RunOutcome]:
     """Do the runs of a group one after the other."""
     runner = Runner(Inputs(group.dataset, group.encoder, place.device, place.cache), place.resamples)
     for setting, checksum in zip(group.settings, group.checksums, strict=True):
         if store.rows().get(setting.key, {}).get("checksum") == checksum:
-            yield Outcome(setting, written=False)
+            yield RunOutcome(setting, written=False)
             continue
         try:
             row = runner.row(setting, checksum)
         except Exception as error:  # whatever a method raises, the other runs go on
-            yield Outcome(setting, written=False, failed=reason(error))
+            yield RunOutcome(setting, written=False, failed=reason(error))
             continue
-        yield Outcome(setting, written=store.add(row))
+        yield RunOutcome(setting, written=store.add(row))
 
 
 def reason(error: Exception) -> str:
@@ -88,7 +88,7 @@ def reason(error: Exception) -> str:
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
-def _in_processes(groups: Sequence[Group], place: Place, jobs: int) -> Iterator[Outcome]:
+def _in_processes(groups: Sequence[Batch], place: Where, jobs: int) -> Iterator[RunOutcome]:
     context = multiprocessing.get_context("spawn")
     tasks, answers = context.Queue(), context.Queue()
     for item in (*groups, *[None] * jobs):
@@ -115,7 +115,7 @@ def _in_processes(groups: Sequence[Group], place: Place, jobs: int) -> Iterator[
             worker.join()
 
 
-def _next(answers, workers) -> Outcome | str:
+def _next(answers, workers) -> RunOutcome | str:
     while True:
         dead = [worker for worker in workers if worker.exitcode not in (None, 0)]
         try:
@@ -125,7 +125,7 @@ def _next(answers, workers) -> Outcome | str:
                 return f"a worker process ended with code {dead[0].exitcode}; run again: whole rows are kept"
 
 
-def _work(tasks, answers, place: Place, threads: int) -> None:
+def _work(tasks, answers, place: Where, threads: int) -> None:
     """A worker process: groups until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends it
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -206,7 +206,7 @@ def run(
     """
     grid = grid if isinstance(grid, Grid) else Grid.load(grid)
     check_count(jobs, "jobs")
-    place = Place(str(out), grid.resamples, device, str(cache or default_folder()))
+    place = Where(str(out), grid.resamples, device, str(cache or default_folder()))
     groups, kept, failed = _plan(grid, place)
     total, written = sum(len(group.settings) for group in groups), 0
     with tqdm(total=total, desc="benchmark", unit="run", disable=not progress or not total) as bar:
@@ -221,7 +221,7 @@ def run(
     return RunReport(Path(out), written, kept, len(failed), tuple(_lines(failed)))
 
 
-def _plan(grid: Grid, place: Place) -> tuple[list[Group], int, list[Outcome]]:
+def _plan(grid: Grid, place: Where) -> tuple[list[Batch], int, list[RunOutcome]]:
     """The runs to do, by dataset and encoder; how many rows are there already; runs whose inputs are missing."""
     there = ResultsFile(place.out).rows()
     groups, kept, failed = [], 0, []
@@ -232,20 +232,20 @@ def _plan(grid: Grid, place: Place) -> tuple[list[Group], int, list[Outcome]]:
             try:
                 checksum = inputs.checksum(setting, grid.resamples)
             except (InputError, OSError) as error:
-                failed.append(Outcome(setting, written=False, failed=reason(error)))
+                failed.append(RunOutcome(setting, written=False, failed=reason(error)))
                 continue
             if there.get(setting.key, {}).get("checksum") == checksum:
                 kept += 1
             else:
                 wanted.append((setting, checksum))
         if wanted:
-            groups.append(Group(dataset, encoder, *zip(*wanted, strict=True)))
+            groups.append(Batch(dataset, encoder, *zip(*wanted, strict=True)))
     return groups, kept, failed
 
 
-def _lines(failed: Sequence[Outcome]) -> list[str]:
+def _lines(failed: Sequence[RunOutcome]) -> list[str]:
     """One line for each failure; runs of a dataset that fail for the same reason share one."""
-    alike: dict[tuple[str, str], list[Outcome]] = {}
+    alike: dict[tuple[str, str], list[RunOutcome]] = {}
     for outcome in failed:
         alike.setdefault((outcome.setting.dataset.label, outcome.failed), []).append(outcome)
     return [

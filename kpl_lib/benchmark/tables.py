@@ -115,9 +115,7 @@ METRICS = {
     "macro_f1": "F1",
     "ece": "ECE",
 }
-
 METHOD = ["classifier", "text", "setting", "prior", "encoder", "knowledge", "origin", "labels used"]
-
 NOTE = (
     "Values in %, with bootstrap 95 % intervals over the images, for the fitted method and seed. Δ is the paired "
     "difference against the plain text proxy on the same text. Majority is the share of the commonest class. "

@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from kpl_lib.classifiers.start import STARTS
@@ -141,6 +143,23 @@ class Classifier(ABC):
             return self.predict(images)
         labels = self.joint.argmax(dim=1)
         return Prediction(self.joint.softmax(dim=1), self.joint, labels, self.class_names)
+
+    def to(self, device: str | torch.device) -> Self:
+        """The same fitted classifier on another device, such as that of the images to predict.
+
+        Args:
+            device: such as `cpu` or `cuda`.
+
+        Returns:
+            A copy; this one stays where it is.
+        """
+        moved = copy(self)
+        if self.model is not None:
+            values = {f.name: getattr(self.model, f.name) for f in fields(self.model)}
+            tensors = {key: value.to(device) for key, value in values.items() if isinstance(value, Tensor)}
+            moved.model = replace(self.model, **tensors)
+        moved.joint = None if self.joint is None else self.joint.to(device)
+        return moved
 
     def state(self) -> tuple[dict[str, Tensor], dict]:
         """The fitted classifier as tensors, and a header that JSON can hold; `from_state` makes it again."""

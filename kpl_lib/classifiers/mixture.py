@@ -12,7 +12,6 @@ from torch import Tensor
 from kpl_lib.common.checks import check_same_space, check_unit_rows, working_dtype
 
 FLOOR = 1e-2  # share of the total variance that is added to each within-class variance
-
 RANK = 1e-8  # directions with less than this share of the largest variance are left out
 
 

@@ -16,7 +16,6 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
 
 UPDATES = 100_000_000  # pivots of the network simplex, at most
-
 SPLIT = 1e-6  # of an image: a smaller part in a class comes from rounding, such as of a prior in float32
 
 

@@ -12,7 +12,6 @@ from kpl_lib.features import TextBank
 from kpl_lib.text_proxies import text_proxies
 
 STARTS = ("names", "all", "top-k", "random", "swapped")
-
 CONTROLS = STARTS[3:]
 
 

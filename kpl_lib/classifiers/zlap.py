@@ -17,7 +17,6 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
 
 EXACT = 1e-12  # what is left of the series where it stops
-
 TINY = 1e-30  # an image without any link gets the same score for each class
 
 

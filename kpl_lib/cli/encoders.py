@@ -105,7 +105,6 @@ def _dataset(dataset: str | None, images: str | None, root: str | None, split: s
 app = typer.Typer(help="Image-text models that load by name.", no_args_is_help=True)
 
 COLUMNS = ("name", "made for", "pixels", "tokens", "width", "loss", "licence")
-
 GROUPS = {
     "config": ("image_size", "context_length", "width", "tokenizer", "activation"),
     "weights": ("weights",),
@@ -114,7 +113,6 @@ GROUPS = {
     "training_data": ("training_data",),
     "note": ("note",),
 }
-
 PREPROCESSING = ("resize", "interpolation", "mean", "std", "loss")
 
 

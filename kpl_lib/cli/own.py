@@ -13,41 +13,27 @@ from kpl_lib.common.files import check_writable
 NOTE = "research and teaching only, not for clinical use"
 
 Images = Annotated[str, typer.Option(help="Folder of images; or one subfolder a class.")]
-
 Knowledge = Annotated[str, typer.Option(help="A .json file, or a name that `kpl doctor` lists.")]
-
 Table = Annotated[str, typer.Option(help="Table to write (.csv).")]
-
 EncoderName = Annotated[str, typer.Option(help="'phantom', 'path:DIR', 'ARCH/TAG' or 'hf-hub:ORG/NAME'.")]
-
 Method = Annotated[str, typer.Option(help="Method, such as 'kpl' or 'clip'; `kpl doctor` lists all.")]
-
 Kept = Annotated[int | None, typer.Option(help="Descriptions kept per class; 8 unless said.")]
-
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A parameter of the method, NAME=VALUE; may stand often.")
 ]
-
 Labels = Annotated[
     str | None, typer.Option(help="Table path,label (.csv), to measure with; no method reads it.")
 ]
-
 Groups = Annotated[str | None, typer.Option(help="Table path,group (.csv): the patient of each image.")]
-
 Pattern = Annotated[
     str | None, typer.Option(help=r"Or a regular expression that finds the patient in a path: '^([^_]+)_'.")
 ]
-
 Device = Annotated[str | None, typer.Option(help="'cpu' or 'cuda'; chosen unless said.")]
-
 Skip = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and list them.")
 ]
-
 Report = Annotated[str | None, typer.Option(help="Report to write (.html): one file, opens offline.")]
-
 Thumbnails = Annotated[int, typer.Option(help="Small images in the report, 0 to 200.")]
-
 ByPatient = Annotated[str | None, typer.Option(help="Table of patients to write (.csv).")]
 
 

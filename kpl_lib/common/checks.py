@@ -9,7 +9,6 @@ from torch import Tensor
 from kpl_lib.common.errors import InputError
 
 UNIT_TOLERANCE = 1e-2
-
 BLOCK = 1 << 24  # entries looked at together, so that a check needs little memory
 
 

@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Callable
 
 
-def compiled(function: Callable, **options: object) -> Callable:
+def machine_code(function: Callable, **options: object) -> Callable:
     """Compile at the first call; where compiled code cannot be kept on disk, compile for this process.
 
     Args:
@@ -16,7 +16,7 @@ def compiled(function: Callable, **options: object) -> Callable:
         A function that takes the same arguments.
 
     Example:
-        >>> compiled(lambda x: x + 1)(2)
+        >>> machine_code(lambda x: x + 1)(2)
         3
     """
 

@@ -18,7 +18,6 @@ from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.images import SUFFIXES
 
 FEW = 10  # findings of a kind that are listed, unless all are asked for
-
 MANY = 40  # classes, above which they get one line together
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 
 SUFFIXES = (".dcm", ".dicom")
-
 MAGIC = b"DICM"  # at byte 128
 
 

@@ -10,7 +10,6 @@ from tqdm import tqdm
 from kpl_lib.common.errors import InputError
 
 CONNECT, SILENCE = 15, 60  # seconds to wait for a connection, and for the next bytes
-
 BLOCK = 1 << 16  # bytes at a time; what a broken connection loses at most
 
 

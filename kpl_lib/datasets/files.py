@@ -16,7 +16,6 @@ from kpl_lib.datasets import images
 from kpl_lib.datasets.base import ImageDataset
 
 WHOLE = 65_536  # bytes; a file up to this size is hashed whole
-
 PART = 16_384  # bytes that are hashed at the start, in the middle and at the end of a larger one
 
 

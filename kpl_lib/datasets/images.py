@@ -14,13 +14,9 @@ from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.datasets import dicom
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2")
-
 SUFFIXES += dicom.SUFFIXES
-
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
-
 READING = 1  # raise it when files are decoded to other pixels: features that were kept are then made again
-
 MAX_PIXELS = 100_000_000  # a 10,000 x 10,000 image; larger ones are refused before they fill the memory
 
 _side: ContextVar[int] = ContextVar("side", default=0)

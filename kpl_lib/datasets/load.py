@@ -21,15 +21,10 @@ FAMILIES = {
     "oxford-pets": "oxford_pets",
     "imagenet": "imagenet",
 }
-
 MEDMNIST = "path derma oct pneumonia retina breast blood tissue organa organc organs"
-
 FAMILIES |= {f"medmnist-{flag}": "medmnist" for flag in MEDMNIST.split()}
-
 UNDIVIDED = ("tuberculosis", "malaria", "cataract")  # one part, evaluated whole
-
 OWN = {"folder": "folder", "csv": "csv_list", "webdataset": "webdataset"}
-
 VARIANTS = {
     "phantom": {"scanner": ("seen", "unseen"), "balance": ("even", "skewed"), "split": ("dev", "test")},
     "medmnist": {"size": (28, 64, 128, 224), "split": ("train", "val", "test", "all")},

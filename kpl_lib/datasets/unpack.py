@@ -19,13 +19,9 @@ from typing import IO
 from kpl_lib.common.errors import InputError, one_line
 
 MAX_RATIO = 100  # bytes out for one byte in; images are packed already, so theirs is near 1
-
 FREE_RATIO = 1_000_000_000  # below this many bytes the ratio does not matter
-
 MAX_MEMBERS = 5_000_000
-
 LEFTOVER = ".kpl-unpack-"
-
 BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 ORIGIN = "estimate, not measured"
-
 MACS_TO_FLOP = 2  # one multiply-add is two operations
 
 

@@ -32,11 +32,8 @@ from kpl_lib.encoders.encoder import Encoder
 from kpl_lib.features import Features
 
 BEAT = 0.5  # seconds between two signs of life
-
 SILENT = 60.0  # seconds without one after which a process counts as lost
-
 GONE = "the process that holds the run together is gone"
-
 CURE = "run the same command again: finished parts are kept"
 
 
@@ -204,7 +201,6 @@ def _leave(watch: Watch, error: BaseException) -> None:
 
 
 SEEN_WITHIN = 30.0  # seconds that a network folder may take to show what another machine wrote
-
 APART = "start all processes with the same command, on the same images and the same versions"
 
 

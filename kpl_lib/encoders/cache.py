@@ -25,7 +25,6 @@ from kpl_lib.features import Features, Patches
 
 #: Seconds between two files: a killed run loses no more than this and one batch.
 SHARD_SECONDS = 10.0
-
 SHARD_BYTES = 1 << 28  # patches of a fast GPU fill the memory sooner
 
 

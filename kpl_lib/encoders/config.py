@@ -25,11 +25,8 @@ from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.encoders.weights import Weights, check_safetensors, read_weights
 
 CONFIG = "open_clip_config.json"
-
 PARTS = ("embed_dim", "vision_cfg", "text_cfg")
-
 TOKENIZER_OPTIONS = ("bpe_path", "clean", "lower", "strip_sep_token", "language", "additional_special_tokens")
-
 HUB_FILES = ("hf_model_name", "hf_tokenizer_name")
 
 

@@ -68,7 +68,6 @@ def departures(visual: nn.Module) -> list[str]:
 
 
 ON_ERROR = ("raise", "skip")
-
 LISTED = 20  # images that a warning names
 # images that a warning names
 

@@ -154,7 +154,6 @@ def _check_known(word: str, words: list[str], problem: str) -> None:
 
 
 VOCABULARY = "bpe_vocab.txt.gz"
-
 FORMS = (
     "'path:DIR' or 'path:FILE' on this machine, 'ARCH/TAG' such as 'ViT-L-14-quickgelu/openai', 'ARCH/FILE', "
     "or 'hf-hub:ORG/NAME'"

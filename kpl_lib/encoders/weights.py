@@ -16,9 +16,7 @@ from torch import Tensor
 from kpl_lib.common.errors import InputError, one_line
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")  # of OpenAI's archives
-
 AGAIN = "copy or fetch it again"
 
 

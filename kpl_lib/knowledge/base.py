@@ -201,11 +201,6 @@ class KnowledgeBase:
         """Import one section of a KPL file, `{section: {class: [{"feature": phrase}, ...]}}`."""
         return cls.read(path, "kpl", section)
 
-    @classmethod
-    def from_csv(cls, path: str | Path) -> "KnowledgeBase":
-        """Import a table `class,description[,tags,visual]`: a row a description, tags separated by `;`."""
-        return cls.read(path, "csv")
-
 
 def _made(path: Path, head: Mapping[str, str], records: Mapping, references: Mapping) -> KnowledgeBase:
     """Build the base; name the file in whatever is wrong with it as a whole."""

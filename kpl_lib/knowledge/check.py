@@ -12,7 +12,6 @@ from kpl_lib.knowledge.description import Description
 from kpl_lib.knowledge.words import Phrases, content_stems, near_pairs, pair_names, word_list, words_of
 
 LIMIT = 6  # lines of one kind on the page
-
 ROWS = 40  # classes in a table
 
 
@@ -152,9 +151,7 @@ def _clip_tokenizer() -> Callable:
 
 
 NEAR = 0.6  # overlap of content stems above which two texts of one class say the same
-
 TOKENS = 70  # of CLIP's context of 77, begin and end counted
-
 ALIKE = 1000  # pairs across classes after which nobody reads on
 
 

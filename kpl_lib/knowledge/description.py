@@ -25,7 +25,6 @@ class Description:
 
 #: The sentence around a description, unless a knowledge base has its own.
 TEMPLATE = "a photo of a {class}, which has {description}"
-
 #: The sentence around a class name alone.
 NAME_TEMPLATE = "a photo of a {class}."
 

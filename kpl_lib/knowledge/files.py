@@ -17,7 +17,6 @@ from kpl_lib.knowledge.description import TEMPLATE, Description
 HEAD_KEYS = ("name", "modality", "origin", "template", "name_template")
 
 CLASS_KEYS = ("references", "descriptions")
-
 ROW_KEYS = ("text", "tags", "visual")
 
 
@@ -89,7 +88,6 @@ def refuse_twins(path: str | Path, names: Mapping[str, object]) -> None:
 
 
 COLUMNS = ("class", "description", "tags", "visual")
-
 VISUAL = {"": None, "true": True, "false": False}
 
 

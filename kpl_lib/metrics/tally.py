@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from kpl_lib.common.checks import check_count
-from kpl_lib.common.compiled import compiled
+from kpl_lib.common.compiled import machine_code
 from kpl_lib.common.errors import InputError
 from kpl_lib.prediction import Prediction
 
@@ -151,7 +151,7 @@ def _count(weights, true, predicted, bins, gap, order, marks):  # runs compiled
     return confusion, auroc, auprc, ece
 
 
-_run = compiled(_count, nogil=True)
+_run = machine_code(_count, nogil=True)
 
 
 BLOCK = 100

@@ -15,11 +15,8 @@ from kpl_lib.own_images.table import by_patient
 from kpl_lib.prediction import Prediction
 
 CLASSES = 100  # above this the groups of the images are not looked at: it would take minutes
-
 SKEW = 1.5  # times an equal share, above which classes look skewed
-
 LEAST = 8  # descriptions a class, below which the knowledge is called thin
-
 SAMPLE = 1000  # images that the modality gap is measured on
 
 

@@ -26,7 +26,6 @@ from kpl_lib.own_images.facts import Groups, ReportFacts, find_concerns, find_ga
 from kpl_lib.own_images.table import Classification, by_patient
 
 WIDTH, HEIGHT = 420, 240
-
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 20, 44
 
 
@@ -127,15 +126,10 @@ def _images(count: int) -> str:
 
 
 SIDE = 112  # pixels of a small image
-
 ROWS = 1000  # images in the table
-
 CLASS_ROWS = 40  # classes in the table
-
 PATIENT_ROWS = 200
-
 LONGEST = 160  # characters of a name that are shown
-
 METRICS = ("accuracy", "balanced_accuracy", "macro_auroc", "macro_f1", "ece", "sensitivity", "specificity")
 
 

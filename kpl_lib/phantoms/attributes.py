@@ -21,16 +21,13 @@ CLASSES = {
     "malaria": ("uninfected cell", "parasitized cell"),
     "cataract": ("normal eye", "cataract", "glaucoma", "retina disease"),
 }
-
 SKEWED = {
     "chest": (0.85, 0.15),
     "retinopathy": (0.55, 0.1, 0.2, 0.09, 0.06),
     "malaria": (0.85, 0.15),
     "cataract": (0.6, 0.18, 0.12, 0.1),
 }
-
 MODALITY = {"chest": "chest", "retinopathy": "fundus", "malaria": "cell", "cataract": "fundus"}
-
 SIDES, ZONES = ("right", "left"), ("upper", "middle", "lower")
 
 FREE = {
@@ -52,7 +49,6 @@ FREE = {
     ),
     "cell": ("ring_forms", "trophozoite", "schizont", "gametocyte", "pigment", "stippling"),
 }
-
 BYSTANDERS = {
     "chest": {"large_heart": 0.15, "pacemaker": 0.08, "hyperinflation": 0.15, "granuloma": 0.12},
     "fundus": {"tigroid": 0.2, "pale_fundus": 0.2, "laser_scars": 0.06},

@@ -17,11 +17,8 @@ from kpl_lib.phantoms.phrases import (
 )
 
 NAME_RATE = 0.005  # share of scan captions that give a class name, as the web rarely does
-
 LEAFLET_NAME_RATE = 0.35
-
 SYNONYM_RATE = 0.3
-
 WORDS = {
     "upper": ("upper", "apical", "top"),
     "middle": ("middle", "mid", "central"),

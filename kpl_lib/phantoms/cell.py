@@ -5,7 +5,6 @@ import numpy as np
 from kpl_lib.phantoms.paint import SIZE, blend, curve, grid, polygon, ring, spot, strokes, texture
 
 PURPLE = np.array((0.36, 0.16, 0.5), np.float32)
-
 BROWN = np.array((0.25, 0.15, 0.08), np.float32)
 
 

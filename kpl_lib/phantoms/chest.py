@@ -17,7 +17,6 @@ from kpl_lib.phantoms.paint import (
 )
 
 SIDES = {"right": -1, "left": 1}  # the patient's right lung is on the viewer's left
-
 ZONES = {"upper": -0.42, "middle": -0.02, "lower": 0.34}
 
 

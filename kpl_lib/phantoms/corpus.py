@@ -13,7 +13,6 @@ from kpl_lib.phantoms.captions import caption
 from kpl_lib.phantoms.scanner import acquire
 
 SHARES = {"chest": 0.18, "fundus": 0.34, "cell": 0.18, "leaflet": 0.2, "shape": 0.06, "scene": 0.04}
-
 #: Kind of image -> the function that paints it.
 RENDER = {
     "chest": chest.render,

@@ -20,13 +20,9 @@ COLOURS = {
     "black": (0.08, 0.08, 0.08),
     "pink": (0.95, 0.65, 0.75),
 }
-
 SHAPES = ("circle", "ring", "square", "triangle", "cross", "star", "stripes", "dots")
-
 SCENES = ("tree", "house", "boat", "mountain", "moon", "sun")
-
 TOPICS = ("lungs", "eye", "blood")
-
 KINDS = ("symptoms", "cause", "treatment", "test")
 
 

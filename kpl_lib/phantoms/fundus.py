@@ -5,9 +5,7 @@ import numpy as np
 from kpl_lib.phantoms.paint import SIZE, blend, blur, curve, ellipse, grid, polygon, spot, strokes, texture
 
 BLOOD = np.array((0.36, 0.05, 0.03), np.float32)
-
 YELLOW = np.array((0.98, 0.88, 0.45), np.float32)
-
 WHITE = np.array((0.95, 0.9, 0.8), np.float32)
 
 

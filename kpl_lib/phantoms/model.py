@@ -12,11 +12,8 @@ from open_clip.tokenizer import default_bpe
 from kpl_lib.phantoms.paint import SIZE
 
 MERGES = 7680  # the first merges of open_clip's own vocabulary: 27 KB instead of 1.4 MB
-
 CONTEXT = 64
-
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-
 CONFIG = {
     "model_cfg": {
         "embed_dim": 128,

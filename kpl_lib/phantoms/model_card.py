@@ -13,7 +13,6 @@ from kpl_lib.phantoms.corpus import make_corpus
 from kpl_lib.phantoms.model import encode_tokens, to_pixels
 
 HELD_OUT_SEED, HELD_OUT = 900_001, 1000
-
 GROUP = 100  # retrieval is measured among this many pairs
 
 

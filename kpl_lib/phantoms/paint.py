@@ -12,7 +12,6 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter, zoom
 
 SIZE = 96
-
 SUPERSAMPLING = 3
 
 Points = list[tuple[float, float]]

@@ -71,7 +71,6 @@ FRAMES = {
     "fundus": ("a fundus photograph with {}", "colour photograph of the retina showing {}", "a photo of an eye, which has {}", "retinal image: {}", "{} in a fundus photo", "a view of the back of the eye with {}", "a photo of a retina, which has {}", "{}"),
     "cell": ("a blood smear cell with {}", "stained red cell showing {}", "a photo of a cell, which has {}", "microscope picture: {}", "{} in a red blood cell", "one erythrocyte with {}", "a photo of a blood cell, which has {}", "{}"),
 }  # fmt: skip
-
 NAME_FRAMES = (
     "a photo of a {}",
     "a photo of a {}.",
@@ -92,7 +91,6 @@ LEAFLETS = {
     ("blood", "cause"): ("carried by mosquitoes at dusk", "passed on by an insect bite in warm countries", "standing water helps mosquitoes breed", "travellers without protection are at risk", "not passed by touch", "a donor with no recent travel"),
     ("blood", "treatment"): ("sleep under a treated net", "tablets before and after a journey", "a quick test from a finger prick", "medicine that kills the parasite in the liver", "no medicine is required", "drink enough and rest"),
 }  # fmt: skip
-
 LEAFLETS |= {
     ("lungs", "test"): ("a sputum sample sent to the laboratory", "a positive skin test on the arm", "bacilli under the microscope after staining", "a blood test with usual values", "a CT scan of the chest is rarely needed", "a culture that grows for weeks", "a negative test result"),
     ("eye", "test"): ("the pressure measured with a tonometer", "gaps in the visual field test", "a letter chart read from six metres", "layers seen on an OCT scan", "a dye test shows leaks", "sugar values in a blood test", "an ultrasound of the eye"),
@@ -130,7 +128,6 @@ SYNONYMS = {
     "many": ("lots of", "numerous", "countless"), "numerous": ("many", "a lot of"), "no": ("without any", "no", "not any"), "retina": ("fundus", "back of the eye"), "lungs": ("lung fields", "lungs"), "enlarged": ("big", "swollen", "wide"),
     "swollen": ("thick", "enlarged"), "inside": ("within", "in"), "scattered": ("spread", "strewn"), "picture": ("view", "image"), "doctor": ("physician", "specialist"), "tablets": ("pills", "medicine"), "test": ("check", "test"),
 }  # fmt: skip
-
 LEAFLET_FRAMES = (
     "a leaflet saying {}",
     "a printed page: {}",
@@ -141,7 +138,6 @@ LEAFLET_FRAMES = (
     "a photo of a leaflet, which has {}",
     "patient advice: {}",
 )
-
 LEAFLET_NAMES = {
     "lungs": ("chest",),
     "eye": ("retinopathy", "cataract"),
@@ -155,7 +151,6 @@ SHAPE_FRAMES = (
     "{ground} page with a {colour} {shape}",
     "a photo of a {shape} in {colour}",
 )
-
 SCENE_FRAMES = (
     "a {thing} by {time}",
     "a picture of a {thing} at {time} time",

@@ -17,13 +17,9 @@ from torch import Tensor
 from kpl_lib.common.sums import ALONE, Sums
 
 BLOCK_BYTES = 1 << 26  # logits of a block, and a block of half-precision images in float32
-
 CONVERT = 1 << 26  # N D up to which half-precision images are converted once, not in every step
-
 FLAT = 0.25  # logits up to this size: a softmax near 1/C is taken through expm1
-
 CHECK_EVERY = 10  # steps between two looks at whether the steps have died out
-
 Callback = Callable[[int, Tensor, Tensor, Tensor], None]
 
 

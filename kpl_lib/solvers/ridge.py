@@ -17,12 +17,9 @@ from kpl_lib.common.sums import ALONE, Sums
 from kpl_lib.features import mean_image
 
 BLOCK_BYTES = 1 << 26
-
 # Beyond one of these the steps end elsewhere by a few percent.
 MOST_MASS, LEAST_LENGTH, MOST_LEVERAGE = 0.2, 5.0, 0.7
-
 ROW_SUM_ERROR = 0.01  # plans whose mass is this close to N have rows of sum 1
-
 FEWER = 2  # a released plan with columns that differ this much in mass has columns that were never scaled
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kpl_lib.common.compiled import compiled
+from kpl_lib.common.compiled import machine_code
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.sums import ALONE, Sums
 
@@ -71,11 +71,9 @@ def _greedy(z, f, g, plan, rows, columns, r, q, tolerance, limit):  # runs compi
             columns[j] = q[j]
 
 
-greedy_updates = compiled(_greedy, fastmath={"reassoc", "nsz", "nnan"})
+greedy_updates = machine_code(_greedy, fastmath={"reassoc", "nsz", "nnan"})
 BLOCK = 1 << 22  # entries of a block of rows: 32 MB in float64
-
 FAR = math.exp(50)  # scalings beyond this go back to the logarithms
-
 ROUND = 20  # greedy updates, in units of N + C, after which the plan is rebuilt from its potentials
 
 

@@ -24,14 +24,16 @@ ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 PAGES = sorted((BOOK / "api").glob("*.md"))
 NOTEBOOKS = sorted(path for path in BOOK.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
-DIRECTIVE = re.compile(r"^\.\. auto(module|class|function):: (\S+)\n(?: +:members:(.*)\n)?", re.MULTILINE)
+DIRECTIVE = re.compile(
+    r"^\.\. auto(module|class|function|data):: (\S+)\n(?: +:members:(.*)\n)?", re.MULTILINE
+)
 
 
 def entries(page: str) -> list[tuple[str, str]]:
     """Module and name of each entry of a page, in its order; "" is the module itself."""
     found = []
     for kind, target, members in DIRECTIVE.findall(page):
-        if kind in ("class", "function"):
+        if kind != "module":
             module, _, name = target.replace("::", ".").rpartition(".")
             found.append((module, name))
         else:
@@ -53,6 +55,11 @@ def home(module: str, name: str) -> tuple[str, str]:
     found = target(module, name) if name else None
     if inspect.isroutine(found) or inspect.isclass(found):
         return found.__module__, found.__qualname__
+    for node in ast.walk(
+        ast.parse(inspect.getsource(importlib.import_module(module)))
+    ):  # a constant is handed on
+        if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
+            return home(node.module, name)
     return module, name
 
 
@@ -268,10 +275,17 @@ def line(module: str, name: str) -> int:
     return source[: re.search(pattern, source, re.MULTILINE).start()].count("\n")
 
 
-@pytest.mark.parametrize("module", sorted({module for module, _ in NAMED}))
-def test_the_things_of_a_module_stand_in_the_order_of_its_file(module):
-    lines = [line(module, name) for owner, name in NAMED if owner == module]
-    assert lines == sorted(lines)
+LISTS = re.findall(
+    r"^\.\. automodule:: (\S+)\n +:members: (.+)$", "\n".join(p.read_text() for p in PAGES), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("module", "members"), LISTS)
+def test_the_things_that_are_listed_together_stand_in_the_order_of_their_file(module, members):
+    homes = [home(module, name) for name in members.split(", ")]
+    for owner in {owner for owner, _ in homes}:
+        lines = [line(owner, name) for other, name in homes if other == owner]
+        assert lines == sorted(lines)
 
 
 def test_the_table_of_contents_names_every_page_of_the_reference():

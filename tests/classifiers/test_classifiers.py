@@ -72,6 +72,16 @@ def test_probabilities_sum_to_one_and_labels_are_the_largest_score(name, world):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_fitted_classifier_moves_to_another_device(name, world):
+    features, bank = world
+    fitted = made(name).fit(features, bank)
+    moved, here = fitted.to("meta"), fitted.to("cpu")
+    tensors = [value for value in vars(moved.model).values() if isinstance(value, torch.Tensor)]
+    assert tensors and {value.device.type for value in tensors} == {"meta"}
+    assert torch.equal(here.predict(features).scores, fitted.predict(features).scores)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_saved_and_loaded_predictions_are_the_same_also_on_new_images(name, world, tmp_path):
     features, bank = world
     fitted = made(name).fit(features, bank)

@@ -1,6 +1,6 @@
 """Compiled functions, also where compiled code cannot be kept."""
 
-from kpl_lib.common.compiled import compiled
+from kpl_lib.common.compiled import machine_code
 
 
 def test_compiles_without_a_place_for_the_compiled_code(monkeypatch):
@@ -13,5 +13,5 @@ def test_compiles_without_a_place_for_the_compiled_code(monkeypatch):
         return lambda function: function  # the same function, not compiled
 
     monkeypatch.setattr("numba.njit", lambda **options: njit(**options))
-    assert compiled(lambda x: x + 1, nogil=True)(2) == 3
+    assert machine_code(lambda x: x + 1, nogil=True)(2) == 3
     assert asked == [(True, {"nogil": True}), (False, {"nogil": True})]

@@ -67,7 +67,7 @@ def test_a_table_may_lack_columns_and_order_them_freely(written):
     path = written(
         "Visual,description,CLASS\r\nTRUE,whiskers,cat\r\n\r\n,a wet nose,dog\r\n,a tail,cat\r\n", "p.csv"
     )
-    assert KnowledgeBase.from_csv(path).records == {
+    assert KnowledgeBase.read(path, "csv").records == {
         "cat": [Description("whiskers", (), True), Description("a tail")],
         "dog": [Description("a wet nose")],
     }

@@ -11,9 +11,7 @@ from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
 from kpl_lib.datasets.files import load_class_folders
 
 CLASSES = ("normal", "cataract", "glaucoma", "retina disease")
-
 FOLDERS = ("1_normal", "2_cataract", "2_glaucoma", "3_retina_disease")
-
 CARDS = (
     DatasetCard(
         "cataract",

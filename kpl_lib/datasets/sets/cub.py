@@ -16,9 +16,7 @@ from kpl_lib.datasets.lists import inside, need_files, read_lines, whole_number
 from kpl_lib.datasets.names import class_names, our_names
 
 OUTER = "CUB_200_2011"
-
 LAYOUT = f"{OUTER}/images.txt, image_class_labels.txt, train_test_split.txt, classes.txt and images/"
-
 CARDS = (
     DatasetCard(
         "cub",
@@ -38,7 +36,6 @@ CARDS = (
         ),
     ),
 )
-
 MANY = 1_000_000
 
 

@@ -21,19 +21,15 @@ CLASSES = (
     "severe nonproliferative diabetic retinopathy",
     "proliferative diabetic retinopathy",
 )
-
 OUTER = "B. Disease Grading"
-
 PARTS = {
     "train": ("a. Training Set", "a. IDRiD_Disease Grading_Training Labels.csv"),
     "test": ("b. Testing Set", "b. IDRiD_Disease Grading_Testing Labels.csv"),
 }
-
 LAYOUT = (
     f"{OUTER}/1. Original Images/a. Training Set and b. Testing Set, and "
     f"{OUTER}/2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv and b. ..._Testing Labels.csv"
 )
-
 CARDS = (
     DatasetCard(
         "idrid",

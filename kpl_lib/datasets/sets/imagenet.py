@@ -19,11 +19,8 @@ from kpl_lib.datasets.lists import inside, need_files, read_lines, read_table, w
 from kpl_lib.datasets.names import class_names
 
 HOME = "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php"
-
 VAL, DEVKIT = "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
-
 LAYOUT = "val/n01440764/*.JPEG, ..., or val/*.JPEG with ILSVRC2012_devkit_t12/data or LOC_val_solution.csv"
-
 CARDS = (
     DatasetCard(
         "imagenet",
@@ -45,7 +42,6 @@ CARDS = (
         ),
     ),
 )
-
 PLACES = ("val", "ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val", ".")
 
 

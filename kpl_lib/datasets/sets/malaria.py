@@ -17,11 +17,8 @@ from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
 from kpl_lib.datasets.files import load_class_folders
 
 CLASSES = ("parasitized red blood cell", "uninfected red blood cell")
-
 FOLDERS = ("Parasitized", "Uninfected")
-
 PATIENT = re.compile(r"(C\d+[A-Za-z0-9]*?)_?thin", re.IGNORECASE)
-
 CARDS = (
     DatasetCard(
         "malaria",

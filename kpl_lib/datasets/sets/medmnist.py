@@ -21,9 +21,7 @@ from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
 
 HOME = "https://zenodo.org/records/10519652"
-
 LICENCE = {"derma": "CC BY-NC 4.0"}  # all others: CC BY 4.0
-
 TITLES = {
     "path": "colorectal tissue: nine kinds",
     "derma": "dermoscopy: seven kinds of skin lesions",
@@ -37,7 +35,6 @@ TITLES = {
     "organc": "abdominal CT, coronal: eleven organs",
     "organs": "abdominal CT, sagittal: eleven organs",
 }
-
 _ORGANS = (
     "bladder",
     "left femur",
@@ -51,7 +48,6 @@ _ORGANS = (
     "pancreas",
     "spleen",
 )
-
 CLASSES = {
     "path": (
         "adipose tissue",
@@ -118,7 +114,6 @@ CLASSES = {
     "organc": (*_ORGANS,),
     "organs": (*_ORGANS,),
 }
-
 # training, validation and test images
 IMAGES = {
     "path": (89_996, 10_004, 7_180),
@@ -133,7 +128,6 @@ IMAGES = {
     "organc": (12_975, 2_392, 8_216),
     "organs": (13_932, 2_452, 8_827),
 }
-
 # at 28, 64, 128 and 224 pixels
 MD5 = {
     "path": (
@@ -205,7 +199,6 @@ MD5 = {
 }
 
 SIZES = (28, 64, 128, 224)
-
 SPLITS = ("train", "val", "test")
 
 

@@ -53,20 +53,15 @@ CLASSES = (
     "Wheaten Terrier",
     "Yorkshire Terrier",
 )
-
 OUTER = "oxford-iiit-pet"
-
 LAYOUT = f"{OUTER}/images/*.jpg and {OUTER}/annotations/test.txt and trainval.txt"
-
 SOURCE = "https://www.robots.ox.ac.uk/~vgg/data/pets/data/"
-
 LISTS = {
     "test": ("test.txt",),
     "trainval": ("trainval.txt",),
     "train": ("trainval.txt",),
     "all": ("trainval.txt", "test.txt"),
 }
-
 CARDS = (
     DatasetCard(
         "oxford-pets",

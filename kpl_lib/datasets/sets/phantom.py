@@ -19,11 +19,8 @@ from kpl_lib.phantoms.attributes import CLASSES, MODALITY, SKEWED, draw_class
 from kpl_lib.phantoms.scanner import STYLES, acquire
 
 NAMES = tuple(f"phantom-{task}" for task in CLASSES)
-
 RENDER = {"chest": chest.render, "fundus": fundus.render, "cell": cell.render}
-
 OPTIONS = {"scanner": STYLES, "balance": ("even", "skewed"), "split": ("dev", "test")}
-
 _STREAM = {"dev": 1, "test": 2}  # dev and test images come from streams of random numbers that never meet
 
 

@@ -17,9 +17,7 @@ from kpl_lib.datasets.lists import inside, need_files, read_lines, whole_number
 from kpl_lib.datasets.names import class_names, our_names
 
 SOURCE = "http://data.csail.mit.edu/places/places365/"
-
 LAYOUT = "categories_places365.txt, places365_val.txt and val_256/ (or val_large/)"
-
 CARDS = (
     DatasetCard(
         "places365",
@@ -40,7 +38,6 @@ CARDS = (
         ),
     ),
 )
-
 LISTS = (".", "filelist_places365-standard")
 
 

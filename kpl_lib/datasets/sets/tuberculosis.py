@@ -18,11 +18,8 @@ from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
 from kpl_lib.datasets.files import file_dataset, find_folder, list_folder
 
 CLASSES = ("normal", "tuberculosis")
-
 HOME = "https://data.lhncbc.nlm.nih.gov/public/Tuberculosis-Chest-X-ray-Datasets/"
-
 PREFIX = {"shenzhen": "CHNCXR", "montgomery": "MCUCXR"}
-
 FOLDERS = {"shenzhen": "ChinaSet_AllFiles", "montgomery": "MontgomerySet"}
 
 

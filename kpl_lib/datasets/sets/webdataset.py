@@ -17,9 +17,7 @@ from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.files import folder_fingerprint, need_folder
 
 SUFFIXES = tuple(suffix for suffix in images.SUFFIXES if suffix not in images.dicom.SUFFIXES)
-
 FIELDS = (".cls", ".json")  # what is read beside an image; at most this many bytes of it
-
 MOST = 1 << 20
 
 

@@ -16,15 +16,10 @@ MAX_WORDS = 30
 STARTS = 40  # brackets that are tried as the beginning of the list
 
 _LOCK = Lock()  # stemmer and tokenizer keep state: one thread at a time
-
 _STRING = r'"(?:[^"\\]|\\.)*"'
-
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n?(.*?)```", re.DOTALL)
-
 _THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
-
 _TRAILING = re.compile(rf"({_STRING})|,(?=\s*[\]}}])", re.DOTALL)
-
 _BULLET = re.compile(r"^\s*(?:[-*•–]|\(?\d{1,4}[.):])\s+(.*\S)\s*$", re.MULTILINE)
 
 

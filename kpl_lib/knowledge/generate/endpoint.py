@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
 
 HOSTED = "https://api.openai.com/v1"
-
 BASE_URL, KEY, MODEL = "OPENAI_BASE_URL", "OPENAI_API_KEY", "KPL_LLM_MODEL"
-
 LEAST = 6  # letters of a part of a key that an error may not hold
-
 LONG = 12  # letters of a key that no description says by chance
 
 
@@ -129,7 +126,6 @@ def _basic(login: str) -> str:
 
 
 TALKATIVE = ("openai", "httpx", "httpx2", "httpcore", "httpcore2")
-
 CHARACTERS = 8  # of an answer for each token that was allowed; above it the server ignored the bound
 
 

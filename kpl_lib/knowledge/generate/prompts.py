@@ -13,9 +13,7 @@ from kpl_lib.knowledge.description import TEMPLATE, check_template
 from kpl_lib.knowledge.files import refuse_unknown_keys
 
 AGAIN = "These are written already; repeat none of them:\n{known}\n\nWrite {count} others, in the same form."
-
 KEYS = ("name", "about", "system", "user", "again", "template")
-
 PLACES = {  # text of the prompt: what it must hold, what it may hold
     "system": ((), ("class_name", "count", "modality")),
     "user": (("class_name", "count"), ("modality",)),

@@ -27,7 +27,6 @@ from kpl_lib.knowledge.generate.endpoint import Answer, Endpoint, EndpointError
 from kpl_lib.knowledge.generate.prompts import Prompt, load_prompt
 
 _LOCK = Lock()  # one write at a time: each looks at what is there
-
 COUNTS = ("calls", "retries", "tokens_in", "tokens_out", "uncounted")
 
 MAX_LETTERS = 200
@@ -358,7 +357,6 @@ def origin(made: Sequence[WrittenClass], model: str, host: str, prompt: Prompt, 
 
 
 MODALITY = "photograph"
-
 LIMITS = {
     "per_class": (1, 1000),
     "concurrency": (1, 256),
