@@ -34,7 +34,7 @@ def wanted(lines, extra=""):
 
 def asked(cell):
     """What the pip line of the setup cell names: its requirements, and the addresses it installs from."""
-    (line,) = re.findall(r"^\s*%pip install (.*)$", cell, re.MULTILINE)
+    (line,) = re.findall(r"^\s*%pip install ((?:.*\\\n)*.*)$", cell, re.MULTILINE)
     quoted = re.findall(r'"([^"]+)"', line)
     return [Requirement(q) for q in quoted if not q.startswith("git+")], line
 
