@@ -133,10 +133,10 @@ class Reproduced(SphinxDirective):
         return f'<a href="{target}">{name}</a>' if target else name
 
     def machines(self) -> str:
-        """The machines that measured, each once."""
-        found = dict.fromkeys(
-            ", ".join(record["machine"].values()) for record in records(folder(self.env.app))
-        )
+        """The machines that ran the notebooks, each once."""
+        run = {name for name, path in pages_with_claims().items() if path.suffix == ".ipynb"}
+        made = [record for record in records(folder(self.env.app)) if record["page"] in run]
+        found = dict.fromkeys(", ".join(record["machine"].values()) for record in made)
         return html.escape("; and ".join(found)) or "nothing was measured: run make book"
 
 
