@@ -92,7 +92,7 @@ def readable(says: str) -> str:
 
 def cells(row: Outcome, link: str) -> list[str]:
     """The cells of a statement: page, sentence, what it says, what was measured, the outcome."""
-    said = "; ".join(f"{figure.text} ± {figure.within:.2g}" for figure in row.claim.figures) or "a condition"
+    said = "; ".join(f"{figure.text} ± {figure.within:.2g}" for figure in row.claim.figures) or "–"
     found = "; ".join("–" if value is None else f"{value:.4g}" for value in row.measured)
     holds = "it holds" if row.status == HELD else row.found
     return [link, readable(row.claim.says), html.escape(said), html.escape(found or holds), row.status]

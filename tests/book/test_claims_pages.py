@@ -167,7 +167,7 @@ def test_a_sentence_that_differs_is_marked_where_it_stands():
 def test_a_sentence_is_readable_without_its_markup():
     says = "**The** {term}`gap <modality gap>` of $u < v$ in {numref}`fig-x` is [small](a.md)."
     assert claims_on_pages.readable(says) == (
-        'The gap of <span class="math notranslate nohighlight">\\(u &lt; v\\)</span> in fig-x is small.'
+        'The gap of <span class="math notranslate nohighlight">\\(u &lt; v\\)</span> in the display is small.'
     )
 
 
