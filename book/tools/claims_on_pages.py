@@ -20,6 +20,7 @@ MARK = ' <mark class="differs">(on this machine: {})</mark>'
 HEAD = ("Page", "It says", "Said", "Measured here", "Outcome")
 MATHS = re.compile(r"\$([^$]+)\$")
 MARKUP = (
+    (r"\{(?:numref|eq)\}`[^`]*`", "the display"),
     (r"\{[\w:-]+\}`([^`<]*?)\s*(?:<[^`]*>)?`", r"\1"),
     (r"\[([^\]]*)\]\([^)]*\)", r"\1"),
     (r"[*`|]+", ""),
