@@ -65,7 +65,7 @@ CARELESS = {
     "few": ("{exercise} Concept: length", "{note} Concept", "exercises: 2 exercises"),
     "file name": ("with a small angle between them.", "figure.png", "figures: the figure"),
     "short alt": ("Two lines from the origin with a small angle", "", "figures: the figure"),
-    "no caption": ("Two vectors at a small angle. Their cosine is 0.96.", "", "figures: the figure"),
+    "no caption": ("Two vectors at a small angle.", "", "figures: the figure"),
     "phantom": ("torch.tensor([3.0, 4.0])", 'load(\\"phantom-chest\\")', "figures: the caption"),
     "image": ("The library call gives", "![](a.png) The library call gives", "images: the image a.png"),
     "no claims": ('notebook.claims(\\"_template\\")', "print(1)", "closing: the last cell"),

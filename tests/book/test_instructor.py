@@ -162,13 +162,17 @@ def test_each_file_that_a_page_names_exists(page):
 def test_the_hooks_are_the_tools_of_the_environment_at_its_versions():
     assert [repo["repo"] for repo in HOOKS] == ["local"]
     hooks = {hook["id"]: hook for hook in HOOKS[0]["hooks"]}
-    assert set(hooks) == {"ruff-check", "ruff-format", "nbstripout", "codespell"}
+    assert set(hooks) == {"ruff-check", "ruff-format", "lint-imports", "nbstripout", "codespell"}
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     for hook in hooks.values():
         command = hook["entry"].split()
+        if hook["id"] == "lint-imports":
+            assert command[0] == ".venv/bin/lint-imports" and "lint-imports" in recipe("check")
+            command = [".venv/bin/python", "-m", "import-linter"]
         assert hook["language"] == "system" and command[:2] == [".venv/bin/python", "-m"]
         package = {"codespell_lib": "codespell"}.get(command[2], command[2])
-        assert metadata.version(package) == pins[package] and package in recipe("check")
+        assert metadata.version(package) == pins[package]
+        assert package in recipe("check") or package == "import-linter"
     assert all("jupyter" in hooks[name]["types_or"] for name in ("ruff-check", "ruff-format"))
 
 
@@ -195,10 +199,10 @@ def test_each_recipe_has_ten_lines_at_most_and_was_carried_out():
 
 
 def test_each_test_that_a_recipe_names_exists():
-    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     named = set(re.findall(r"`(test_\w+?)(?:\[[^\]]*\])?`", "".join(recipes().values())))
     assert len(named) >= 4 and {name for name in named if f"def {name}(" not in code} == set()
-    files = {name for part in recipes().values() for name in re.findall(r"tests/test_\w+\.py", part)}
+    files = {name for part in recipes().values() for name in re.findall(r"tests/[\w/]*test_\w+\.py", part)}
     assert all((ROOT / name).is_file() for name in files)
 
 
