@@ -18,6 +18,7 @@ KEYS = {"says", "measure", "said", "within", "holds"}
 
 NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
 
+VAGUE = 0.02  # of the value that words state: "one quarter" stands for 0.245 to 0.255
 WORDS = {word: value for value, word in enumerate(NUMBERS.split(" "))}
 
 
@@ -30,7 +31,7 @@ class Figure:
         measure: a Python expression over the variables of the page.
         said: its value, in the sentence's unit.
         within: how far the measured value may be off.
-        half: half of the last digit that is quoted.
+        half: half of the last digit that is quoted; of "nine in ten" a fiftieth.
 
     Chapter: ch-reproduced
     """
@@ -165,11 +166,13 @@ def _figure(where: str, says: str, text: str, measure: str, entry: dict) -> Figu
         said = WORDS[text.lower()]
     elif said is None:
         said = float(digits[0].replace("−", "-").replace(",", "").lstrip("+±~"))
-    step = 10.0 ** -len((digits[2] or ".")[1:]) if digits else 1.0
-    within = entry.get("within", {}).get(text, 0.5 * step)
+    half = 0.5 * 10.0 ** -len((digits[2] or ".")[1:]) if digits else 0.5
+    if digits is None and text.lower() not in WORDS and isinstance(said, int | float):
+        half = VAGUE * abs(said)
+    within = entry.get("within", {}).get(text, half)
     if not isinstance(said, int | float) or not isinstance(within, int | float) or within < 0:
         raise InputError(f"{where}: `said` and `within` of {text!r} are numbers")
-    return Figure(text, measure, float(said), float(within), 0.5 * step)
+    return Figure(text, measure, float(said), float(within), half)
 
 
 def compiled(expression: object, where: str) -> CodeType:

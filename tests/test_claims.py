@@ -49,7 +49,7 @@ def test_a_file_is_read(tmp_path):
         (4.0, 0.5),
         (1803.0, 2.0),
     ]
-    assert second.figures == (Figure("nine times in ten", "10 * share", 9.0, 1.0, 0.5),)
+    assert second.figures == (Figure("nine times in ten", "10 * share", 9.0, 1.0, 0.18),)
     assert second.conditions == ("twice > x", "share < 1") and third.conditions == ("a < b",)
 
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import floor, log10
+from math import ceil, floor, log10
 
 import tomlkit
 from claims import ROOT, pages_with_claims, records, room, rows
@@ -90,15 +90,18 @@ def spreads() -> Iterator[Spread]:
                 yield Spread(page, number, "", held)
 
 
-def tolerance(figure: Figure, values: dict[str, float]) -> float | None:
-    """How far a figure may be off, by the four; None where half of the last quoted digit is enough."""
+def tolerance(figure: Figure, values: dict[str, float], widest: float) -> float | None:
+    """How far a figure may be off, by the four; None where half of the last quoted digit is enough.
+
+    It is at most `widest`, half of what the sentence states, but for a figure that moves farther: that one is reported.
+    """
     found = [values[name] for name in FOUR]
-    off = max(abs(value - figure.said) for value in found)
-    needed = off + FACTOR * (max(found) - min(found)) + MARGIN * figure.half
-    if needed <= figure.half * (1 + 1e-9):
+    moved = max(abs(value - figure.said) for value in found) + FACTOR * (max(found) - min(found))
+    needed = min(max(moved + MARGIN * figure.half, figure.half), max(widest, moved))
+    if abs(needed - figure.half) <= 1e-9 * figure.half:
         return None
-    step = 10.0 ** (floor(log10(needed)) - 1)
-    return float(f"{step * -(-needed // step):.6g}")
+    step = 10.0 ** (floor(log10(needed)) - 2)
+    return float(f"{min(step * ceil(needed / step - 1e-9), max(widest, moved)):.6g}")
 
 
 def write() -> int:
@@ -143,14 +146,15 @@ def write_claim(
     page: str, number: int, entry: dict, claim: Claim, values: dict[str, dict[str, float]]
 ) -> int:
     """Write the tolerances of one claim; gives 1 if one is too wide."""
-    needed = {figure.text: tolerance(figure, values[figure.text]) for figure in claim.figures}
+    widest = room(claim)
+    needed = {figure.text: tolerance(figure, values[figure.text], widest) for figure in claim.figures}
     entry.pop("within", None)
     needed = {text: value for text, value in needed.items() if value is not None}
     if needed:
         table = tomlkit.inline_table()
         table.update(needed)
         entry["within"] = table
-    if max(needed.values(), default=0.0) <= room(claim):
+    if max(needed.values(), default=0.0) <= widest * (1 + 1e-6):
         return 0
     print(
         f"{page}.toml, claim {number}: moves too far for what it says: {needed}: {claim.says[:100]}",

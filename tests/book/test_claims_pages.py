@@ -68,7 +68,7 @@ def test_tolerances_are_those_that_the_spread_gives(name):
         for figure in claim.figures:
             row = measured.pop((str(number), figure.text))
             values = {run: float(row[run]) for run in claims_spread.FOUR}
-            due = claims_spread.tolerance(figure, values)
+            due = claims_spread.tolerance(figure, values, claims.room(claim))
             assert figure.within == pytest.approx(figure.half if due is None else due), (number, figure.text)
         if claim.conditions:
             row = measured.pop((str(number), "condition"))
@@ -99,11 +99,11 @@ def test_of_the_arithmetic_that_was_left_out_one_claim_in_a_hundred_may_differ()
 def test_tolerances_follow_from_four_values():
     values = dict.fromkeys(claims_spread.FOUR, 84.22)
     figure = Figure("84.2", "x", 84.2, 0.05, 0.05)
-    assert claims_spread.tolerance(figure, values) is None
+    assert claims_spread.tolerance(figure, values, 40.0) is None
     moved = values | {"sse": 84.27}
-    assert claims_spread.tolerance(figure, moved) == pytest.approx(
-        0.23
-    )  # 0.07 off, 3 x 0.05, and a margin of 0.01
+    assert claims_spread.tolerance(figure, values, 0.03) == 0.03
+    assert claims_spread.tolerance(figure, moved, 40.0) == 0.23  # 0.07 off, 3 x 0.05, a margin of 0.01
+    assert claims_spread.tolerance(figure, moved, 0.1) == pytest.approx(0.22)  # more than it states: write tells
 
 
 # A reader who changes the code.
