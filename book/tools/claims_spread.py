@@ -113,7 +113,7 @@ def write() -> int:
             "# Measured by book/tools/claims_spread.py: each figure of the pages under several arithmetics.\n"
         )
         for name in names:
-            record = records(RUNS / name.replace(" ", "_"))[0]
+            record = records(RUNS / name.replace(" ", "_"))[-1]  # of a notebook: the first page is none
             file.write(f"# {name}: {', '.join(record['machine'].values())}\n".replace('"', ""))
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["page", "claim", "figure", *names])
