@@ -83,7 +83,10 @@ def spreads() -> Iterator[Spread]:
         for number, claim in enumerate(read_claims(page).claims, 1):
             rows = {name: runs[name][page]["claims"][number - 1] for name in names}
             for place, figure in enumerate(claim.figures):
-                found = {name: row["measured"][place] for name, row in rows.items()}
+                exact = {name: row["measured"][place] for name, row in rows.items()}
+                found = {
+                    name: None if x is None else float(f"{x:.7g}") for name, x in exact.items()
+                }  # as kept
                 yield Spread(page, number, figure.text, found)
             if claim.conditions:
                 held = {name: "holds" if all(row["held"]) else "fails" for name, row in rows.items()}
