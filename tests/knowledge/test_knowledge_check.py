@@ -205,7 +205,9 @@ def test_a_thousand_classes_of_fifty_are_checked_without_comparing_all_pairs():
     words = [f"word{int(rng.paretovariate(0.7)) % 3000}" for _ in range(4000)]
 
     def seconds(classes):
-        texts = {f"class {c}": [" ".join(rng.choices(words, k=10)) for _ in range(50)] for c in range(classes)}
+        texts = {
+            f"class {c}": [" ".join(rng.choices(words, k=10)) for _ in range(50)] for c in range(classes)
+        }
         made = base(texts)
         start = time.process_time()
         assert len(made.check(made.class_names).counts) == classes
