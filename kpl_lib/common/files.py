@@ -3,7 +3,6 @@
 Every fault is one line with the file and the place.
 """
 
-import gc
 import json
 import os
 import re
@@ -120,8 +119,9 @@ def read_json(path: str | Path) -> dict:
     try:
         content = json.loads(text, object_pairs_hook=_unique)
     except _TwiceError as twice:
+        key = twice.args[0]
         raise InputError(
-            f"{path}: {twice.key!r} stands twice{_again(text, twice.key)}; merge the two, or rename one"
+            f"{path}: {key!r} stands twice{_again(text, key)}; merge the two, or rename one"
         ) from None
     except json.JSONDecodeError as error:
         raise InputError(
@@ -131,7 +131,12 @@ def read_json(path: str | Path) -> dict:
         raise InputError(f"{path}: broken JSON ({str(error)[:80]}); correct it") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold one JSON object, {{...}}, not a {type(content).__name__}")
-    _refuse_half_characters(path, text, content)
+    if "\\u" in text:
+        try:
+            json.dumps(content, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:  # nothing could write or encode it later
+            half = ascii(error.object[error.start])
+            raise InputError(f"{path}: holds half a character, {half}; write it whole") from None
     return content
 
 
@@ -154,10 +159,8 @@ def read_text(
     """
     path, most = Path(path), MAX_BYTES if most is None else most
     try:
-        if path.is_dir():
-            raise IsADirectoryError("a folder, not a file")
         if path.exists() and not path.is_file():
-            raise OSError("a device or pipe, not a file")
+            raise OSError(f"a {'folder' if path.is_dir() else 'device or pipe'}, not a file")
         if path.stat().st_size > most:
             raise InputError(f"{path}: larger than {most // 1_000_000} MB, no {what}; name another file")
         raw = path.read_bytes()
@@ -178,24 +181,8 @@ def read_text(
         raise InputError(f"{path}: line {line}, byte {column} is not UTF-8; save the file as UTF-8") from None
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Let the garbage collector wait: among many small new objects it would search all old ones over and over."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 class _TwiceError(Exception):
-    """A key stands twice in one object."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
+    """A key stands twice in one object; the argument is the key."""
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict:
@@ -211,31 +198,7 @@ def _again(text: str, key: str) -> str:
     """The line of the second one, if the key stands exactly twice in the file."""
     spelled = (json.dumps(key, ensure_ascii=False), json.dumps(key))
     found = [m.start() for m in re.finditer("|".join(rf"{re.escape(s)}\s*:" for s in set(spelled)), text)]
-    return f" (again in line {_line(text, found[1])})" if len(found) == 2 else ""
-
-
-def _refuse_half_characters(path: str | Path, text: str, content: dict) -> None:
-    """Refuse half a surrogate pair, such as `\\ud83d` alone: nothing could write or encode it later."""
-    escapes = list(re.finditer(r"(?:\\u[dD][89a-fA-F][0-9a-fA-F]{2})+", text))
-    if not escapes:
-        return
-    try:
-        json.dumps(content, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        lone = next((m for m in escapes if not _pairs(m[0])), escapes[0])
-        raise InputError(
-            f"{path}: line {_line(text, lone.start())} holds half a character, {lone[0][:12]}; write it whole"
-        ) from None
-
-
-def _pairs(escapes: str) -> bool:
-    """Whether surrogate escapes come in pairs, the high one first."""
-    return bool(re.fullmatch(r"(?:\\u[dD][89abAB]..\\u[dD][c-fC-F]..)+", escapes))
-
-
-def _line(text: str, place: int) -> int:
-    """The number of the line at this place."""
-    return text.count("\n", 0, place) + 1
+    return f" (again in line {text.count(chr(10), 0, found[1]) + 1})" if len(found) == 2 else ""
 
 
 def default_folder() -> Path:

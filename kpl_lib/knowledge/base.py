@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.common.files import find_shipped, uncollected
+from kpl_lib.common.files import find_shipped
 from kpl_lib.knowledge.check import Report, check_base
 from kpl_lib.knowledge.description import NAME_TEMPLATE, TEMPLATE, Description, check_template, fill
 from kpl_lib.knowledge.files import HEAD_KEYS, export_file, import_file, read_base, write_base
@@ -162,9 +162,7 @@ class KnowledgeBase:
             kpl_lib.common.errors.InputError: nowhere.json: no such file; ...
         """
         path = find_shipped("knowledge", name_or_path, "knowledge base")
-        with uncollected():
-            head, rows, references = read_base(path)
-            return _made(path, head, rows, references)
+        return _made(path, *read_base(path))
 
     @classmethod
     def read(cls, path: str | Path, format: str, section: str | None = None) -> "KnowledgeBase":
@@ -182,9 +180,7 @@ class KnowledgeBase:
             InputError: for an unknown format, or a wrong file; says where.
         """
         path = Path(path).expanduser()
-        with uncollected():
-            head, records = import_file(path, format, section)
-            return _made(path, head, records, {})
+        return _made(path, *import_file(path, format, section), {})
 
     @classmethod
     def from_cupl(cls, path: str | Path, name_template: str = NAME_TEMPLATE) -> "KnowledgeBase":
