@@ -6,13 +6,13 @@ import random
 import sys
 import warnings
 
-import matplotlib as mpl
 import numpy as np
 import torch
 
 import kpl_lib
 from kpl_lib.claim_files import read_claims
 from kpl_lib.claims import Outcomes, measure
+from kpl_lib.common.extras import matplotlib as mpl
 from kpl_lib.common.files import default_folder
 from kpl_lib.plots import COLOURS as COLOURS  # chapters take them from here
 from kpl_lib.plots import STYLE

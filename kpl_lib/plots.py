@@ -11,17 +11,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from torch import Tensor
 
 from kpl_lib.common.checks import check_count, check_float_matrix, shape_of
 from kpl_lib.common.errors import InputError
+from kpl_lib.common.extras import matplotlib as mpl
+from kpl_lib.common.extras import missing, need
+from kpl_lib.common.extras import pyplot as plt
 from kpl_lib.common.files import atomic_path
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.datasets.base import ImageDataset
@@ -63,7 +61,7 @@ STYLE = {  # of every figure in the book
 
 def image_grid(
     rows: Mapping[str, Sequence], note: str = "synthetic phantoms, not medical data", size: float = 1.15
-) -> Figure:
+) -> plt.Figure:
     """Draw rows of images, each row with its name at the left.
 
     Args:
@@ -122,7 +120,7 @@ def examples(dataset: ImageDataset, count: int = 6) -> dict[str, list]:
 
 
 def interval_dots(
-    axis: Axes, rows: Mapping[str, Mapping[str, tuple[float, float, float]]], unit: str = "%"
+    axis: plt.Axes, rows: Mapping[str, Mapping[str, tuple[float, float, float]]], unit: str = "%"
 ) -> None:
     """Dots with 95 % intervals: one group of dots a set, one colour a method.
 
@@ -164,7 +162,7 @@ FORMATS = (".png", ".svg")
 WIDTH = 10.0  # inches
 
 
-def knowledge_figure(coverage: Coverage, title: str = "") -> Figure:
+def knowledge_figure(coverage: Coverage, title: str = "") -> plt.Figure:
     """Draw for each class its descriptions, sorted by mean cosine to the images.
 
     `s_m = (1/N) Σ_i x_i · t_m`; full marks are the k that retrieval keeps, open ones are dropped, small
@@ -191,7 +189,9 @@ def knowledge_figure(coverage: Coverage, title: str = "") -> Figure:
     columns = 2 if count == 4 else count if count <= 3 else 3 if count <= 9 else 5 if count <= 25 else 7
     lines = -(-count // columns)
     height = {2: 3.4, 3: 3.0, 1: 3.4}.get(columns, 2.5 if columns == 3 else 1.75 if columns == 5 else 1.45)
-    figure = Figure(figsize=(WIDTH, height * lines + 1.0), dpi=110, layout="constrained", facecolor="white")
+    figure = plt.Figure(
+        figsize=(WIDTH, height * lines + 1.0), dpi=110, layout="constrained", facecolor="white"
+    )
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     size = {5: 3.8, 7: 3.4}.get(columns, 5.0)
     for c, (axis, name) in enumerate(zip(axes, coverage.texts, strict=False)):
@@ -255,7 +255,7 @@ def check_figure(path: str | Path) -> None:
         raise InputError(f"cannot draw {path}: name a file that ends in {' or '.join(FORMATS)}")
 
 
-def _class_panel(axis: Axes, coverage: Coverage, c: int, size: float) -> None:
+def _class_panel(axis: plt.Axes, coverage: Coverage, c: int, size: float) -> None:
     """Draw the descriptions of one class."""
     cosine = np.array(coverage.cosine[c])
     order = np.argsort(-cosine, kind="stable")
@@ -299,19 +299,21 @@ def _wrapped(name: str, columns: int) -> str:
     return "\n".join(lines if len(lines) <= 2 else [lines[0], lines[1][:-1] + "…"])
 
 
-def _legend(figure: Figure, coverage: Coverage) -> None:
+def _legend(figure: plt.Figure, coverage: Coverage) -> None:
     """What the marks mean; only kinds that are there."""
     there = {flag for flags in coverage.visual for flag in flags}
     ink = "#333333"
     marks = [
-        Line2D([], [], marker=shape, color=colour, ls="none", ms=6, label=label)
+        plt.Line2D([], [], marker=shape, color=colour, ls="none", ms=6, label=label)
         for flag, (label, colour, shape) in KINDS.items()
         if flag in there
     ]
     marks += [
-        Line2D([], [], marker="s", color=ink, ls="none", ms=6, label=f"kept (best {coverage.k})"),
-        Line2D([], [], marker="s", color=ink, mfc="white", ls="none", ms=6, label="dropped"),
-        Line2D([], [], marker="s", color=ink, mfc="white", ls="none", ms=3.4, label="dropped on every half"),
+        plt.Line2D([], [], marker="s", color=ink, ls="none", ms=6, label=f"kept (best {coverage.k})"),
+        plt.Line2D([], [], marker="s", color=ink, mfc="white", ls="none", ms=6, label="dropped"),
+        plt.Line2D(
+            [], [], marker="s", color=ink, mfc="white", ls="none", ms=3.4, label="dropped on every half"
+        ),
     ]
     figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, fontsize=9)
 
@@ -387,7 +389,7 @@ def _cache_file(folder: Path, rows: Tensor, settings: dict) -> Path:
     try:
         versions = [version("umap-learn"), version("numpy")]
     except PackageNotFoundError:
-        raise InputError("method 'umap' needs umap-learn: pip install umap-learn, or take 'pca'") from None
+        raise missing("umap", "method 'umap'") from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -398,11 +400,8 @@ def _cache_file(folder: Path, rows: Tensor, settings: dict) -> Path:
 
 
 def _umap(rows: Tensor, settings: dict) -> Tensor:
-    try:
-        from umap import UMAP
-    except ImportError:
-        raise InputError("method 'umap' needs umap-learn: pip install umap-learn, or take 'pca'") from None
+    umap = need("umap", "method 'umap'")
     rest = {key: value for key, value in settings.items() if key != "seed"}
     rest["n_neighbors"] = min(rest["n_neighbors"], len(rows) - 1)
-    model = UMAP(n_components=2, metric="cosine", random_state=settings["seed"], n_jobs=1, **rest)
+    model = umap.UMAP(n_components=2, metric="cosine", random_state=settings["seed"], n_jobs=1, **rest)
     return torch.from_numpy(model.fit_transform(rows.numpy())).float()

@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
 from filelock import FileLock
 
 from kpl_lib.common.errors import InputError
+from kpl_lib.common.extras import pandas as pd
 from kpl_lib.common.files import atomic_path
 
 NEEDED = ("key", "checksum", "dataset", "classifier", "metrics")

@@ -7,10 +7,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
 from kpl_lib.benchmark.rows import read_rows
 from kpl_lib.common.errors import InputError
+from kpl_lib.common.extras import pandas as pd
 from kpl_lib.common.files import atomic_path
 
 

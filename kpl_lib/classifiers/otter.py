@@ -67,7 +67,7 @@ def class_potentials(cost: np.ndarray, q: np.ndarray) -> np.ndarray:
         cost: `[N, C]`.
         q: class shares `[C]`.
     """
-    import ot  # takes a second to import
+    from kpl_lib.common.extras import ot  # takes a second to import
 
     n, c = cost.shape
     plan, log = ot.emd(np.full(n, 1 / n), q, cost, numItermax=UPDATES, log=True)

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from kpl_lib.common.errors import InputError
+from kpl_lib.common.extras import need
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -45,13 +46,7 @@ def read_dicom(path: Path, most_pixels: int) -> Image.Image:
 
     Source: DICOM PS3.3, C.7.6.3 and C.11.2; decoded by pydicom.
     """
-    try:
-        from pydicom import dcmread
-    except ImportError:
-        raise InputError(
-            f"{path}: a DICOM file, which needs the package pydicom; run `pip install pydicom`"
-        ) from None
-    scan = dcmread(path)
+    scan = need("pydicom", f"{path}: a DICOM file, which").dcmread(path)
     _check_scan(path, scan, most_pixels)
     try:
         return Image.fromarray(_shown(scan)).convert("RGB")

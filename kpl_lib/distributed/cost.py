@@ -171,7 +171,7 @@ def cost_table(
 
     Chapter: ch-scaling
     """
-    import pandas as pd
+    from kpl_lib.common.extras import pandas as pd
 
     rows = [estimate(d, e, m, n) for d in datasets for e in encoders for m, n in machines]
     return pd.DataFrame([asdict(row) for row in rows])

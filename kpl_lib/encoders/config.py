@@ -4,7 +4,6 @@ Of OpenAI's own checkpoints it reads the architecture from the shapes of the ten
 """
 
 import hashlib
-import importlib.util
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from kpl_lib.common.devices import PRECISIONS
 from kpl_lib.common.errors import InputError, one_line
+from kpl_lib.common.extras import need
 from kpl_lib.encoders.weights import Weights, check_safetensors, read_weights
 
 CONFIG = "open_clip_config.json"
@@ -87,8 +87,8 @@ def check_config(name: str, config: object) -> dict:
         raise InputError(
             f"{name}: tokenizer option {refused[0]!r} is refused, it could run code; take it out"
         )
-    if any(text.get(key) for key in HUB_FILES) and importlib.util.find_spec("transformers") is None:
-        raise InputError(f"{name}: its texts are read by the package transformers; pip install transformers")
+    if any(text.get(key) for key in HUB_FILES):
+        need("transformers", f"{name}: its tokenizer")
     return config
 
 

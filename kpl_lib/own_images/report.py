@@ -13,11 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 from PIL import Image
 
 import kpl_lib
+from kpl_lib.common.extras import jinja2, markupsafe
 from kpl_lib.common.files import atomic_path, data_dir
 from kpl_lib.datasets.images import decode_for
 from kpl_lib.metrics.estimates import ReliabilityCurve
@@ -25,6 +24,7 @@ from kpl_lib.own_images.classify import FolderRun
 from kpl_lib.own_images.facts import Groups, ReportFacts, find_concerns, find_gap, find_groups
 from kpl_lib.own_images.table import Classification, by_patient
 
+Markup, escape = markupsafe.Markup, markupsafe.escape
 WIDTH, HEIGHT = 420, 240
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 20, 44
 
@@ -150,10 +150,10 @@ def render(run: FolderRun, measured: ReportFacts | None = None, thumbnails: int 
     Chapter: ch-own-images
     """
     groups, gap = find_groups(run), find_gap(run)
-    templates = Environment(
-        loader=FileSystemLoader(data_dir() / "templates"),
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(data_dir() / "templates"),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -175,5 +175,5 @@ def test_reports_garbage_and_unknown_compression_are_refused_by_name(tmp_path):
 def test_without_pydicom_one_line_says_how_to_get_it(tmp_path, monkeypatch):
     path = write(tmp_path / "a.dcm")
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(InputError, match=r"a\.dcm: a DICOM file, .*; run `pip install pydicom`"):
+    with pytest.raises(InputError, match=r'a\.dcm: a DICOM file, .*pip install "kpl-lib\[dicom\]"'):
         read_image(path)

@@ -1,6 +1,6 @@
-"""Make an environment with the versions that Colab has: `python tests/colab_environment.py FOLDER`.
+"""Make an environment with the versions that Colab has: `python tests/house/colab_environment.py FOLDER`.
 
-Whatever the library needs and Colab's list names is installed at Colab's version. Torch, torchvision and what Colab
+Whatever the chapters need and Colab's list names is installed at Colab's version. Torch, torchvision and what Colab
 lacks are those of the environment that runs this script: Colab's own build of torch is in no public registry.
 """
 
@@ -10,17 +10,18 @@ import re
 import subprocess
 import sys
 import sysconfig
-import tomllib
 import venv
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from requirements import CORE, asked
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("KPL_SHARED", ROOT.parent / "shared"))
-OPTIONAL = ("transformers",)  # open_clip imports it where it is there, as it is on Colab
+#: What a chapter may import beside the core; open_clip imports transformers where it is there, as it is on Colab.
+CHAPTERS = ("transport", "benchmark", "plots", "report", "hub")
 KEPT = re.compile(r"torch|torchvision|triton|(nvidia|cuda)-.*")
 
 
@@ -32,9 +33,8 @@ def frozen(name: str = "pip-freeze.txt") -> dict[str, Version]:
 
 
 def needed(search: list[str]) -> set[str]:
-    """Everything that the library needs, by what is installed along this search path."""
-    lines = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    left, seen = [Requirement(line) for line in [*lines, *OPTIONAL]], set()
+    """Everything that the chapters need, by what is installed along this search path."""
+    left, seen = [*CORE, *(part for extra in CHAPTERS for part in asked(extra))], set()
     while left:
         requirement = left.pop()
         name = canonicalize_name(requirement.name)

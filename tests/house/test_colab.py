@@ -3,16 +3,16 @@
 import importlib.metadata as metadata
 import re
 import sys
-import tomllib
 
 import colab_environment
 import pytest
+from colab_environment import CHAPTERS
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from requirements import CORE, EXTRAS, PROJECT, asked
 from setup_cell import repository_url, source
 
-PROJECT = tomllib.loads((colab_environment.ROOT / "pyproject.toml").read_text())["project"]
 LISTS = ("pip-freeze.txt", "pip-freeze.gpu.txt")
 NEVER = ("torch", "torchvision", "numpy")
 NOTEBOOK = ("ipykernel", "ipython", "pandas", "matplotlib", "scipy", "scikit-learn", "pillow")
@@ -25,14 +25,24 @@ def colab(shared, request):
     return colab_environment.frozen(request.param)
 
 
-def wanted(lines, extra=""):
+def wanted(requirements):
     """Requirements that apply on Colab: Linux, Python 3.13."""
-    there = {**default_environment(), "python_version": "3.13", "sys_platform": "linux", "extra": extra}
-    found = [Requirement(line) for line in lines or []]
-    return [r for r in found if r.marker is None or r.marker.evaluate(there)]
+    there = {**default_environment(), "python_version": "3.13", "sys_platform": "linux", "extra": ""}
+    return [r for r in requirements if r.marker is None or r.marker.evaluate(there)]
 
 
-def asked(cell):
+def needs(name):
+    """What an installed package needs, by its own word."""
+    return wanted(Requirement(line) for line in metadata.requires(name) or [])
+
+
+def of_chapters():
+    """Requirements of the core and of the extras that chapters use, by name."""
+    found = wanted([*CORE, *(part for extra in CHAPTERS for part in asked(extra))])
+    return {canonicalize_name(r.name): r for r in found}
+
+
+def of_cell(cell):
     """What the pip line of the setup cell names: its requirements, and the addresses it installs from."""
     (line,) = re.findall(r"^\s*%pip install ((?:.*\\\n)*.*)$", cell, re.MULTILINE)
     quoted = re.findall(r'"([^"]+)"', line)
@@ -48,10 +58,9 @@ def replaced(requirements, colab):
     ]
 
 
-@pytest.mark.parametrize("part", ["core", *PROJECT["optional-dependencies"]])
+@pytest.mark.parametrize("part", ["core", *EXTRAS])
 def test_no_requirement_replaces_what_colab_has(colab, part):
-    lines = PROJECT["dependencies"] if part == "core" else PROJECT["optional-dependencies"][part]
-    found = replaced(wanted(lines), colab)
+    found = replaced(wanted(CORE if part == "core" else asked(part)), colab)
     if part in ("book", "dev"):  # for building the book; a reader on Colab does not install them
         assert not [line for line in found if canonicalize_name(Requirement(line).name) in NEVER]
     else:
@@ -59,32 +68,38 @@ def test_no_requirement_replaces_what_colab_has(colab, part):
 
 
 def test_the_setup_cell_installs_only_what_colab_lacks(colab):
-    requirements, line = asked(source(repository_url()))
+    requirements, line = of_cell(source(repository_url()))
     names = {canonicalize_name(r.name) for r in requirements}
-    core = {canonicalize_name(r.name) for r in wanted(PROJECT["dependencies"])}
-    assert names == core - colab.keys()
+    left, lacking = list(of_chapters()), set()
+    while left:  # what is installed with --no-deps brings nothing along: its own needs are named too
+        name = left.pop()
+        if name not in colab.keys() | lacking:
+            lacking.add(name)
+            left += [canonicalize_name(need.name) for need in needs(name)]
+    assert names == lacking
     assert "--no-deps" in line and not names & {*NEVER, *NOTEBOOK}
     assert not re.search(r"--(upgrade|force-reinstall|pre)|(^|\s)-U(\s|$)", line)
     assert "pip uninstall" not in source(repository_url())
 
 
 def test_ranges_of_the_setup_cell_are_those_of_the_project():
-    requirements, _ = asked(source(repository_url()))
-    core = {canonicalize_name(r.name): r.specifier for r in wanted(PROJECT["dependencies"])}
-    assert requirements
+    requirements, _ = of_cell(source(repository_url()))
+    known = of_chapters()
+    named = [r for r in requirements if canonicalize_name(r.name) in known]
+    assert {r.name for r in requirements} - {r.name for r in named} == {"ftfy"}  # open_clip takes any
     edges = ("0.9.5", "0.9.6", "1.0", "3.2", "3.3", "3.9", "4.0", "6.2", "6.3", "7.0")
-    for requirement in requirements:
-        other = core[canonicalize_name(requirement.name)]
+    for requirement in named:
+        other = known[canonicalize_name(requirement.name)].specifier
         assert [v in requirement.specifier for v in edges] == [v in other for v in edges], requirement
 
 
 def test_what_the_installed_packages_need_is_there_in_a_version_that_suits(colab):
-    requirements, _ = asked(source(repository_url()))
+    requirements, _ = of_cell(source(repository_url()))
     names = {canonicalize_name(r.name) for r in requirements}
     for requirement in requirements:
-        needs = wanted(metadata.requires(requirement.name))
-        assert replaced(needs, colab) == [], requirement.name
-        assert {canonicalize_name(need.name) for need in needs} <= colab.keys() | names, requirement.name
+        inner = needs(requirement.name)
+        assert replaced(inner, colab) == [], requirement.name
+        assert {canonicalize_name(need.name) for need in inner} <= colab.keys() | names, requirement.name
 
 
 def test_a_requirement_that_replaces_numpy_is_noticed(colab):

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from requirements import CORE, EXTRAS, asked
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = ("book", "kpl_lib", "tests", "data", "_config.yml", "environment.yml")
@@ -28,12 +28,8 @@ PACKAGES = [
 @pytest.fixture(scope="module")
 def direct() -> dict[str, Requirement]:
     """What pyproject.toml asks for directly, in all its extras."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [
-        *project["dependencies"],
-        *(line for extra in project["optional-dependencies"].values() for line in extra),
-    ]
-    return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+    found = [*CORE, *(part for extra in EXTRAS for part in asked(extra))]
+    return {canonicalize_name(requirement.name): requirement for requirement in found}
 
 
 @pytest.mark.parametrize("name", TOP)

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tomllib
 import venv
 from pathlib import Path
 
@@ -16,13 +15,12 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from requirements import CORE, OPTIONAL, PROJECT, asked
 from set_repository import clean, mention, name, set_repository, text_files
 from setup_cell import config, repository_url, source
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = PROJECT["optional-dependencies"]
-DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["book"], *EXTRAS["dev"]]]
+DIRECT = [*{str(r): r for r in [*CORE, *asked("book"), *asked("dev")]}.values()]
 
 
 def pins() -> dict[str, Version]:
@@ -74,20 +72,25 @@ def test_ranges_admit_what_colab_has(shared):
     freeze = shared("colab/pip-freeze.txt").read_text()
     found = re.findall(r"^([\w.-]+)==([\w.+!]+)", freeze, re.MULTILINE)
     colab = {canonicalize_name(name): Version(version) for name, version in found}
-    core = [Requirement(line) for line in PROJECT["dependencies"]]
-    absent = {canonicalize_name(requirement.name) for requirement in core} - set(colab)
-    assert [str(r) for r in core if r.name in colab and colab[r.name] not in r.specifier] == []
-    cell = source(repository_url())
-    installed = {canonicalize_name(found) for found in re.findall(r'"([A-Za-z_]+)[><=~]', cell)}
-    assert installed == absent == {"open-clip-torch", "ftfy", "pot"}
-    needs = [Requirement(line) for package in installed for line in metadata.requires(package) or []]
-    assert {canonicalize_name(need.name) for need in needs if applies(need)} <= set(colab) | installed
+    assert [
+        str(r) for r in DIRECT if r.name in colab and r in CORE and colab[r.name] not in r.specifier
+    ] == []
+    absent = {canonicalize_name(requirement.name) for requirement in CORE} - set(colab)
+    assert absent == {"open-clip-torch"}
 
 
 def test_the_setup_cell_touches_nothing_that_colab_has():
     cell = source(repository_url())
     assert "--no-deps" in cell
     assert not re.search(r"\b(torch|torchvision|numpy|ipykernel)\b", cell)
+
+
+def test_the_library_alone_asks_for_little():
+    assert len(CORE) <= 14
+    assert {str(r) for r in asked("all")} == {str(r) for extra in OPTIONAL for r in asked(extra)}
+    assert set(asked("all")) <= set(asked("book")) & set(
+        asked("dev")
+    )  # so that `make install` has everything
 
 
 def test_conda_installs_the_same_pins():

@@ -6,6 +6,7 @@ Where it is and which key it takes stand in the environment.
 import base64
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,11 +17,11 @@ from kpl_lib.common.errors import InputError
 if TYPE_CHECKING:
     import openai
 
-
 HOSTED = "https://api.openai.com/v1"
 BASE_URL, KEY, MODEL = "OPENAI_BASE_URL", "OPENAI_API_KEY", "KPL_LLM_MODEL"
-LEAST = 6  # letters of a part of a key that an error may not hold
-LONG = 12  # letters of a key that no description says by chance
+TALKATIVE = ("openai", "httpx", "httpx2", "httpcore", "httpcore2")  # their logs hold headers and addresses
+CHARACTERS = 8  # of an answer for each token that was allowed; above it the server ignored the bound
+PART, WHOLE = 6, 12  # letters in a row of a secret that an error, or an answer, may not hold
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Access:
     key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 def read_access(environment: Mapping[str, str]) -> Access:
@@ -62,34 +63,19 @@ def read_access(environment: Mapping[str, str]) -> Access:
     """
     address = _address(environment.get(BASE_URL, "").strip() or HOSTED)
     login, _, host = address.netloc.rpartition("@")
-    key = _key(environment.get(KEY, ""))
+    key = environment.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise InputError(f"{KEY} holds characters that no key has, such as spaces; copy it again")
     if key and login:
         raise InputError(f"{BASE_URL} holds a login and {KEY} is set as well; keep one of them")
     if not (key or login or address.query) and address.hostname == urlsplit(HOSTED).hostname:
         raise InputError(f"{KEY} is not set; set it, or point {BASE_URL} at a server of your own")
     query = dict(parse_qsl(address.query, keep_blank_values=True))
-    headers = {"Authorization": f"Basic {_basic(login)}"} if login else {}
-    secrets = _spellings(key, login, *query.values())
+    basic = base64.b64encode(unquote(login).encode()).decode()
+    headers = {"Authorization": f"Basic {basic}"} if login else {}
+    plain = {key, login, login.partition(":")[2], basic, *query.values()}
+    secrets = frozenset(plain | set(map(unquote, plain)))
     return Access(host, f"{address.scheme}://{host}{address.path}", key, headers, query, secrets)
-
-
-def withheld(text: str, secrets: Sequence[str]) -> str:
-    """The text of an error, unless any part of it is a part of a secret.
-
-    Example:
-        >>> withheld("wrong key: sk-123...", ["sk-123456"])
-        'its message is withheld, as it repeats a part of a key'
-    """
-    for secret in secrets:
-        parts = (secret[i : i + LEAST] for i in range(max(1, len(secret) - LEAST + 1)))
-        if any(part in text for part in parts):
-            return "its message is withheld, as it repeats a part of a key"
-    return text
-
-
-def leaks(text: str, secrets: Sequence[str]) -> bool:
-    """Whether an answer holds a secret; short ones, such as `none`, are words that any answer may hold."""
-    return any(len(secret) >= LONG and secret in text for secret in secrets)
 
 
 def _address(url: str) -> SplitResult:
@@ -105,28 +91,14 @@ def _address(url: str) -> SplitResult:
     return address
 
 
-def _key(key: str) -> str:
-    """The key, stripped; refuse one that no header can carry."""
-    key = key.strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise InputError(f"{KEY} holds characters that no key has, such as spaces; copy it again")
-    return key
+def tells(text: str, secrets: frozenset[str], letters: int) -> bool:
+    """Whether a text holds so many letters in a row of a secret; shorter ones are words that any text may hold.
 
-
-def _spellings(key: str, login: str, *values: str) -> tuple[str, ...]:
-    """Everything that must not be shown, the longest first; each also as it stands in an address or a header."""
-    password = login.partition(":")[2] or login
-    plain = [key, login, password, *values, _basic(login) if login else ""]
-    found = {spelling for text in plain for spelling in (text, unquote(text))}
-    return tuple(sorted((text for text in found if len(text) >= 4), key=len, reverse=True))
-
-
-def _basic(login: str) -> str:
-    return base64.b64encode(unquote(login).encode()).decode()
-
-
-TALKATIVE = ("openai", "httpx", "httpx2", "httpcore", "httpcore2")
-CHARACTERS = 8  # of an answer for each token that was allowed; above it the server ignored the bound
+    Example:
+        >>> tells("wrong key: sk-123...", frozenset({"sk-123456"}), 6)
+        True
+    """
+    return any(s[i : i + letters] in text for s in secrets for i in range(len(s) - letters + 1))
 
 
 @dataclass(frozen=True)
@@ -136,16 +108,12 @@ class Answer:
     Args:
         text: the answer; empty where there was none that can be used.
         fault: why it cannot be used; empty if it can.
-        retries: calls that failed before this one.
-        tokens_in: tokens of the question, None where the server does not count.
-        tokens_out: tokens of the answer, None where the server does not count.
+        spent: `calls` (1), `retries`, `tokens_in`, `tokens_out`, and `uncounted` (1 if the server does not count).
     """
 
     text: str
-    fault: str = ""
-    retries: int = 0
-    tokens_in: int | None = None
-    tokens_out: int | None = None
+    fault: str
+    spent: Counter
 
 
 class EndpointError(Exception):
@@ -154,12 +122,11 @@ class EndpointError(Exception):
     Args:
         message: what happened and what to do; holds no key.
         fatal: True if every other call would fail too.
-        retries: calls that failed before the last one.
     """
 
-    def __init__(self, message: str, fatal: bool, retries: int) -> None:
+    def __init__(self, message: str, fatal: bool = False) -> None:
         super().__init__(message)
-        self.fatal, self.retries = fatal, retries
+        self.fatal = fatal
 
 
 class Endpoint:
@@ -191,7 +158,7 @@ class Endpoint:
         self.model = (model or environment.get(MODEL) or "").strip()
         if not self.model:
             raise InputError(f"no model: pass --model NAME, or set {MODEL}")
-        self.retries, self.max_tokens = retries, max_tokens
+        self.max_tokens = max_tokens
         self._options = {"temperature": temperature, "max_tokens": max_tokens}
         access = read_access(environment)
         self.host, self._secrets = access.host, access.secrets
@@ -217,16 +184,14 @@ class Endpoint:
         Raises:
             EndpointError: if no answer came. Its text and its chain hold no key and no address.
         """
-        for _ in range(4):  # a server may refuse up to three of the options, one after the other
-            outcome = self._try(messages, seed)
-            if not isinstance(outcome, _Unwanted):
-                break
-        if isinstance(outcome, EndpointError):  # outside of `except`: no chain to what holds the key
+        while (outcome := self._try(messages, seed)) is None:
+            pass  # the server does not take an option: left out from now on
+        if isinstance(outcome, EndpointError):  # raised outside of `except`: no chain to what holds the key
             raise outcome
         return outcome
 
-    def _try(self, messages: Sequence[Mapping[str, str]], seed: int) -> "Answer | EndpointError | _Unwanted":
-        """One call: its answer, or its failure as a value."""
+    def _try(self, messages: Sequence[Mapping[str, str]], seed: int) -> Answer | EndpointError | None:
+        """One call: its answer, or its failure as a value; None if another try without some option may help."""
         import openai
 
         options = {"seed": seed} | self._options
@@ -234,68 +199,64 @@ class Endpoint:
         try:
             create = self._client.chat.completions.with_raw_response.create
             raw = create(model=self.model, messages=list(messages), **options)
-            retries = raw.retries_taken
         except openai.APITimeoutError:
-            return EndpointError(f"{self.host} did not answer in time", False, self.retries)
+            return EndpointError(f"{self.host} did not answer in time")
         except openai.APIConnectionError:
-            return EndpointError(f"no connection to {self.host}", False, self.retries)
+            return EndpointError(f"no connection to {self.host}")
         except openai.APIStatusError as error:
-            said = withheld(str(error), self._secrets)
-            if error.status_code in (400, 422) and self._drop(said, options):
-                return _Unwanted()
-            return self._status(error.status_code, said)
+            code, said = error.status_code, str(error)
+            return None if code in (400, 422) and self._drop(said, options) else self._status(code, said)
         except Exception as error:
-            return EndpointError(f"{self.host}: the call failed ({type(error).__name__})", False, 0)
+            return EndpointError(f"{self.host}: the call failed ({type(error).__name__})")
+        spent = Counter(calls=1, retries=raw.retries_taken)
         try:
-            return self._read(raw.parse(), retries)
+            return self._read(raw.parse(), spent)
         except Exception:  # any body that is no chat completion
-            return Answer("", "no chat completion", retries)
+            return Answer("", "no chat completion", spent + Counter(uncounted=1))
 
-    def _read(self, completion: object, retries: int) -> Answer:
+    def _read(self, completion: object, spent: Counter) -> Answer:
         """Text and counts; a text far beyond the bound is refused whole."""
         usage = getattr(completion, "usage", None)
         counts = [getattr(usage, f"{kind}_tokens", None) for kind in ("prompt", "completion")]
-        counts = [n if isinstance(n, int) and n >= 0 else None for n in counts]
+        counted = all(isinstance(n, int) and n >= 0 for n in counts)
+        tokens = zip(("tokens_in", "tokens_out"), counts, strict=True) if counted else [("uncounted", 1)]
+        spent = spent + Counter(dict(tokens))
         choices = getattr(completion, "choices", None)
         content = choices[0].message.content if choices else None
         if not isinstance(content, str) or not content.strip():
-            return Answer("", "no text", retries, *counts)
-        if len(content) > CHARACTERS * self.max_tokens or (counts[1] or 0) > self.max_tokens:
-            return Answer("", "answer too long", retries, *counts)
-        if leaks(content, self._secrets):
-            return Answer("", "repeats a key", retries, *counts)
-        return Answer(content, "", retries, *counts)
+            return Answer("", "no text", spent)
+        if len(content) > CHARACTERS * self.max_tokens or spent["tokens_out"] > self.max_tokens:
+            return Answer("", "answer too long", spent)
+        if tells(content, self._secrets, WHOLE):
+            return Answer("", "repeats a key", spent)
+        return Answer(content, "", spent)
 
     def _drop(self, said: str, sent: Mapping[str, object]) -> bool:
         """Leave out an option that the server does not take; True if one of those that were sent was meant."""
         if "max_completion_tokens" in said and "max_tokens" in sent:
-            self._options = {**self._options, "max_tokens": None, "max_completion_tokens": self.max_tokens}
-            return True
-        for option in ("temperature", "seed"):
-            if option in said and option in sent:
-                self._options = {**self._options, option: None}
-                return True
-        return False
+            meant = {"max_tokens": None, "max_completion_tokens": self.max_tokens}
+        else:
+            meant = {key: None for key in ("temperature", "seed") if key in said and key in sent}
+        self._options = self._options | meant
+        return bool(meant)
 
     def _status(self, code: int, said: str) -> EndpointError:
         """A refusal of the server in our words; the server's own only where they can hold no key."""
         where = f"{self.host} refused (HTTP {code})"
         if code in (401, 403):
-            return EndpointError(f"{where}: check {KEY}, and whether it may use {self.model!r}", True, 0)
+            return EndpointError(f"{where}: check {KEY}, and whether it may use {self.model!r}", fatal=True)
         if code == 404:
             cure = f"check the model {self.model!r}, and that {BASE_URL} ends in /v1 or as the server wants"
-            return EndpointError(f"{where}: {cure}", True, 0)
+            return EndpointError(f"{where}: {cure}", fatal=True)
         if code in (408, 409, 429) or code >= 500:
-            return EndpointError(f"{self.host} kept failing (HTTP {code})", False, self.retries)
-        return EndpointError(f"{where}: {' '.join(said.split())[:160]}", False, 0)
-
-
-class _Unwanted:
-    """The server refused an option that it can do without."""
+            return EndpointError(f"{self.host} kept failing (HTTP {code})")
+        if tells(said, self._secrets, PART):
+            return EndpointError(f"{where}: its message is withheld, as it repeats a part of a key")
+        return EndpointError(f"{where}: {' '.join(said.split())[:160]}")
 
 
 def _client(access: Access, timeout: float, retries: int) -> "openai.OpenAI":
-    """The client of `openai`. Its log and those below it are muted: they hold headers and addresses."""
+    """The client of `openai`, its log and those below it muted."""
     client = None
     try:
         import openai
@@ -311,10 +272,10 @@ def _client(access: Access, timeout: float, retries: int) -> "openai.OpenAI":
     except ImportError:
         raise InputError('`kpl knowledge generate` needs openai: pip install "kpl-lib[generate]"') from None
     except Exception:  # such as a proxy variable that is no address; its text would show the address
-        client = None
-    if client is None:
+        pass
+    if client is None:  # raised here, outside of `except`: no chain to that text
         raise InputError(f"no HTTP client could be made: check {BASE_URL} and the proxy variables")
-    known = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in TALKATIVE]
-    for name in {*TALKATIVE, *known}:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    for name in {*TALKATIVE, *logging.root.manager.loggerDict}:
+        if name.partition(".")[0] in TALKATIVE:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     return client
