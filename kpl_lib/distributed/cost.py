@@ -6,41 +6,13 @@ replace them by rates that you measured.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from kpl_lib.common.checks import check_count, check_positive
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import data_dir
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
 ORIGIN = "estimate, not measured"
-MACS_TO_FLOP = 2  # one multiply-add is two operations
-
-
-@dataclass(frozen=True)
-class Machine:
-    """An accelerator as it is rented.
-
-    Args:
-        name: what it is called.
-        tflops: dense half-precision rate of the data sheet, 10¹² operations a second.
-        share: share of it that an image encoder reaches.
-        dollars_per_hour: price of one, on demand.
-        memory_gb: its memory.
-
-    Chapter: ch-scaling
-    """
-
-    name: str
-    tflops: float
-    share: float
-    dollars_per_hour: float
-    memory_gb: float
 
 
 @dataclass(frozen=True)
@@ -118,67 +90,24 @@ def estimate(
 
     Chapter: ch-scaling
     """
-    known = assumptions()
-    data, model = _entry(known, "datasets", dataset), _entry(known, "encoders", encoder)
-    facts = _entry(known, "machines", machine)
-    device = Machine(
-        machine, **{name: facts[name] for name in Machine.__dataclass_fields__ if name != "name"}
-    )
+    known, found = assumptions(), []
+    for kind, name in (("datasets", dataset), ("encoders", encoder), ("machines", machine)):
+        if name not in known[kind]:
+            raise InputError(f"{kind[:-1]} {name!r} has no assumptions; known: {', '.join(known[kind])}")
+        found.append(known[kind][name])
+    data, model, box = found
+    rate, origin = images_per_second, "from a rate that was given"
+    if rate is None:
+        rate, origin = box["share"] * box["tflops"] * 1e3 / (2 * model["gmacs"]), ORIGIN
+    decoded = box["decoded_per_second"] if decoded_per_second is None else decoded_per_second
     check_count(count, "count")
-    given = images_per_second is not None
-    rate = (
-        images_per_second if given else device.share * device.tflops * 1e3 / (MACS_TO_FLOP * model["gmacs"])
-    )
-    decoded = facts["decoded_per_second"] if decoded_per_second is None else decoded_per_second
     check_positive(rate, "images_per_second")
     check_positive(decoded, "decoded_per_second")
-    total = count * min(rate, decoded)
-    hours = data["images"] / total / 3600
+    n, total = data["images"], count * min(rate, decoded)
+    hours = n / total / 3600
+    dollars = hours * count * box["dollars_per_hour"]
+    feature_gb, plan_gb = n * model["dimensions"] * 4 / 1e9, n * data["classes"] * 12 / 1e9
+    limit = "encoder" if rate <= decoded else "decoding"
     return Cost(
-        dataset,
-        encoder,
-        machine,
-        count,
-        data["images"],
-        total,
-        hours,
-        hours * count * device.dollars_per_hour,
-        data["images"] * model["dimensions"] * 4 / 1e9,
-        data["images"] * data["classes"] * 12 / 1e9,
-        "encoder" if rate <= decoded else "decoding",
-        "from a rate that was given" if given else ORIGIN,
+        dataset, encoder, machine, count, n, total, hours, dollars, feature_gb, plan_gb, limit, origin
     )
-
-
-def cost_table(
-    datasets: Sequence[str] = ("imagenet-train", "imagenet-val", "places365"),
-    encoders: Sequence[str] = ("ViT-B-16", "ViT-L-14", "ViT-L-14-336"),
-    machines: Sequence[tuple[str, int]] = (("T4", 1), ("H100", 1), ("H100", 8)),
-) -> "pd.DataFrame":
-    """One row for each dataset, encoder and set of machines.
-
-    Args:
-        datasets: names in `assumptions()`.
-        encoders: names in `assumptions()`.
-        machines: name and number of each set.
-
-    Returns:
-        The table; column `origin` says how far to trust it.
-
-    Example:
-        >>> set(cost_table()["origin"])
-        {'estimate, not measured'}
-
-    Chapter: ch-scaling
-    """
-    from kpl_lib.common.extras import pandas as pd
-
-    rows = [estimate(d, e, m, n) for d in datasets for e in encoders for m, n in machines]
-    return pd.DataFrame([asdict(row) for row in rows])
-
-
-def _entry(known: dict, kind: str, name: str) -> dict:
-    """One assumption by name."""
-    if name not in known[kind]:
-        raise InputError(f"{kind[:-1]} {name!r} has no assumptions; known: {', '.join(known[kind])}")
-    return known[kind][name]
