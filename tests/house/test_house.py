@@ -88,6 +88,8 @@ def test_the_setup_cell_touches_nothing_that_colab_has():
 def test_the_library_alone_asks_for_little():
     assert len(CORE) <= 14
     assert {str(r) for r in asked("all")} == {str(r) for extra in OPTIONAL for r in asked(extra)}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [extra for extra in (*OPTIONAL, "all") if f"`{extra}`" not in readme] == []
     assert set(asked("all")) <= set(asked("book")) & set(
         asked("dev")
     )  # so that `make install` has everything

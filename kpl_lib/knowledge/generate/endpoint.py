@@ -8,11 +8,13 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from kpl_lib.common.errors import InputError
+from kpl_lib.common.extras import need
 
 if TYPE_CHECKING:
     import openai
@@ -257,10 +259,8 @@ class Endpoint:
 
 def _client(access: Access, timeout: float, retries: int) -> "openai.OpenAI":
     """The client of `openai`, its log and those below it muted."""
-    client = None
-    try:
-        import openai
-
+    openai, client = need("openai", "`kpl knowledge generate`"), None
+    with suppress(Exception):  # such as a proxy variable that is no address; its text would show the address
         client = openai.OpenAI(
             base_url=access.url,
             api_key=access.key or "none",
@@ -269,10 +269,6 @@ def _client(access: Access, timeout: float, retries: int) -> "openai.OpenAI":
             timeout=timeout,
             max_retries=retries,
         )
-    except ImportError:
-        raise InputError('`kpl knowledge generate` needs openai: pip install "kpl-lib[generate]"') from None
-    except Exception:  # such as a proxy variable that is no address; its text would show the address
-        pass
     if client is None:  # raised here, outside of `except`: no chain to that text
         raise InputError(f"no HTTP client could be made: check {BASE_URL} and the proxy variables")
     for name in {*TALKATIVE, *logging.root.manager.loggerDict}:
