@@ -12,6 +12,7 @@ from claims import claims_name, judged
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 from jupyter_cache.executors.utils import ExecutionResult, single_nb_execution
+from page_text import said_before
 from setup_cell import config
 from sphinx_external_toc.parsing import parse_toc_yaml
 
@@ -50,6 +51,19 @@ def run(path: Path, notebook: nbformat.NotebookNode, timeout: int) -> ExecutionR
     return single_nb_execution(notebook, cwd=str(path.parent), timeout=timeout, allow_errors=False)
 
 
+def where_it_stopped(path: Path, cells: list[dict]) -> str:
+    """The cell of an executed notebook that raised, and the sentence that stands before it, in one line."""
+    raised = [
+        number
+        for number, cell in enumerate(cells)
+        if cell.get("outputs") and cell["outputs"][-1]["output_type"] == "error"
+    ]
+    if not raised:
+        return f"{path.name} stopped before its first cell"
+    said = said_before(path.stem, cells, raised[-1])
+    return f"{path.name} stopped in cell {raised[-1] + 1}, after the sentence: {said}"
+
+
 def execute(root: Path) -> list[Path]:
     """Execute what the cache does not have, say how long each took, and give the notebooks that failed."""
     cache = get_cache(str(root / "_build" / ".jupyter_cache"))
@@ -70,7 +84,7 @@ def execute(root: Path) -> list[Path]:
             path, result = runs[done], done.result()
             if result.err is not None:
                 failed.append(path)
-                print(result.exc_string, f"{path.relative_to(root)}: failed", sep="\n", file=sys.stderr)
+                print(result.exc_string, where_it_stopped(path, result.nb.cells), sep="\n", file=sys.stderr)
                 continue
             print(f"{path.relative_to(root)}: {result.time:.0f} s", flush=True)
             bundle = CacheBundleIn(result.nb, str(path), data={"execution_seconds": result.time})

@@ -83,6 +83,13 @@ def read_cells(path: Path) -> list[dict]:
     return [{"cell_type": "markdown", "metadata": {}, "source": [text]}]
 
 
+def said_before(page: str, cells: list[dict], number: int) -> str:
+    """The last sentence of the page before the cell `number`: what a reader had been told when it stopped."""
+    blocks = [block for block in notebook_blocks(page, cells[:number]) if not block.text.startswith("#")]
+    sentences = re.split(r"(?<=[.:!?])\s+(?=[A-Z`$*])", " ".join(blocks[-1].text.split())) if blocks else [""]
+    return sentences[-1]
+
+
 def page_blocks(path: Path) -> list[Block]:
     """All blocks of a page, in reading order."""
     return list(notebook_blocks(path.stem, read_cells(path)))

@@ -12,13 +12,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 RAISES, WORKS = "raise RuntimeError('a chapter that fails')", "import kpl_lib; print('ran', kpl_lib.VALUE)"
+STOPPED = "two.ipynb stopped in cell 3, after the sentence: It runs:"
 LOG = "from pathlib import Path; Path('../../runs.log').open('a').write('{name}\\n')"
 
 
 def chapter(*sources: str) -> str:
     """A notebook with a title and these code cells."""
     code = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
-    cells = [{"cell_type": "markdown", "id": "t", "metadata": {}, "source": "# A toy chapter"}]
+    cells = [{"cell_type": "markdown", "id": "t", "metadata": {}, "source": "# A toy chapter\n\nIt runs:"}]
     cells += [code | {"id": f"c{number}", "source": source} for number, source in enumerate(sources)]
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     return json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5})
@@ -58,6 +59,7 @@ def tree(tmp_path) -> Path:
         shutil.copy(ROOT / "kpl_lib" / module, tmp_path / "kpl_lib" / module)
     for tool in (ROOT / "book" / "tools").glob("*.py"):
         shutil.copy(tool, tmp_path / "book" / "tools")
+    shutil.copy(ROOT / "book" / "conftest.py", tmp_path / "book")
     for logo in (ROOT / "book" / "_static").glob("logo*"):
         shutil.copy(logo, tmp_path / "book" / "_static")
     files = {
@@ -97,8 +99,11 @@ def test_a_notebook_that_raises_fails_every_time(tree):
         assert book.returncode != 0, f"build {attempt} of a failing notebook passed"
         assert "a chapter that fails" in book.stdout + book.stderr
         assert "was not built" in book.stderr
+        assert STOPPED in book.stderr
     for attempt in (1, 2):
-        assert make(tree, "test").returncode != 0, f"`make test` {attempt} passed with a failing notebook"
+        tested = make(tree, "test")
+        assert tested.returncode != 0, f"`make test` {attempt} passed with a failing notebook"
+        assert STOPPED in tested.stdout
     write_chapters(tree, two=WORKS)
     assert make(tree, "book").returncode == 0
     write_chapters(tree, two=RAISES)
