@@ -142,7 +142,7 @@ def generate_knowledge(
 
     The endpoint speaks the OpenAI chat protocol. Its address and key stand in OPENAI_BASE_URL and OPENAI_API_KEY.
     """
-    from kpl_lib.knowledge.generate.write import MODALITY, Prices, generate
+    from kpl_lib.knowledge.generate.write import MODALITY, generate
 
     found = read_classes(classes)
     priced = price_in is not None or price_out is not None
@@ -157,7 +157,7 @@ def generate_knowledge(
         seed=seed,
         cache=cache or f"{out}.cache",
         out=out,
-        prices=Prices(price_in or 0.0, price_out or 0.0) if priced else None,
+        prices=(price_in or 0.0, price_out or 0.0) if priced else None,
         timeout=timeout,
         retries=retries,
         temperature=temperature,

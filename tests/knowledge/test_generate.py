@@ -19,7 +19,8 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.knowledge import KnowledgeBase
 from kpl_lib.knowledge.generate.endpoint import Endpoint, EndpointError, read_access
 from kpl_lib.knowledge.generate.prompts import load_prompt
-from kpl_lib.knowledge.generate.write import Attempt, Cache, Prices, Writer, WrittenClass, generate, write_all
+from kpl_lib.knowledge.generate.rounds import Cache, Writer, WrittenClass
+from kpl_lib.knowledge.generate.write import generate, write_all
 
 SECRET = "sk-pßl".replace("ß", "s") + "-7hK2vQ9xW4mT1zB6"
 QUICK = {"model": "local", "timeout": 10, "progress": False}
@@ -224,16 +225,19 @@ def test_a_server_that_only_fails_is_given_up_soon(options, said):
     assert len(server.bodies) <= 6 * 6
 
 
-def test_it_is_given_up_in_time_even_where_the_report_lags_behind():
+def test_it_is_given_up_in_time_even_where_the_report_lags_behind(monkeypatch):
     asked = []
 
     class Failing:
-        def write(self, before, stop):
-            if not stop.is_set():
-                asked.append(before)
-            return Attempt(before, before, "failed")
+        def ask(self, messages, seed):
+            asked.append(messages)
+            raise EndpointError("failed")
 
-    write_all([None] * 60, Failing(), 2, lambda attempt: time.sleep(0.01))
+    original = EndpointError.__str__
+    monkeypatch.setattr(EndpointError, "__str__", lambda error: time.sleep(0.01) or original(error))
+    writer = Writer(Failing(), load_prompt("visual"), "photograph", 0, Cache(None, {}))
+    with pytest.raises(InputError, match=r"^failed; \d of 60 classes failed: "):
+        write_all([WrittenClass(name, (), 2) for name in things(60)], writer, 2, 60, progress=False)
     assert 4 <= len(asked) <= 5  # four in a row, and one that was under way
 
 
@@ -299,12 +303,12 @@ def test_two_runs_on_one_cache_do_not_harm_each_other(tmp_path):
 
 
 def test_a_class_that_another_process_finished_is_taken_over_and_never_cut(tmp_path):
-    whole = WrittenClass("cat", ("a long tail", "a wet nose"), 2, "2026-01-01", refused=Counter(empty=1))
+    whole = WrittenClass("cat", ("a long tail", "a wet nose"), 2, "2026-01-01", Counter(calls=1))
     cache = Cache(tmp_path, {"model": "local"})
     cache.store(whole)
     writer = Writer(None, load_prompt("visual"), "photograph", 0, cache)  # no endpoint: it must not ask
-    taken = writer.write(WrittenClass("cat", (), 2), threading.Event())
-    assert taken.written == taken.before == whole  # nothing of it counts as work of this run
+    assert writer.write(WrittenClass("cat", (), 2)) == whole
+    assert not writer.spent  # nothing of it counts as work of this run
     cache.store(WrittenClass("cat", ("a long tail",), 2))
     assert cache.load("cat") == whole
 
@@ -417,7 +421,7 @@ def test_options_that_a_server_does_not_take_are_left_out():
 
 def test_the_origin_says_who_when_and_how_and_the_report_what_it_cost():
     with ChatServer() as server:
-        done = make(server, ["cat", "dog"], per_class=3, seed=5, prices=Prices(1.0, 10.0))
+        done = make(server, ["cat", "dog"], per_class=3, seed=5, prices=(1.0, 10.0))
     for said in (
         "Written by a language model, not reviewed",
         "Model: local.",
@@ -593,6 +597,9 @@ BAD = {
     "tokens": ({"max_tokens": 1}, "max_tokens must be a whole number from 16 to"),
     "temperature": ({"temperature": float("nan")}, "temperature between 0 and 2"),
     "time": ({"timeout": 0}, "timeout must be above 0"),
+    "price below zero": ({"prices": (-1.0, 0.0)}, "prices must be 0 or more, not -1.0 and 0.0"),
+    "no price": ({"prices": (0.0, float("nan"))}, "prices must be 0 or more"),
+    "a price without end": ({"prices": (float("inf"), 0.0)}, "prices must be 0 or more"),
     "prompt": ({"prompt": "visua"}, "unknown prompt 'visua': did you mean 'visual'?"),
     "no folder": (
         {"out": "nowhere/o.json"},
@@ -612,12 +619,6 @@ def test_wrong_input_is_one_line_before_any_call(case, monkeypatch, tmp_path):
             generate(given.pop("class_names"), **given)
     assert said in str(caught.value) and "\n" not in str(caught.value)
     assert server.bodies == [] and list(tmp_path.iterdir()) == []
-
-
-def test_prices_below_zero_are_refused():
-    for wrong in (-1.0, float("nan"), float("inf")):
-        with pytest.raises(InputError, match="prices must be 0 or more"):
-            Prices(wrong, 0.0)
 
 
 def kpl(monkeypatch, capsys, *arguments):
@@ -652,7 +653,7 @@ def test_the_command_writes_a_base_that_the_check_passes(monkeypatch, capsys, tm
         code, out, err = kpl(monkeypatch, capsys, "generate", "pets.txt", *options)
         assert (code, out.splitlines()[-1]) == (0, "wrote o.json")
         assert "2 classes, 0 of them from the cache; 2 calls, 0 retries" in out and "cost about 0.0008" in out
-        assert "2/2" in err and "cost 0.0008" in err
+        assert "2/2" in err
         assert kpl(monkeypatch, capsys, "check", "o.json")[0] == 0
         base = KnowledgeBase.load("o.json")
         assert (base.name, base.modality) == ("o", "drawing")

@@ -52,9 +52,8 @@ class Prompt:
         for key in KEYS:
             if not isinstance(getattr(self, key), str):
                 raise InputError(f"prompt {self.name!r}: {key!r} must be text, not {getattr(self, key)!r}")
-        for key in ("name", "user"):
-            if not getattr(self, key).strip():
-                raise InputError(f"prompt {self.name!r}: {key!r} is empty; write it")
+        if not self.name.strip():
+            raise InputError("prompt '': 'name' is empty; write it")
         for key, (needed, allowed) in PLACES.items():
             _check_places(f"prompt {self.name!r}: {key!r}", getattr(self, key), needed, allowed)
         check_template(self.template, "{description}")
@@ -78,9 +77,12 @@ class Prompt:
         """
         words = {"class_name": class_name, "count": str(count), "modality": modality}
         words["known"] = "\n".join(f"- {text}" for text in known)
-        user = self.user + ("\n\n" + self.again if known else "")
-        asked = {"system": self.system, "user": user}
-        return [{"role": role, "content": _fill(text, words)} for role, text in asked.items() if text.strip()]
+        asked = {"system": self.system, "user": self.user + ("\n\n" + self.again if known else "")}
+        return [
+            {"role": role, "content": re.sub(r"\{(\w+)\}", lambda found: words.get(found[1], found[0]), text)}
+            for role, text in asked.items()
+            if text.strip()
+        ]
 
 
 def known_prompts() -> tuple[str, ...]:
@@ -116,7 +118,7 @@ def load_prompt(name_or_path: str | Path) -> Prompt:
     """
     path = find_shipped("prompts", name_or_path, "prompt")
     content = read_json(path)
-    refuse_unknown_keys(path, "the prompt", content, KEYS)
+    refuse_unknown_keys(f"{path}: the prompt", content, KEYS)
     absent = [key for key in ("name", "system", "user") if key not in content]
     if absent:
         raise InputError(f"{path}: the prompt has no {absent[0]!r}; it needs 'name', 'system' and 'user'")
@@ -128,16 +130,10 @@ def load_prompt(name_or_path: str | Path) -> Prompt:
 
 def _check_places(where: str, text: str, needed: tuple[str, ...], allowed: tuple[str, ...]) -> None:
     """Refuse a text that lacks a placeholder or holds one that nothing fills."""
-    found = re.findall(r"\{ *(\w*) *\}", text)
     for word in needed:
         if f"{{{word}}}" not in text:
             raise InputError(f"{where} must hold {{{word}}}, once at least")
-    for word in found:
+    for word in re.findall(r"\{ *(\w*) *\}", text):
         if word not in (*needed, *allowed) or f"{{{word}}}" not in text:
             known = ", ".join(f"{{{word}}}" for word in (*needed, *allowed))
             raise InputError(f"{where} holds {{{word}}}, which nothing fills; known: {known}")
-
-
-def _fill(text: str, words: dict[str, str]) -> str:
-    """Put the words in, in one pass."""
-    return re.sub(r"\{(class_name|count|modality|known)\}", lambda found: words[found[1]], text)
