@@ -177,11 +177,3 @@ class DatasetCard:
     def direct(self) -> bool:
         """Whether every file can be downloaded, and checked, by a program."""
         return bool(self.archives) and all(a.url and a.checksum for a in self.archives)
-
-    def check_split(self, split: str | None) -> str:
-        """The split as a key of `images`; an error says which there are."""
-        key = split or ""
-        if key not in self.images:
-            known = ", ".join(name for name in self.images if name)
-            raise InputError(f"dataset {self.name!r} has no split {split!r}; it has {known}")
-        return key

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,10 +11,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from kpl_lib.common.errors import InputError, one_line
-from kpl_lib.datasets import dicom
+from kpl_lib.common.errors import InputError
+from kpl_lib.datasets import dicom, images
 from kpl_lib.datasets.base import ImageDataset
-from kpl_lib.datasets.images import SUFFIXES
 
 FEW = 10  # findings of a kind that are listed, unless all are asked for
 MANY = 40  # classes, above which they get one line together
@@ -62,20 +60,18 @@ class DatasetReport:
     def text(self, most: int | None = FEW) -> str:
         """The report, with at most so many findings of a kind; None lists all."""
         published = "" if self.published in (None, self.images) else f"; published: {self.published:,}"
-        lines = [f"{self.name}: {self.images:,} images{published}"]
-        lines += _balance(self.counts, self.images, most)
-        lines.append(f"decoded: {self.decoded:,} of {self.images:,}")
-        lines.append(f"unreadable: {len(self.unreadable):,}")
-        lines += _listed([f"{why}" for _, why in self.unreadable], most)
-        extra = sum(map(len, self.duplicates)) - len(self.duplicates)
-        lines.append(
-            f"duplicates: {extra:,} images repeat another; {len(self.contradictions):,} under two labels"
-        )
-        lines += _listed(["two labels: " + " = ".join(group) for group in self.contradictions], most)
-        plain = [group for group in self.duplicates if group not in self.contradictions]
-        lines += _listed([" = ".join(group) for group in plain], most)
-        lines.append(f"patients: {_patients(self.groups)}")
-        lines.append(f"left out: {_left(self.left_out)}")
+        lines = [f"{self.name}: {self.images:,} images{published}", *_balance(self.counts, self.images, most)]
+        lines += [f"decoded: {self.decoded:,} of {self.images:,}", f"unreadable: {len(self.unreadable):,}"]
+        lines += _listed([why for _, why in self.unreadable], most)
+        extra, two = sum(map(len, self.duplicates)) - len(self.duplicates), self.contradictions
+        lines.append(f"duplicates: {extra:,} images repeat another; {len(two):,} under two labels")
+        lines += _listed(["two labels: " + " = ".join(group) for group in two], most)
+        lines += _listed([" = ".join(group) for group in self.duplicates if group not in two], most)
+        sizes = list((self.groups or {}).values())
+        patients = "not known" if self.groups is None else f"{len(sizes):,}, each with {_spread(sizes)}"
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in (self.left_out or {}).items())
+        left = "not counted" if self.left_out is None else kinds or "nothing"
+        lines += [f"patients: {patients}", f"left out: {left}"]
         lines.append("clean" if self.clean else "something has to be corrected: see above")
         return "\n".join(line.encode("utf-8", "backslashreplace").decode() for line in lines)
 
@@ -83,38 +79,22 @@ class DatasetReport:
 def _balance(counts: dict[str, int], images: int, most: int | None) -> list[str]:
     """A line a class; one line for many classes, unless all findings are asked for."""
     if most is not None and len(counts) > MANY:
-        sizes = sorted(counts.values())
-        middle, empty = sizes[len(sizes) // 2], sizes.count(0)
-        return [
-            f"  {len(counts):,} classes of {sizes[0]:,} to {sizes[-1]:,} images (median {middle:,}), {empty:,} empty"
-        ]
+        sizes = list(counts.values())
+        return [f"  {len(counts):,} classes of {_spread(sizes)}, {sizes.count(0):,} empty"]
     width = max(map(len, counts), default=0)
     return [f"  {label:<{width}}  {count:>7,}  {count / images:6.1%}" for label, count in counts.items()]
 
 
+def _spread(sizes: list[int]) -> str:
+    """The smallest, the largest and the middle one in words."""
+    return f"{min(sizes):,} to {max(sizes):,} images (median {sorted(sizes)[len(sizes) // 2]:,})"
+
+
 def _listed(findings: list[str], most: int | None) -> list[str]:
     """Findings as lines, cut where there are too many."""
-    shown = [f"  {finding}" for finding in findings[:most]]
-    return shown + (
-        [f"  ... and {len(findings) - len(shown):,} more (--all)"] if len(shown) < len(findings) else []
-    )
-
-
-def _patients(groups: dict[str, int] | None) -> str:
-    """Patients in words."""
-    if groups is None:
-        return "not known"
-    sizes = sorted(groups.values())
-    return (
-        f"{len(sizes):,}, each with {sizes[0]:,} to {sizes[-1]:,} images (median {sizes[len(sizes) // 2]:,})"
-    )
-
-
-def _left(kinds: dict[str, int] | None) -> str:
-    """Files that are not read in words."""
-    if kinds is None:
-        return "not counted"
-    return ", ".join(f"{number:,} {kind}" for kind, number in kinds.items()) or "nothing"
+    lines = [f"  {finding}" for finding in findings[:most]]
+    more = len(findings) - len(lines)
+    return lines + [f"  ... and {more:,} more (--all)"] * (more > 0)
 
 
 def check_dataset(
@@ -149,10 +129,12 @@ def check_dataset(
     Chapter: ch-real-data
     """
     files = [os.path.lexists(path) for path in dataset.paths]
-    chosen = set(_spread(len(dataset), sample))
+    n = len(dataset)
+    several = n if sample is None else min(n, max(sample, 1))
+    chosen = set(np.linspace(0, n - 1, several).round().astype(int).tolist())
     content: dict[str, list[int]] = defaultdict(list)
     unreadable, decoded = [], 0
-    for i in tqdm(range(len(dataset)), desc=dataset.name, unit="img", disable=not progress, delay=2):
+    for i in tqdm(range(n), desc=dataset.name, unit="img", disable=not progress, delay=2):
         try:
             if files[i]:
                 content[_look(dataset.paths[i])].append(i)
@@ -164,14 +146,15 @@ def check_dataset(
         except InputError as error:
             unreadable.append((dataset.paths[i], str(error)))
     groups = [rows for rows in content.values() if len(rows) > 1]
-    labels = dataset.labels or [0] * len(dataset)
+    labels = dataset.labels or [0] * n
+    counts = np.bincount(labels, minlength=len(dataset.class_names))
     named = [tuple(dataset.paths[row] for row in rows) for rows in groups]
     two = [names for names, rows in zip(named, groups, strict=True) if len({labels[row] for row in rows}) > 1]
     return DatasetReport(
         dataset.name,
-        len(dataset),
+        n,
         published,
-        _counts(dataset),
+        dict(zip(dataset.class_names, counts.tolist(), strict=True)) if dataset.labels else {},
         decoded,
         tuple(unreadable),
         tuple(named),
@@ -181,43 +164,16 @@ def check_dataset(
     )
 
 
-def _spread(n: int, sample: int | None) -> Iterable[int]:
-    """Numbers of the images that are decoded: the first, the last, and evenly between."""
-    if sample is None or sample >= n:
-        return range(n)
-    return np.linspace(0, n - 1, max(sample, 1)).round().astype(int).tolist()
-
-
 def _look(path: str) -> str:
     """Checksum of a whole file; its header is read, so that what is no image is told without decoding."""
-    try:
-        if os.path.getsize(path) == 0:
-            raise InputError(f"{path}: empty (0 bytes); copy it again from its source, or leave it out")
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(128)
-            scan = file.read(4) == dicom.MAGIC or path.lower().endswith(dicom.SUFFIXES)
-            file.seek(0)
-            if not scan:
-                with warnings.catch_warnings(action="ignore"), Image.open(file):
-                    pass
-    except InputError:
-        raise
-    except OSError as error:
-        why = error.strerror or "not an image"
-        raise InputError(f"{path}: cannot be read ({why}); copy it again, or leave it out") from None
-    except Exception as error:  # decoders raise nearly anything on broken headers
-        why = one_line(error, 100)
-        raise InputError(f"{path}: broken header ({why}); copy it again, or leave it out") from None
+    images.check_file(Path(path))
+    with images.readable(path), open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        if not dicom.is_dicom(Path(path)):
+            with Image.open(file):
+                pass
     return digest
-
-
-def _counts(dataset: ImageDataset) -> dict[str, int]:
-    """Images of each class, also of the empty ones."""
-    if dataset.labels is None:
-        return {}
-    numbers = np.bincount(dataset.labels, minlength=len(dataset.class_names))
-    return dict(zip(dataset.class_names, numbers.tolist(), strict=True))
 
 
 def _left_out(root: Path, paths: Iterable[str]) -> dict[str, int]:
@@ -233,5 +189,5 @@ def _left_out(root: Path, paths: Iterable[str]) -> dict[str, int]:
             if name.startswith("."):
                 kinds["hidden"] += 1
             else:
-                kinds["images" if suffix in SUFFIXES else f"{suffix or 'other'} files"] += 1
+                kinds["images" if suffix in images.SUFFIXES else f"{suffix or 'other'} files"] += 1
     return {kind: number for kind, number in sorted(kinds.items()) if number}

@@ -1,13 +1,12 @@
-"""Image files on disk: listed safely, fingerprinted fast, and read as one folder a class."""
+"""Image files on disk: listed safely, and fingerprinted fast."""
 
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from PIL import Image
 
@@ -143,21 +142,14 @@ def _look(path: str) -> bytes:
         facts = os.stat(path)
         if not stat.S_ISREG(facts.st_mode):  # a pipe would wait for its writer
             return b"no file\0"
-        size = facts.st_size
+        size, digest = facts.st_size, hashlib.sha256()
         with open(path, "rb", buffering=0) as file:
-            content = file.read(WHOLE) if size <= WHOLE else _parts(file, size)
+            for place in (0,) if size <= WHOLE else (0, size // 2, size - PART):
+                file.seek(place)
+                digest.update(file.read(WHOLE if size <= WHOLE else PART))
     except (OSError, ValueError) as error:
         return f"error {getattr(error, 'errno', 0)}\0".encode()
-    return b"%d\0" % size + hashlib.sha256(content).digest()
-
-
-def _parts(file: IO[bytes], size: int) -> bytes:
-    """The start, the middle and the end of a large file."""
-    parts = []
-    for place in (0, size // 2, size - PART):
-        file.seek(place)
-        parts.append(file.read(PART))
-    return b"".join(parts)
+    return b"%d\0" % size + digest.digest()
 
 
 def _kind(folder: Path, entry: os.DirEntry) -> str:
@@ -177,48 +169,3 @@ def _kind(folder: Path, entry: os.DirEntry) -> str:
 
 def _read(paths: list[Path], index: int) -> Image.Image:
     return images.read_image(paths[index])
-
-
-def load_class_folders(
-    name: str,
-    root: str | Path,
-    places: Sequence[str],
-    folders: Sequence[str],
-    class_names: tuple[str, ...],
-    group: Callable[[Path], str | None] | None = None,
-) -> ImageDataset:
-    """Read one folder a class.
-
-    Args:
-        name: of the dataset.
-        root: where the reader put it.
-        places: relative folders that may hold the class folders; the first that holds one of them is read.
-        folders: the C class folders, in label order.
-        class_names: what the classes are called.
-        group: gives the patient of a file; groups are None unless it knows all of them.
-
-    Returns:
-        All images, class by class, in the order of their names.
-
-    Raises:
-        InputError: if a class folder is missing or empty.
-    """
-    base = _base(need_folder(root), places, folders)
-    paths, labels = [], []
-    for label, folder in enumerate(folders):
-        found = list_folder(base / folder).images
-        if not found:
-            raise InputError(f"{base / folder}: no images in it; copy them again from the source")
-        paths += found
-        labels += [label] * len(found)
-    groups = [group(path) for path in paths] if group else [None]
-    return file_dataset(name, base, paths, class_names, labels, None if None in groups else groups)
-
-
-def _base(root: Path, places: Sequence[str], folders: Sequence[str]) -> Path:
-    """The folder that holds the class folders."""
-    for place in places:
-        if any((root / place / folder).is_dir() for folder in folders):
-            return root / place
-    wanted = ", ".join(str(Path(places[1]) / folder) for folder in folders)
-    raise InputError(f"{root}: none of the class folders in it; expected {wanted}")

@@ -64,15 +64,22 @@ def read_image(path: str | Path) -> Image.Image:
     Chapter: ch-how-to-use
     """
     path = Path(path)
-    _check_file(path)
+    check_file(path)
+    with readable(path):
+        return dicom.read_dicom(path, MAX_PIXELS) if dicom.is_dicom(path) else decode(path, path)
+
+
+@contextmanager
+def readable(path: str | Path) -> Iterator[None]:
+    """Say in one line why an image cannot be read.
+
+    Args:
+        path: what to call it.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # our own limit is lower than the error
-            if dicom.is_dicom(path):
-                return dicom.read_dicom(path, MAX_PIXELS)
-            return decode(path, path)
+        with warnings.catch_warnings():  # our own limit is lower than the error
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
     except InputError:
         raise
     except PermissionError:
@@ -86,9 +93,8 @@ def read_image(path: str | Path) -> Image.Image:
             f"{path}: more than {MAX_PIXELS:,} pixels; make it smaller, or leave it out"
         ) from None
     except Exception as error:  # decoders raise nearly anything on broken files
-        why = one_line(error)
         raise InputError(
-            f"{path}: broken image ({why}); copy it again from its source, or leave it out"
+            f"{path}: broken image ({one_line(error)}); copy it again from its source, or leave it out"
         ) from None
 
 
@@ -110,8 +116,8 @@ def decode(file: Path | BinaryIO, path: str | Path) -> Image.Image:
         return _rgb(path, ImageOps.exif_transpose(image))
 
 
-def _check_file(path: Path) -> None:
-    """Refuse what is no file, or an empty one."""
+def check_file(path: Path) -> None:
+    """Refuse what is no file, or an empty one, in one line."""
     try:
         is_folder, size = path.is_dir(), path.stat().st_size
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[tuple[int, dict
 
 def whole_number(path: str | Path, line: int, text: str, low: int, high: int) -> int:
     """A number of a list, within bounds."""
-    if not text.isascii() or not text.isdigit() or not low <= int(text[:9]) <= high or len(text) > 9:
+    if not re.fullmatch("[0-9]{1,9}", text) or not low <= int(text) <= high:
         raise InputError(f"{path}: line {line}: {text[:20]!r} is no number from {low} to {high}; mend it")
     return int(text)
 
@@ -107,9 +108,25 @@ def need_files(path: str | Path, files: Sequence[tuple[int, Path]]) -> None:
         seen[file] = line
 
 
-def inside(path: str | Path, line: int, root: Path, name: str) -> Path:
-    """A file that a list names, below `root`; a way out of it is refused."""
-    parts = name.replace("\\", "/").lstrip("/").split("/")
-    if ".." in parts or "\0" in name or not name.strip("/"):
-        raise InputError(f"{path}: line {line} names {name!r}, which is outside {root}; mend it")
-    return root.joinpath(*parts)
+def listed_files(path: str | Path, root: Path, names: Sequence[tuple[int, str]]) -> list[Path]:
+    """The files below `root` that a list names; a way out of it is refused, too.
+
+    Args:
+        path: the list.
+        root: where the names start.
+        names: (line number, name) of each of its lines.
+
+    Returns:
+        One file a line.
+
+    Raises:
+        InputError: as `need_files`, and for a name that leaves `root`.
+    """
+    files = []
+    for line, name in names:
+        parts = name.replace("\\", "/").lstrip("/").split("/")
+        if ".." in parts or "\0" in name or not name.strip("/"):
+            raise InputError(f"{path}: line {line} names {name!r}, which is outside {root}; mend it")
+        files.append((line, root.joinpath(*parts)))
+    need_files(path, files)
+    return [file for _, file in files]

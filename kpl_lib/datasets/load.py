@@ -5,7 +5,9 @@ from importlib import import_module
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError, among
-from kpl_lib.datasets.base import DatasetCard, ImageDataset
+from kpl_lib.common.files import data_dir, read_json
+from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
+from kpl_lib.datasets.names import class_names
 
 PHANTOMS = ("phantom-chest", "phantom-retinopathy", "phantom-malaria", "phantom-cataract")
 
@@ -14,8 +16,8 @@ FAMILIES = {
     "shenzhen": "tuberculosis",
     "montgomery": "tuberculosis",
     "idrid": "idrid",
-    "malaria": "malaria",
-    "cataract": "cataract",
+    "malaria": "class_folders",
+    "cataract": "class_folders",
     "cub": "cub",
     "places365": "places365",
     "oxford-pets": "oxford_pets",
@@ -23,8 +25,12 @@ FAMILIES = {
 }
 MEDMNIST = "path derma oct pneumonia retina breast blood tissue organa organc organs"
 FAMILIES |= {f"medmnist-{flag}": "medmnist" for flag in MEDMNIST.split()}
-UNDIVIDED = ("tuberculosis", "malaria", "cataract")  # one part, evaluated whole
 OWN = {"folder": "folder", "csv": "csv_list", "webdataset": "webdataset"}
+ROOTS = {
+    "folder": "folder that holds the images",
+    "csv": "table with the columns path, label",
+    "webdataset": "folder of .tar shards, or shards as name-{000..019}.tar",
+}
 VARIANTS = {
     "phantom": {"scanner": ("seen", "unseen"), "balance": ("even", "skewed"), "split": ("dev", "test")},
     "medmnist": {"size": (28, 64, 128, 224), "split": ("train", "val", "test", "all")},
@@ -72,18 +78,24 @@ def load_dataset(
     Chapter: ch-how-to-use
     """
     family, *words = _known(name).split("/")
-    options = _with_variants(name, words, {**options, **({} if split is None else {"split": split})})
+    if split is not None:
+        options["split"] = split
+    if family in OWN:
+        _check_own(name, root, options)
+        return _call(name, OWN[family], root, **options)
+    _take_variants(name, words, options)
     if family in PHANTOMS:
         if root is not None:
             raise InputError(f"dataset {name!r} is drawn, not read: leave root out")
         return _call(name, "phantom", family, **options)
-    if family in OWN:
-        _check_own(name, root, options)
-        return _call(name, OWN[family], root, **options)
-    card(family).check_split(options.get("split"))
-    if FAMILIES[family] in UNDIVIDED:
+    size = options.pop("size", None)
+    facts = card(family if size is None else f"{family}/{size}")
+    if (options.get("split") or "") not in facts.images:
+        known = ", ".join(filter(None, facts.images))
+        raise InputError(f"dataset {facts.name!r} has no split {options['split']!r}; it has {known}")
+    if set(facts.images) == {"", "all"}:  # one part, evaluated whole
         options.pop("split", None)
-    return _call(name, FAMILIES[family], family, _need_root(name, root), **options)
+    return _call(name, FAMILIES[family], facts, _need_root(name, root), **options)
 
 
 def card(name: str) -> DatasetCard:
@@ -108,13 +120,20 @@ def card(name: str) -> DatasetCard:
     if family not in FAMILIES:
         what = "drawn" if family in PHANTOMS else "your own files"
         raise InputError(f"dataset {name!r} is {what}: there is nothing to get")
-    cards = import_module(f"kpl_lib.datasets.sets.{FAMILIES[family]}").CARDS
-    splits = VARIANTS.get(family.split("-")[0], {}).get("split", ())
-    wanted = "/".join([family, *(word for word in words if word not in splits)]).removesuffix("/28")
-    found = next((card for card in cards if card.name == wanted), None)
-    if found is None:
-        raise InputError(f"dataset {name!r}: unknown variant; known: {_listed(c.name for c in cards)}")
-    return found
+    rows = read_json(data_dir() / "datasets.json")["datasets"]
+    facts = next(row for row in rows if row["name"] == family)
+    variants = facts.pop("variants", {})
+    for word in words:
+        if word in variants:
+            facts |= variants[word]
+        elif word not in VARIANTS.get(family.split("-")[0], {}).get("split", ()):
+            known = ", ".join(variants) or "none"
+            raise InputError(f"dataset {name!r}: unknown variant {word!r}; known: {known}")
+    names = facts["class_names"]
+    facts["class_names"] = class_names(names) if isinstance(names, str) else tuple(names)
+    facts["archives"] = tuple(Archive(**archive) for archive in facts["archives"])
+    facts["steps"] = tuple(facts.get("steps", ()))
+    return DatasetCard(**facts)
 
 
 def class_names_of(name: str) -> tuple[str, ...]:
@@ -165,15 +184,12 @@ def _need_root(name: str, root: str | Path | None) -> Path:
 
 
 def _check_own(name: str, root: str | Path | None, options: dict) -> None:
-    """Check the arguments of `folder` and `csv`."""
+    """Check the arguments of your own files; they have no parts."""
     family, *words = name.split("/")
     if words:
         raise InputError(f"dataset {name!r}: give the folder or file as root=..., not in the name")
     if root is None:
-        what = {"folder": "folder that holds the images", "csv": "table with the columns path, label"}.get(
-            family, "folder of .tar shards, or shards as name-{000..019}.tar"
-        )
-        raise InputError(f"dataset {family!r} needs root=...: the {what}")
+        raise InputError(f"dataset {family!r} needs root=...: the {ROOTS[family]}")
     split = options.pop("split", None)
     if split not in (None, "all"):
         raise InputError(
@@ -181,25 +197,20 @@ def _check_own(name: str, root: str | Path | None, options: dict) -> None:
         )
 
 
-def _with_variants(name: str, words: list[str], options: dict) -> dict:
-    """Turn the words behind the slashes into options."""
-    family = name.split("/")[0]
-    if family in OWN:
-        return options
-    variants = VARIANTS.get(family.split("-")[0], {})
-    options = dict(options)
+def _take_variants(name: str, words: list[str], options: dict) -> None:
+    """Put the words behind the slashes among the options."""
+    variants = VARIANTS.get(name.split("-")[0], {})
+    known = {str(value): (key, value) for key, values in variants.items() for value in values}
     for word in words:
-        found = [(key, value) for key, values in variants.items() for value in values if str(value) == word]
-        if not found:
-            known = _listed(str(value) for values in variants.values() for value in values) or "none"
-            raise InputError(f"dataset {name!r}: unknown variant {word!r}; known: {known}")
-        key, value = found[0]
-        if options.get(key, value) != value:
+        if word not in known:
+            raise InputError(
+                f"dataset {name!r}: unknown variant {word!r}; known: {', '.join(known) or 'none'}"
+            )
+        key, value = known[word]
+        if options.setdefault(key, value) != value:
             raise InputError(
                 f"dataset {name!r}: {key} is {word!r} in the name and {options[key]!r} beside it; say it once"
             )
-        options[key] = value
-    return options
 
 
 def _call(name: str, module: str, *arguments, **options) -> ImageDataset:
@@ -213,7 +224,3 @@ def _call(name: str, module: str, *arguments, **options) -> ImageDataset:
         raise InputError(
             f"dataset {name!r}: {str(error).split(') ')[-1].removeprefix('got an ')}; leave it out"
         ) from None
-
-
-def _listed(names) -> str:
-    return ", ".join(names)

@@ -12,9 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from kpl_lib.common.errors import InputError, one_line
 
@@ -22,6 +20,10 @@ MAX_RATIO = 100  # bytes out for one byte in; images are packed already, so thei
 FREE_RATIO = 1_000_000_000  # below this many bytes the ratio does not matter
 MAX_MEMBERS = 5_000_000
 LEFTOVER = ".kpl-unpack-"
+UNSAFE = "it is not safe to unpack"
+Member = tuple[
+    str, int, zipfile.ZipInfo | tarfile.TarInfo
+]  # its name, its size, and how the archive holds it
 BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -33,15 +35,6 @@ BROKEN = (
     RuntimeError,
     ValueError,
 )
-
-
-@dataclass(frozen=True)
-class _Member:
-    """One file of an archive."""
-
-    name: str
-    size: int
-    handle: zipfile.ZipInfo | tarfile.TarInfo
 
 
 def unpack(archive: str | Path, folder: str | Path) -> tuple[Path, ...]:
@@ -74,34 +67,31 @@ def unpack(archive: str | Path, folder: str | Path) -> tuple[Path, ...]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}; choose a folder that you may write to") from None
-    clear_leftovers(folder)
-    with _opened(archive) as (members, open_member):
+    for old in folder.glob(f"{LEFTOVER}*"):  # of a killed run
+        shutil.rmtree(old, ignore_errors=True)
+    with _opened(archive) as (opened, members):
         tops = _check(archive, folder, members)
         room = Path(tempfile.mkdtemp(prefix=LEFTOVER, dir=folder))
         try:
-            for member in members:
-                _write(open_member(member.handle), room.joinpath(*_parts(member.name)), member.size, archive)
-            return _move(room, folder, tops)
+            opened.extractall(room, [handle for _, _, handle in members])
+            for top in tops:
+                os.rename(room / top, folder / top)
         finally:
             shutil.rmtree(room, ignore_errors=True)
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Take away what a killed run left half-unpacked."""
-    for old in folder.glob(f"{LEFTOVER}*"):
-        shutil.rmtree(old, ignore_errors=True)
+    return tuple(folder / top for top in tops)
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator:
-    """Members of the archive, and a function that opens one; what breaks inside is one clear line."""
+def _opened(archive: Path) -> Iterator[tuple[zipfile.ZipFile | tarfile.TarFile, list[Member]]]:
+    """The archive and its files; what breaks inside is one clear line."""
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
-                yield [_of_zip(archive, info) for info in opened.infolist() if not _is_dir(info)], opened.open
+                yield opened, list(_of_zip(archive, opened))
         elif tarfile.is_tarfile(archive):
             with tarfile.open(archive) as opened:
-                yield list(_of_tar(archive, opened)), opened.extractfile
+                opened.extraction_filter = tarfile.data_filter
+                yield opened, list(_of_tar(archive, opened))
         else:
             raise InputError(f"{archive}: neither a zip nor a tar archive; download it again")
     except InputError:
@@ -109,61 +99,53 @@ def _opened(archive: Path) -> Iterator:
     except BROKEN as error:
         if getattr(error, "errno", None) is not None:  # the disk, not the archive
             raise InputError(f"{archive}: cannot be unpacked ({error.strerror}); check the disk") from None
-        why = one_line(error, 100)
-        raise InputError(f"{archive}: broken archive ({why}); download it again") from None
+        raise InputError(f"{archive}: broken archive ({one_line(error, 100)}); download it again") from None
 
 
-def _is_dir(info: zipfile.ZipInfo) -> bool:
-    return info.orig_filename.endswith("/")
+def _of_zip(archive: Path, opened: zipfile.ZipFile) -> Iterator[Member]:
+    """The files of a zip archive."""
+    for info in opened.infolist():
+        if info.filename.endswith("/"):
+            continue
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise InputError(f"{archive}: holds {info.filename!r}, a link or a device; {UNSAFE}")
+        if info.flag_bits & 1:
+            raise InputError(f"{archive}: {info.filename!r} needs a password; unpack it by hand")
+        whole = info.orig_filename  # the name is cut at a NUL
+        yield whole if "\0" in whole else info.filename, info.file_size, info
 
 
-def _of_zip(archive: Path, info: zipfile.ZipInfo) -> _Member:
-    mode = stat.S_IFMT(info.external_attr >> 16)
-    if mode not in (0, stat.S_IFREG):
-        raise InputError(f"{archive}: holds {info.filename!r}, a link or a device; it is not safe to unpack")
-    if info.flag_bits & 1:
-        raise InputError(f"{archive}: {info.filename!r} needs a password; unpack it by hand")
-    return _Member(info.orig_filename, info.file_size, info)
-
-
-def _of_tar(archive: Path, opened: tarfile.TarFile) -> Iterator[_Member]:
+def _of_tar(archive: Path, opened: tarfile.TarFile) -> Iterator[Member]:
+    """The files of a tar archive, as plain ones that nobody can run."""
     total, limit = 0, _limit(archive)
     for number, info in enumerate(opened):
         total += info.size
         if number >= MAX_MEMBERS or total > limit:  # before the next member is looked for in what is unpacked
-            raise InputError(f"{archive}: a decompression bomb; it is not safe to unpack")
+            raise InputError(f"{archive}: a decompression bomb; {UNSAFE}")
         if info.isdir():
             continue
         if not info.isreg() or info.issparse():
-            raise InputError(f"{archive}: holds {info.name!r}, a link or a device; it is not safe to unpack")
-        yield _Member(info.name, info.size, info)
+            raise InputError(f"{archive}: holds {info.name!r}, a link or a device; {UNSAFE}")
+        info.mode = 0o644
+        yield info.name, info.size, info
 
 
-def _check(archive: Path, folder: Path, members: list[_Member]) -> list[str]:
+def _check(archive: Path, folder: Path, members: list[Member]) -> list[str]:
     """Refuse what is unsafe; the names at the top of the archive."""
     if not members:
         raise InputError(f"{archive}: holds no file; download it again")
     seen: set[tuple[str, ...]] = set()
-    for member in members:
-        parts = _parts(member.name)
-        if (
-            not parts
-            or ".." in parts
-            or member.name.startswith(("/", "\\"))
-            or re.match(r"[A-Za-z]:", member.name)
-        ):
-            raise InputError(
-                f"{archive}: holds {member.name!r}, which leaves the folder; it is not safe to unpack"
-            )
-        if any(char in member.name for char in "\0\\") or max(len(os.fsencode(part)) for part in parts) > 255:
-            raise InputError(
-                f"{archive}: holds {member.name[:80]!r}, no name for a file; it is not safe to unpack"
-            )
+    for name, _, _ in members:
+        parts = PurePosixPath(name).parts
+        if not parts or ".." in parts or name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
+            raise InputError(f"{archive}: holds {name!r}, which leaves the folder; {UNSAFE}")
+        if "\0" in name or "\\" in name or max(len(os.fsencode(part)) for part in parts) > 255:
+            raise InputError(f"{archive}: holds {name[:80]!r}, no name for a file; {UNSAFE}")
         if parts in seen:
-            raise InputError(f"{archive}: holds {member.name!r} twice; it is not safe to unpack")
+            raise InputError(f"{archive}: holds {name!r} twice; {UNSAFE}")
         seen.add(parts)
-    _check_sizes(archive, folder, sum(member.size for member in members))
-    tops = sorted({_parts(member.name)[0] for member in members})
+    _check_sizes(archive, folder, sum(size for _, size, _ in members))
+    tops = sorted({parts[0] for parts in seen})
     there = next((top for top in tops if os.path.lexists(folder / top)), None)
     if there is not None:
         raise InputError(
@@ -175,7 +157,7 @@ def _check(archive: Path, folder: Path, members: list[_Member]) -> list[str]:
 def _check_sizes(archive: Path, folder: Path, total: int) -> None:
     """Refuse a bomb, and what the disk cannot hold."""
     if total > _limit(archive):
-        raise InputError(f"{archive}: a decompression bomb; it is not safe to unpack")
+        raise InputError(f"{archive}: a decompression bomb; {UNSAFE}")
     free = shutil.disk_usage(folder).free
     if total > free:
         raise InputError(
@@ -186,29 +168,3 @@ def _check_sizes(archive: Path, folder: Path, total: int) -> None:
 def _limit(archive: Path) -> int:
     """The most bytes that an archive of this size may hold."""
     return max(FREE_RATIO, archive.stat().st_size * MAX_RATIO)
-
-
-def _parts(name: str) -> tuple[str, ...]:
-    """The parts of a member's path, without dots."""
-    return tuple(part for part in PurePosixPath(name).parts if part != "/")
-
-
-def _write(source: IO[bytes], target: Path, size: int, archive: Path) -> None:
-    """Copy one member; more or fewer bytes than were announced are refused."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    written = 0
-    with source, open(target, "xb") as out:
-        while block := source.read(1 << 20):
-            written += len(block)
-            if written > size:
-                break
-            out.write(block)
-    if written != size:
-        raise InputError(f"{archive}: {target.name} is not as long as it says; download it again")
-
-
-def _move(room: Path, folder: Path, tops: list[str]) -> tuple[Path, ...]:
-    """Move the finished entries to their place."""
-    for top in tops:
-        os.rename(room / top, folder / top)
-    return tuple(folder / top for top in tops)

@@ -9,8 +9,6 @@ import pytest
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets import card, load_dataset
 from kpl_lib.datasets.load import MEDMNIST
-from kpl_lib.datasets.sets import medmnist
-from kpl_lib.datasets.sets.medmnist import CLASSES, IMAGES, MD5, TITLES
 
 
 @pytest.mark.parametrize(("size", "file"), [(28, "pathmnist.npz"), (64, "pathmnist_64.npz")])
@@ -72,7 +70,7 @@ def test_broken_missing_and_too_large_files(tmp_path, monkeypatch):
     whole = path.read_bytes()
     with pytest.raises(InputError, match=r"pathmnist_128\.npz: no such file"):
         load_dataset("medmnist-path/128", tmp_path)
-    with pytest.raises(InputError, match="no size 30; it has 28, 64, 128, 224"):
+    with pytest.raises(InputError, match="unknown variant '30'; known: 28, 64, 128, 224"):
         load_dataset("medmnist-path", tmp_path, size=30)
     for length in (0, 100, len(whole) // 2, len(whole) - 10):
         path.write_bytes(whole[:length])
@@ -89,26 +87,33 @@ def test_broken_missing_and_too_large_files(tmp_path, monkeypatch):
         load_dataset("medmnist-path", tmp_path)
 
 
+CARDS = {flag: [card(f"medmnist-{flag}/{size}") for size in (28, 64, 128, 224)] for flag in MEDMNIST.split()}
+
+
 def test_every_set_has_classes_numbers_and_checksums():
-    flags = set(MEDMNIST.split())
-    assert flags == set(CLASSES) == set(IMAGES) == set(MD5) == set(TITLES)
-    assert all(len(set(md5)) == 4 and all(len(m) == 32 for m in md5) for md5 in MD5.values())
-    assert len({m for md5 in MD5.values() for m in md5}) == 44
+    archives = [facts.archives[0] for sizes in CARDS.values() for facts in sizes]
+    assert len({archive.checksum for archive in archives}) == 44
+    assert all(len(archive.checksum) == 36 and not archive.packed for archive in archives)
+    for flag, sizes in CARDS.items():
+        assert {facts.name.split("/")[0] for facts in sizes} == {f"medmnist-{flag}"} and sizes[0].title
+        assert len({facts.class_names for facts in sizes}) == 1 and len({str(f.images) for f in sizes}) == 1
+        counts = sizes[0].images
+        assert counts["all"] == sum(counts[split] for split in ("train", "val", "test"))
+        assert counts[""] == counts["test"]
     assert card("medmnist-path").images["test"] == 7_180
-    assert card("medmnist-path/28/val") is card("medmnist-path") is not card("medmnist-path/64/val")
+    assert card("medmnist-path/28/val") == card("medmnist-path") != card("medmnist-path/64/val")
     assert card("medmnist-path/64").archives[0].url.endswith("/pathmnist_64.npz?download=1")
 
 
 def test_the_table_is_that_of_the_package():
     INFO = pytest.importorskip("medmnist.info").INFO  # not needed otherwise
-    for flag in CLASSES:
+    for flag, sizes in CARDS.items():
         info = INFO[f"{flag}mnist"]
-        assert len(info["label"]) == len(CLASSES[flag])
-        assert tuple(info["n_samples"].values()) == IMAGES[flag]
-        for size, md5 in zip(medmnist.SIZES, MD5[flag], strict=True):
-            word = "" if size == 28 else f"_{size}"
-            facts = card(f"medmnist-{flag}/{size}")
-            assert (info[f"MD5{word}"], info[f"url{word}"]) == (md5, facts.archives[0].url)
+        assert len(info["label"]) == len(sizes[0].class_names)
+        assert info["n_samples"] == {split: sizes[0].images[split] for split in ("train", "val", "test")}
+        for facts, word in zip(sizes, ("", "_64", "_128", "_224"), strict=True):
+            archive = facts.archives[0]
+            assert (f"md5:{info[f'MD5{word}']}", info[f"url{word}"]) == (archive.checksum, archive.url)
 
 
 def test_the_real_file(shared):

@@ -7,9 +7,10 @@ import open_clip
 import pytest
 import snowballstemmer
 
-from kpl_lib.datasets.sets.oxford_pets import CLASSES as BREEDS
+from kpl_lib.datasets import class_names_of
 from kpl_lib.knowledge import KnowledgeBase
 
+BREEDS = class_names_of("oxford-pets")
 TAGS = {"location", "colour", "shape", "texture", "count", "absence"}
 EMPTY = re.compile(
     r"a|an|the|and|or|of|on|in|at|to|with|without|from|by|as|its?|is|are|not|no|all|that|than|if|into"

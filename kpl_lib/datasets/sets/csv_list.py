@@ -31,17 +31,19 @@ def load(root: str | Path, classes: Sequence[str] | None = None) -> ImageDataset
             raise InputError(f"{root}: line {line} has no path; fill it in")
     files = [(line, root.parent / row["path"]) for line, row in rows]
     need_files(root, files)
-    labels, groups = (_column(root, rows, column) for column in ("label", "group"))
-    names = () if labels is None else _classes(root, rows, labels, classes)
-    number = {name: i for i, name in enumerate(names)}
-    return file_dataset(
-        f"csv {root.stem}",
-        root.parent,
-        [path for _, path in files],
-        names,
-        None if labels is None else [number[label] for label in labels],
-        groups,
-    )
+    told, groups = (_column(root, rows, column) for column in ("label", "group"))
+    if told is None:
+        names, labels = (), None
+    else:
+        numbers = all(label.isascii() and label.isdigit() for label in told)
+        names = tuple(classes or sorted(set(told), key=int if numbers else None))
+        number = {name: i for i, name in enumerate(names)}
+        for (line, _), label in zip(rows, told, strict=True):
+            if label not in number:
+                known = ", ".join(names)[:80]
+                raise InputError(f"{root}: line {line}: label {label!r} is none of {known}; correct it")
+        labels = [number[label] for label in told]
+    return file_dataset(f"csv {root.stem}", root.parent, [path for _, path in files], names, labels, groups)
 
 
 def _column(root: Path, rows: list, column: str) -> list[str] | None:
@@ -54,16 +56,3 @@ def _column(root: Path, rows: list, column: str) -> list[str] | None:
                 f"{root}: line {line} has no {column}; fill it in, or leave the whole column out"
             )
     return [row[column] for _, row in rows]
-
-
-def _classes(root: Path, rows: list, labels: list[str], classes: Sequence[str] | None) -> tuple[str, ...]:
-    """The classes in label order."""
-    if classes is None:
-        numbers = all(label.isascii() and label.isdigit() for label in labels)
-        return tuple(sorted(set(labels), key=int if numbers else None))
-    for (line, _), label in zip(rows, labels, strict=True):
-        if label not in classes:
-            raise InputError(
-                f"{root}: line {line}: label {label!r} is none of {', '.join(classes)[:80]}; correct it"
-            )
-    return tuple(classes)

@@ -10,40 +10,20 @@ The paper evaluates the test images.
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
+from kpl_lib.datasets.base import DatasetCard, ImageDataset
 from kpl_lib.datasets.files import file_dataset, find_folder
-from kpl_lib.datasets.lists import inside, need_files, read_lines, whole_number
-from kpl_lib.datasets.names import class_names, our_names
+from kpl_lib.datasets.lists import listed_files, read_lines, whole_number
+from kpl_lib.datasets.names import our_names
 
 OUTER = "CUB_200_2011"
-LAYOUT = f"{OUTER}/images.txt, image_class_labels.txt, train_test_split.txt, classes.txt and images/"
-CARDS = (
-    DatasetCard(
-        "cub",
-        "photographs of 200 kinds of birds",
-        "https://data.caltech.edu/records/65de6-vp158",
-        "images belong to their photographers; non-commercial research and education",
-        "1.15 GB",
-        LAYOUT,
-        class_names("cub"),
-        {"": 5_794, "all": 11_788, "train": 5_994, "test": 5_794},
-        (
-            Archive(
-                "CUB_200_2011.tgz",
-                "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
-                "md5:97eceeb196236b17998738112f37df78",
-            ),
-        ),
-    ),
-)
 MANY = 1_000_000
 
 
-def load(name: str, root: str | Path, split: str | None = None) -> ImageDataset:
+def load(card: DatasetCard, root: str | Path, split: str | None = None) -> ImageDataset:
     """Read the birds by the index files.
 
     Args:
-        name: `cub`.
+        card: what is known about the set.
         root: the folder that holds `CUB_200_2011`, or that folder.
         split: None and `test` are the test images; `train`; `all`.
 
@@ -53,22 +33,18 @@ def load(name: str, root: str | Path, split: str | None = None) -> ImageDataset:
     Raises:
         InputError: if the index files do not fit each other, or name an image that is missing.
     """
-    key = CARDS[0].check_split(split) or "test"
-    base = find_folder(root, (OUTER, f"{OUTER}/{OUTER}", "."), LAYOUT)
+    part = split or "test"
+    base = find_folder(root, (OUTER, f"{OUTER}/{OUTER}", "."), card.layout)
     files = _index(base / "images.txt")
     names = _classes(base / "classes.txt")
     labels = _numbers(base / "image_class_labels.txt", files, 1, len(names))
     training = _numbers(base / "train_test_split.txt", files, 0, 1)
-    kept = [image for image in files if key == "all" or training[image] == (key == "train")]
+    kept = [image for image in files if part == "all" or training[image] == (part == "train")]
     if not kept:
-        raise InputError(f"{base / 'train_test_split.txt'}: it names no {key} image; name another split")
-    listed = base / "images.txt"
-    found = [
-        (files[image][0], inside(listed, files[image][0], base / "images", files[image][1])) for image in kept
-    ]
-    need_files(listed, found)
-    full = name if key == "test" else f"{name}/{key}"
-    return file_dataset(full, base, [path for _, path in found], names, [labels[i] - 1 for i in kept])
+        raise InputError(f"{base / 'train_test_split.txt'}: it names no {part} image; name another split")
+    paths = listed_files(base / "images.txt", base / "images", [files[image] for image in kept])
+    full = card.name if part == "test" else f"{card.name}/{part}"
+    return file_dataset(full, base, paths, names, [labels[image] - 1 for image in kept])
 
 
 def _index(path: Path) -> dict[int, tuple[int, str]]:

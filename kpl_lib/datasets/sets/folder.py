@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError, did_you_mean
@@ -102,9 +103,8 @@ def open_folder(
     if labels is not None and told is not None:
         raise InputError(f"{root}: its subfolders are the classes already; leave --labels {labels} out")
     if labels is not None:
-        number = _Numbers(classes)
         found = _column(Path(labels), "label", root, files)
-        told = [number(name, f"{labels}: line {line}: label") for line, name in found]
+        told = [_number(name, classes, f"{labels}: line {line}: label") for line, name in found]
     if groups is not None and group_pattern is not None:
         raise InputError("patients: give --groups or --group-pattern, not both")
     known = None
@@ -159,31 +159,29 @@ def _files(root: Path) -> list[Path]:
 
 def _folder_labels(root: Path, files: list[Path], classes: tuple[str, ...]) -> list[int] | None:
     """Labels from the names of the subfolders; None for a flat folder, and where no subfolder is a class."""
-    number, folders = _Numbers(classes), {file.parent for file in files} - {root}
-    if not any(number.knows(folder.name) for folder in folders):
+    folders = dict.fromkeys(file.parent for file in files if file.parent != root)
+    if not any(_find_class(folder.name, classes) is not None for folder in folders):
         return None
-    return [number(file.parent.name, f"{root}: subfolder") for file in files]
+    number = {folder: _number(folder.name, classes, f"{root}: subfolder") for folder in folders}
+    return [number[file.parent] for file in files]
 
 
-class _Numbers:
-    """Class numbers by name; case, spaces, `_` and `-` make no difference where names stay apart."""
+@cache
+def _find_class(name: str, classes: tuple[str, ...]) -> int | None:
+    """The class of this name; case, spaces, `_` and `-` make no difference where names stay apart."""
+    if name in classes:
+        return classes.index(name)
+    alike = [i for i, known in enumerate(classes) if _loose(known) == _loose(name)]
+    return alike[0] if len(alike) == 1 else None
 
-    def __init__(self, classes: tuple[str, ...]) -> None:
-        self.classes = classes
-        loose = [_loose(name) for name in classes]
-        self.number = {key: i for i, key in enumerate(loose) if loose.count(key) == 1}
-        self.number |= {name: i for i, name in enumerate(classes)}
 
-    def knows(self, name: str) -> bool:
-        return name in self.number or _loose(name) in self.number
-
-    def __call__(self, name: str, where: str) -> int:
-        if not self.knows(name):
-            known = ", ".join(self.classes)
-            raise InputError(
-                f"{where} {name!r} is no class: {did_you_mean(name, self.classes)}known: {known[:200]}"
-            )
-        return self.number[name] if name in self.number else self.number[_loose(name)]
+def _number(name: str, classes: tuple[str, ...], where: str) -> int:
+    """The number of a class that has to be known."""
+    number = _find_class(name, classes)
+    if number is None:
+        known = ", ".join(classes)[:200]
+        raise InputError(f"{where} {name!r} is no class: {did_you_mean(name, classes)}known: {known}")
+    return number
 
 
 def _loose(name: str) -> str:

@@ -10,51 +10,22 @@ The paper evaluates both parts, 516 images. Numbers such as `IDRiD_001` stand in
 
 from pathlib import Path
 
-from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
+from kpl_lib.datasets.base import DatasetCard, ImageDataset
 from kpl_lib.datasets.files import file_dataset, find_folder
-from kpl_lib.datasets.lists import inside, need_files, read_table, whole_number
+from kpl_lib.datasets.lists import listed_files, read_table, whole_number
 
-CLASSES = (
-    "no diabetic retinopathy",
-    "mild nonproliferative diabetic retinopathy",
-    "moderate nonproliferative diabetic retinopathy",
-    "severe nonproliferative diabetic retinopathy",
-    "proliferative diabetic retinopathy",
-)
 OUTER = "B. Disease Grading"
 PARTS = {
     "train": ("a. Training Set", "a. IDRiD_Disease Grading_Training Labels.csv"),
     "test": ("b. Testing Set", "b. IDRiD_Disease Grading_Testing Labels.csv"),
 }
-LAYOUT = (
-    f"{OUTER}/1. Original Images/a. Training Set and b. Testing Set, and "
-    f"{OUTER}/2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv and b. ..._Testing Labels.csv"
-)
-CARDS = (
-    DatasetCard(
-        "idrid",
-        "fundus photographs: five grades of diabetic retinopathy",
-        "https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid",
-        "CC BY 4.0",
-        "about 0.4 GB",
-        LAYOUT,
-        CLASSES,
-        {"": 516, "all": 516, "train": 413, "test": 103},
-        (Archive("B. Disease Grading.zip"),),
-        (
-            "open the home page and sign in (the account is free)",
-            "download B. Disease Grading.zip",
-            'kpl datasets get idrid --root ROOT --archive "B. Disease Grading.zip"',
-        ),
-    ),
-)
 
 
-def load(name: str, root: str | Path, split: str | None = None) -> ImageDataset:
+def load(card: DatasetCard, root: str | Path, split: str | None = None) -> ImageDataset:
     """Read the graded photographs.
 
     Args:
-        name: `idrid`.
+        card: what is known about the set.
         root: the folder that holds "B. Disease Grading", or that folder.
         split: None and `all` are both parts, training first; `train` and `test` one of them.
 
@@ -64,22 +35,14 @@ def load(name: str, root: str | Path, split: str | None = None) -> ImageDataset:
     Raises:
         InputError: for a missing table or image, and a grade that is none; names the line.
     """
-    key = CARDS[0].check_split(split)
-    base = find_folder(root, (OUTER, f"{OUTER}/{OUTER}", "."), LAYOUT)
-    find_folder(base, ("1. Original Images",), LAYOUT)
+    base = find_folder(root, (OUTER, f"{OUTER}/{OUTER}", "."), card.layout)
+    find_folder(base, ("1. Original Images",), card.layout)
+    part = PARTS.get(split)
     paths, labels = [], []
-    for part in PARTS if key in ("", "all") else (key,):
-        found, grades = _part(base, *PARTS[part])
-        paths += found
-        labels += grades
-    return file_dataset(name if key in ("", "all") else f"{name}/{key}", base, paths, CLASSES, labels)
-
-
-def _part(base: Path, folder: str, table: str) -> tuple[list[Path], list[int]]:
-    """Images and grades of one part."""
-    table, images = base / "2. Groundtruths" / table, base / "1. Original Images" / folder
-    rows = read_table(table, ("Image name", "Retinopathy grade"))
-    found = [(line, inside(table, line, images, f"{row['image name']}.jpg")) for line, row in rows]
-    need_files(table, found)
-    grades = [whole_number(table, line, row["retinopathy grade"], 0, 4) for line, row in rows]
-    return [path for _, path in found], grades
+    for folder, file in [part] if part else PARTS.values():
+        table, images = base / "2. Groundtruths" / file, base / "1. Original Images" / folder
+        rows = read_table(table, ("Image name", "Retinopathy grade"))
+        paths += listed_files(table, images, [(line, f"{row['image name']}.jpg") for line, row in rows])
+        labels += [whole_number(table, line, row["retinopathy grade"], 0, 4) for line, row in rows]
+    name = f"{card.name}/{split}" if part else card.name
+    return file_dataset(name, base, paths, card.class_names, labels)

@@ -12,44 +12,19 @@ Kaggle's `LOC_val_solution.csv`. The paper evaluates the validation images; the 
 
 from pathlib import Path
 
-from kpl_lib.common.errors import InputError
-from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
+from kpl_lib.common.errors import InputError, one_line
+from kpl_lib.datasets.base import DatasetCard, ImageDataset
 from kpl_lib.datasets.files import file_dataset, find_folder, list_folder
-from kpl_lib.datasets.lists import inside, need_files, read_lines, read_table, whole_number
-from kpl_lib.datasets.names import class_names
+from kpl_lib.datasets.lists import listed_files, read_lines, read_table, whole_number
 
-HOME = "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php"
-VAL, DEVKIT = "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
-LAYOUT = "val/n01440764/*.JPEG, ..., or val/*.JPEG with ILSVRC2012_devkit_t12/data or LOC_val_solution.csv"
-CARDS = (
-    DatasetCard(
-        "imagenet",
-        "photographs of 1000 kinds of things, validation images",
-        HOME,
-        "ImageNet's terms of access: non-commercial research and education",
-        "6.3 GB",
-        LAYOUT,
-        class_names("imagenet"),
-        {"": 50_000, "all": 50_000, "val": 50_000},
-        (
-            Archive(VAL, checksum="md5:29b22e2961454d5413ddabcf34fc5622", into="val"),
-            Archive(DEVKIT, checksum="md5:fa75699e90414af021442c21a62c3abf"),
-        ),
-        (
-            f"open {HOME} and sign in",
-            f"download {VAL} and {DEVKIT} (Task 1 & 2)",
-            f"kpl datasets get imagenet --root ROOT --archive {VAL} --archive {DEVKIT}",
-        ),
-    ),
-)
 PLACES = ("val", "ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val", ".")
 
 
-def load(name: str, root: str | Path, split: str | None = None) -> ImageDataset:
+def load(card: DatasetCard, root: str | Path, split: str | None = None) -> ImageDataset:
     """Read the validation images in any of the three layouts.
 
     Args:
-        name: `imagenet`.
+        card: what is known about the set.
         root: the folder that holds `val`.
         split: None, `val` and `all` are the validation images.
 
@@ -60,81 +35,71 @@ def load(name: str, root: str | Path, split: str | None = None) -> ImageDataset:
         InputError: for a folder that is no WordNet number of the 1000, a ground truth that is missing or does not
             fit, and an image that is missing.
     """
-    CARDS[0].check_split(split)
-    root = Path(root)
-    folder = find_folder(root, PLACES, LAYOUT)
+    from timm.data import ImageNetInfo
+
+    known = {wnid: label for label, wnid in enumerate(ImageNetInfo().label_names())}
+    folder, solution = find_folder(root, PLACES, card.layout), Path(root) / "LOC_val_solution.csv"
+    truth = Path(root) / "ILSVRC2012_devkit_t12" / "data" / "ILSVRC2012_validation_ground_truth.txt"
     listing = list_folder(folder)
     wnids = [path for path in listing.folders if path.name.startswith("n") and path.name[1:].isdigit()]
     if wnids:
-        found = _by_folder(wnids)
-    elif (root / "LOC_val_solution.csv").exists():
-        found = _by_solution(root / "LOC_val_solution.csv", folder)
+        paths, labels = _by_folder(wnids, known)
+    elif solution.exists():
+        paths, labels = _by_solution(solution, folder, known)
+    elif truth.exists():
+        paths, labels = _by_devkit(truth, folder, len(listing.images), known)
     else:
-        found = _by_devkit(root, folder, listing.images)
-    if not found:
-        raise InputError(f"{folder}: no images in it; expected {LAYOUT}")
-    paths, labels = zip(*found, strict=True)
-    return file_dataset(name, folder, paths, class_names("imagenet"), list(labels))
+        raise InputError(f"{folder}: no folders named n01440764 and no {truth} in it; expected {card.layout}")
+    if not paths:
+        raise InputError(f"{folder}: no images in it; expected {card.layout}")
+    return file_dataset(card.name, folder, paths, card.class_names, labels)
 
 
-def _known() -> dict[str, int]:
-    """WordNet number -> label."""
-    from timm.data import ImageNetInfo
-
-    return {wnid: label for label, wnid in enumerate(ImageNetInfo().label_names())}
-
-
-def _by_folder(folders: list[Path]) -> list[tuple[Path, int]]:
-    known = _known()
+def _by_folder(folders: list[Path], known: dict[str, int]) -> tuple[list[Path], list[int]]:
+    """One folder a WordNet number."""
     for folder in folders:
         if folder.name not in known:
             raise InputError(f"{folder}: not one of the 1000 WordNet numbers of ILSVRC 2012; take it away")
-    return [(path, known[folder.name]) for folder in folders for path in list_folder(folder).images]
+    paths = [path for folder in folders for path in list_folder(folder).images]
+    return paths, [known[path.parent.name] for path in paths]
 
 
-def _by_solution(table: Path, folder: Path) -> list[tuple[Path, int]]:
+def _by_solution(table: Path, folder: Path, known: dict[str, int]) -> tuple[list[Path], list[int]]:
     """Kaggle's table: `ILSVRC2012_val_00048981,n03995372 85 1 499 272`."""
-    known, rows = _known(), read_table(table, ("ImageId", "PredictionString"))
-    found = [(line, inside(table, line, folder, f"{row['imageid']}.JPEG")) for line, row in rows]
-    need_files(table, found)
+    rows = read_table(table, ("ImageId", "PredictionString"))
+    paths = listed_files(table, folder, [(line, f"{row['imageid']}.JPEG") for line, row in rows])
     wnids = [(line, row["predictionstring"].partition(" ")[0]) for line, row in rows]
     wrong = [(line, wnid) for line, wnid in wnids if wnid not in known]
     if wrong:
         raise InputError(f"{table}: line {wrong[0][0]}: {wrong[0][1]!r} is no class of ILSVRC 2012; mend it")
-    return [(path, known[wnid]) for (_, path), (_, wnid) in zip(found, wnids, strict=True)]
+    return paths, [known[wnid] for _, wnid in wnids]
 
 
-def _by_devkit(root: Path, folder: Path, images: tuple[Path, ...]) -> list[tuple[Path, int]]:
+def _by_devkit(truth: Path, folder: Path, images: int, known: dict[str, int]) -> tuple[list[Path], list[int]]:
     """Line i of the ground truth belongs to `ILSVRC2012_val_{i:08d}.JPEG`."""
-    kit = root / "ILSVRC2012_devkit_t12" / "data"
-    truth = kit / "ILSVRC2012_validation_ground_truth.txt"
-    if not truth.exists():
-        raise InputError(f"{folder}: no folders named n01440764 and no {truth} in it; expected {LAYOUT}")
-    order = _labels_of_kit(kit / "meta.mat")
+    order = _labels_of_kit(truth.parent / "meta.mat", known)
     rows = read_lines(truth, 1)
     labels = [order[whole_number(truth, line, row[0], 1, len(order))] for line, row in rows]
-    if len(labels) != len(images):
+    if len(labels) != images:
         raise InputError(
-            f"{truth}: {len(labels):,} labels for {len(images):,} images in {folder}; copy both again"
+            f"{truth}: {len(labels):,} labels for {images:,} images in {folder}; copy both again"
         )
-    found = [(line, folder / f"ILSVRC2012_val_{i:08d}.JPEG") for i, (line, _) in enumerate(rows, 1)]
-    need_files(truth, found)
-    return [(path, label) for (_, path), label in zip(found, labels, strict=True)]
+    listed = [(line, f"ILSVRC2012_val_{i:08d}.JPEG") for i, (line, _) in enumerate(rows, 1)]
+    return listed_files(truth, folder, listed), labels
 
 
-def _labels_of_kit(path: Path) -> dict[int, int]:
+def _labels_of_kit(path: Path, known: dict[str, int]) -> dict[int, int]:
     """Number 1 to 1000 of the development kit -> label 0 to 999."""
     from scipy.io import loadmat
 
-    known = _known()
     try:
         synsets = loadmat(path, squeeze_me=True)["synsets"]
         order = {int(s["ILSVRC2012_ID"]): known.get(str(s["WNID"])) for s in synsets}
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; unpack {DEVKIT} again") from None
+        raise InputError(f"{path}: no such file; unpack the development kit again") from None
     except Exception as error:
-        raise InputError(f"{path}: not the table of the development kit ({str(error)[:80]})") from None
+        raise InputError(f"{path}: not the table of the development kit ({one_line(error, 80)})") from None
     found = {number: label for number, label in order.items() if label is not None and 1 <= number <= 1000}
-    if set(found) != set(range(1, len(found) + 1)) or not found:
-        raise InputError(f"{path}: not all of the classes 1 to 1000 in it; unpack {DEVKIT} again")
+    if not found or set(found) != set(range(1, len(found) + 1)):
+        raise InputError(f"{path}: not all of the classes 1 to 1000 in it; unpack the development kit again")
     return found

@@ -10,86 +10,24 @@ The paper evaluates the test images.
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
+from kpl_lib.datasets.base import DatasetCard, ImageDataset
 from kpl_lib.datasets.files import file_dataset, find_folder
-from kpl_lib.datasets.lists import inside, need_files, read_lines, whole_number
+from kpl_lib.datasets.lists import listed_files, read_lines, whole_number
 
-CLASSES = (
-    "Abyssinian",
-    "American Bulldog",
-    "American Pit Bull Terrier",
-    "Basset Hound",
-    "Beagle",
-    "Bengal",
-    "Birman",
-    "Bombay",
-    "Boxer",
-    "British Shorthair",
-    "Chihuahua",
-    "Egyptian Mau",
-    "English Cocker Spaniel",
-    "English Setter",
-    "German Shorthaired",
-    "Great Pyrenees",
-    "Havanese",
-    "Japanese Chin",
-    "Keeshond",
-    "Leonberger",
-    "Maine Coon",
-    "Miniature Pinscher",
-    "Newfoundland",
-    "Persian",
-    "Pomeranian",
-    "Pug",
-    "Ragdoll",
-    "Russian Blue",
-    "Saint Bernard",
-    "Samoyed",
-    "Scottish Terrier",
-    "Shiba Inu",
-    "Siamese",
-    "Sphynx",
-    "Staffordshire Bull Terrier",
-    "Wheaten Terrier",
-    "Yorkshire Terrier",
-)
 OUTER = "oxford-iiit-pet"
-LAYOUT = f"{OUTER}/images/*.jpg and {OUTER}/annotations/test.txt and trainval.txt"
-SOURCE = "https://www.robots.ox.ac.uk/~vgg/data/pets/data/"
 LISTS = {
     "test": ("test.txt",),
     "trainval": ("trainval.txt",),
     "train": ("trainval.txt",),
     "all": ("trainval.txt", "test.txt"),
 }
-CARDS = (
-    DatasetCard(
-        "oxford-pets",
-        "photographs of 37 breeds of cats and dogs",
-        "https://www.robots.ox.ac.uk/~vgg/data/pets/",
-        "CC BY-SA 4.0",
-        "0.8 GB",
-        LAYOUT,
-        CLASSES,
-        {"": 3_669, "all": 7_349, "trainval": 3_680, "train": 3_680, "test": 3_669},
-        (
-            Archive("images.tar.gz", SOURCE + "images.tar.gz", "md5:5c4f3ee8e5d25df40f4fd59a7f44e54c", OUTER),
-            Archive(
-                "annotations.tar.gz",
-                SOURCE + "annotations.tar.gz",
-                "md5:95a8c909bbe2e81eed6a22bccdf3f68f",
-                OUTER,
-            ),
-        ),
-    ),
-)
 
 
-def load(name: str, root: str | Path, split: str | None = None) -> ImageDataset:
+def load(card: DatasetCard, root: str | Path, split: str | None = None) -> ImageDataset:
     """Read the pets by the annotation lists.
 
     Args:
-        name: `oxford-pets`.
+        card: what is known about the set.
         root: the folder that holds `oxford-iiit-pet`, or that folder.
         split: None and `test` are the test images; `trainval` (or `train`); `all`.
 
@@ -99,25 +37,22 @@ def load(name: str, root: str | Path, split: str | None = None) -> ImageDataset:
     Raises:
         InputError: for a missing list or image, and a class number that does not fit the file's name.
     """
-    key = CARDS[0].check_split(split) or "test"
-    base = find_folder(root, (OUTER, "."), LAYOUT)
-    find_folder(base, ("annotations",), LAYOUT)
+    part = split or "test"
+    base = find_folder(root, (OUTER, "."), card.layout)
+    find_folder(base, ("annotations",), card.layout)
     paths, labels = [], []
-    for listed in (base / "annotations" / file for file in LISTS[key]):
+    for listed in (base / "annotations" / file for file in LISTS[part]):
         rows = read_lines(listed, 4)
-        found = [(line, inside(listed, line, base / "images", f"{row[0]}.jpg")) for line, row in rows]
-        need_files(listed, found)
-        paths += [path for _, path in found]
-        labels += [_label(listed, line, row[0], row[1]) for line, row in rows]
-    return file_dataset(name if key == "test" else f"{name}/{key}", base, paths, CLASSES, labels)
+        paths += listed_files(listed, base / "images", [(line, f"{row[0]}.jpg") for line, row in rows])
+        labels += [_label(listed, line, row[0], row[1], card.class_names) for line, row in rows]
+    full = card.name if part == "test" else f"{card.name}/{part}"
+    return file_dataset(full, base, paths, card.class_names, labels)
 
 
-def _label(listed: Path, line: int, stem: str, number: str) -> int:
+def _label(listed: Path, line: int, stem: str, number: str, names: tuple[str, ...]) -> int:
     """The class number from 0; it has to fit the breed in the file's name."""
-    label = whole_number(listed, line, number, 1, len(CLASSES)) - 1
+    label = whole_number(listed, line, number, 1, len(names)) - 1
     breed = stem.rpartition("_")[0].replace("_", " ")
-    if breed.casefold() != CLASSES[label].casefold():
-        raise InputError(
-            f"{listed}: line {line} calls {stem} class {number}, {CLASSES[label]}; copy it again"
-        )
+    if breed.casefold() != names[label].casefold():
+        raise InputError(f"{listed}: line {line} calls {stem} class {number}, {names[label]}; copy it again")
     return label

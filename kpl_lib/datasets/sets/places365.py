@@ -11,41 +11,19 @@ The paper evaluates the validation images; the test labels are not public.
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
+from kpl_lib.datasets.base import DatasetCard, ImageDataset
 from kpl_lib.datasets.files import file_dataset, find_folder
-from kpl_lib.datasets.lists import inside, need_files, read_lines, whole_number
-from kpl_lib.datasets.names import class_names, our_names
+from kpl_lib.datasets.lists import listed_files, read_lines, whole_number
+from kpl_lib.datasets.names import our_names
 
-SOURCE = "http://data.csail.mit.edu/places/places365/"
-LAYOUT = "categories_places365.txt, places365_val.txt and val_256/ (or val_large/)"
-CARDS = (
-    DatasetCard(
-        "places365",
-        "photographs of 365 kinds of scenes, validation images",
-        "http://places2.csail.mit.edu",
-        "images belong to their owners; non-commercial research and education",
-        "0.6 GB",
-        LAYOUT,
-        class_names("places365"),
-        {"": 36_500, "all": 36_500, "val": 36_500},
-        (
-            Archive(
-                "filelist_places365-standard.tar",
-                SOURCE + "filelist_places365-standard.tar",
-                "md5:35a0585fee1fa656440f3ab298f8479c",
-            ),
-            Archive("val_256.tar", SOURCE + "val_256.tar", "md5:e27b17d8d44f4af9a78502beb927f808"),
-        ),
-    ),
-)
 LISTS = (".", "filelist_places365-standard")
 
 
-def load(name: str, root: str | Path, split: str | None = None) -> ImageDataset:
+def load(card: DatasetCard, root: str | Path, split: str | None = None) -> ImageDataset:
     """Read the validation images by their list.
 
     Args:
-        name: `places365`.
+        card: what is known about the set.
         root: the folder that holds the lists and `val_256`; the lists may lie in `filelist_places365-standard`.
         split: None, `val` and `all` are the validation images.
 
@@ -55,16 +33,14 @@ def load(name: str, root: str | Path, split: str | None = None) -> ImageDataset:
     Raises:
         InputError: for a list that is missing or broken, and an image that is missing.
     """
-    CARDS[0].check_split(split)
     base = Path(root)
-    folder = find_folder(base, ("val_256", "val_large"), LAYOUT)
+    folder = find_folder(base, ("val_256", "val_large"), card.layout)
     names = _classes(_list(base, "categories_places365.txt"))
     listed = _list(base, "places365_val.txt")
     rows = read_lines(listed, 2)
     labels = [whole_number(listed, line, label, 0, len(names) - 1) for line, (_, label) in rows]
-    found = [(line, inside(listed, line, folder, file)) for line, (file, _) in rows]
-    need_files(listed, found)
-    return file_dataset(name, base, [path for _, path in found], names, labels)
+    paths = listed_files(listed, folder, [(line, file) for line, (file, _) in rows])
+    return file_dataset(card.name, base, paths, names, labels)
 
 
 def _list(base: Path, name: str) -> Path:

@@ -14,46 +14,18 @@ import re
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
+from kpl_lib.datasets.base import DatasetCard, ImageDataset
 from kpl_lib.datasets.files import file_dataset, find_folder, list_folder
 
-CLASSES = ("normal", "tuberculosis")
-HOME = "https://data.lhncbc.nlm.nih.gov/public/Tuberculosis-Chest-X-ray-Datasets/"
 PREFIX = {"shenzhen": "CHNCXR", "montgomery": "MCUCXR"}
 FOLDERS = {"shenzhen": "ChinaSet_AllFiles", "montgomery": "MontgomerySet"}
 
 
-def _card(name: str, place: str, images: int, size: str, archive: str) -> DatasetCard:
-    folder, first = FOLDERS[name], f"{PREFIX[name]}_0001_0"
-    return DatasetCard(
-        name,
-        f"chest radiographs of {place}: normal, tuberculosis",
-        HOME,
-        "free for research and education, with citation (U.S. National Library of Medicine)",
-        size,
-        f"{folder}/CXR_png/{first}.png, ... and {folder}/ClinicalReadings/{first}.txt, ...",
-        CLASSES,
-        {"": images, "all": images},
-        (Archive(archive),),
-        (
-            f"open {HOME} and the set of {place}",
-            f"download CXR_png and ClinicalReadings into ROOT/{folder}",
-            f"if you have {archive} from elsewhere: kpl datasets get {name} --root ROOT --archive {archive}",
-        ),
-    )
-
-
-CARDS = (
-    _card("shenzhen", "Shenzhen No. 3 Hospital", 662, "3 to 4 GB", "ChinaSet_AllFiles.zip"),
-    _card("montgomery", "Montgomery County", 138, "about 0.6 GB", "NLM-MontgomeryCXRSet.zip"),
-)
-
-
-def load(name: str, root: str | Path) -> ImageDataset:
+def load(card: DatasetCard, root: str | Path) -> ImageDataset:
     """Read the radiographs; the last digit of a name is the label.
 
     Args:
-        name: `shenzhen` or `montgomery`.
+        card: what is known about the set, `shenzhen` or `montgomery`.
         root: the folder that holds `ChinaSet_AllFiles` or `MontgomerySet`, or one of these, or `CXR_png` itself.
 
     Returns:
@@ -62,29 +34,23 @@ def load(name: str, root: str | Path) -> ImageDataset:
     Raises:
         InputError: for an image whose name gives no label, and for a clinical reading without its image.
     """
-    folder = _image_folder(name, Path(root))
-    pattern = re.compile(rf"{PREFIX[name]}_\d+_([01])\.png", re.IGNORECASE)
+    outer, prefix, folder = FOLDERS[card.name], PREFIX[card.name], Path(root)
+    if folder.name != "CXR_png":
+        places = (f"{outer}/CXR_png", "CXR_png", f"{outer}/{outer}/CXR_png")
+        folder = find_folder(root, places, f"{outer}/CXR_png")
     paths = list_folder(folder).images
     if not paths:
-        raise InputError(f"{folder}: no images in it; copy {PREFIX[name]}_0001_0.png and so on there")
+        raise InputError(f"{folder}: no images in it; copy {prefix}_0001_0.png and so on there")
     labels = []
     for path in paths:
-        match = pattern.fullmatch(path.name)
+        match = re.fullmatch(rf"{prefix}_\d+_([01])\.png", path.name, re.IGNORECASE)
         if match is None:
             raise InputError(
-                f"{path}: not named {PREFIX[name]}_NUMBER_0.png or ..._1.png, so its label is unknown; take it away"
+                f"{path}: not named {prefix}_NUMBER_0.png or ..._1.png, so its label is unknown; take it away"
             )
         labels.append(int(match[1]))
     _match_readings(folder, {path.stem for path in paths})
-    return file_dataset(name, folder, paths, CLASSES, labels)
-
-
-def _image_folder(name: str, root: Path) -> Path:
-    """Where the images lie; the root may be that folder."""
-    if root.name == "CXR_png":
-        return root
-    outer = FOLDERS[name]
-    return find_folder(root, (f"{outer}/CXR_png", "CXR_png", f"{outer}/{outer}/CXR_png"), f"{outer}/CXR_png")
+    return file_dataset(card.name, folder, paths, card.class_names, labels)
 
 
 def _match_readings(folder: Path, stems: set[str]) -> None:

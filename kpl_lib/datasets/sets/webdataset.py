@@ -12,11 +12,11 @@ from pathlib import Path
 from PIL import Image
 
 from kpl_lib.common.errors import InputError, one_line
-from kpl_lib.datasets import images
+from kpl_lib.datasets import dicom, images
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.files import folder_fingerprint, need_folder
 
-SUFFIXES = tuple(suffix for suffix in images.SUFFIXES if suffix not in images.dicom.SUFFIXES)
+SUFFIXES = tuple(suffix for suffix in images.SUFFIXES if suffix not in dicom.SUFFIXES)
 FIELDS = (".cls", ".json")  # what is read beside an image; at most this many bytes of it
 MOST = 1 << 20
 
@@ -27,8 +27,8 @@ class Sample:
 
     key: str
     shard: Path
-    image: tuple[int, int] | None = None
     suffix: str = ""
+    place: tuple[int, int] | None = None
     facts: dict = field(default_factory=dict)
 
     @property
@@ -60,21 +60,18 @@ def load(root: str | Path, classes: Sequence[str] | None = None) -> ImageDataset
         kpl_lib.common.errors.InputError: nowhere-000.tar: no such shard; correct the path or the numbers in braces
     """
     shards = shard_paths(root)
-    samples = [sample for shard in shards for sample in _samples(shard) if sample.image]
+    samples = [sample for shard in shards for sample in _samples(shard) if sample.place]
     if not samples:
         raise InputError(
             f"{root}: no images in {len(shards)} shards; their names must end as {SUFFIXES[0]} does"
         )
-    values = _column(samples, "label")
-    names, labels = _labels(samples, values, classes)
     groups = _column(samples, "group")
-    facts = [(sample.key, sample.image, values and values[i]) for i, sample in enumerate(samples)]
+    names, labels = _labels(samples, _column(samples, "label"), classes)
+    facts = [(sample.key, sample.place, sample.facts.get("label")) for sample in samples]
     later = partial(folder_fingerprint, shards[0].parent, shards, (names, groups, facts))
-    places = [(str(sample.shard), *sample.image, sample.path) for sample in samples]
-    paths = [sample.path for sample in samples]
     name = f"webdataset {re.sub(r'[-_.]*[{].*', '', Path(root).stem) or Path(root)}"
-    groups = None if groups is None else [str(group) for group in groups]
-    return ImageDataset(name, partial(_read, places), paths, names, labels, groups, later)
+    paths = [sample.path for sample in samples]
+    return ImageDataset(name, partial(_read, samples), paths, names, labels, groups, later)
 
 
 def shard_paths(root: str | Path) -> list[Path]:
@@ -111,43 +108,40 @@ def _samples(shard: Path) -> list[Sample]:
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
-                if not member.isfile() or Path(member.name).name.startswith("."):
-                    continue
                 folder, _, name = member.name.removeprefix("./").rpartition("/")
+                if not member.isfile() or name.startswith("."):
+                    continue
                 stem, dot, rest = name.partition(".")
-                sample = found.setdefault(
-                    f"{folder}/{stem}".lstrip("/"), Sample(f"{folder}/{stem}".lstrip("/"), shard)
-                )
-                _add(sample, (dot + rest), member, tar)
+                key = f"{folder}/{stem}".lstrip("/")
+                _add(found.setdefault(key, Sample(key, shard)), dot + rest, member, tar)
     except (tarfile.TarError, OSError, EOFError) as error:
-        why = one_line(error)
         raise InputError(
-            f"{shard}: not a whole plain tar file ({why}); unpack .gz shards, or copy it again"
+            f"{shard}: not a whole plain tar file ({one_line(error)}); unpack .gz shards, or copy it again"
         ) from None
     return list(found.values())
 
 
 def _add(sample: Sample, suffix: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> None:
-    """Note one file of a key."""
+    """Note one file of a key; a `.cls` file is believed before a JSON file."""
     kind = suffix.lower()
     if kind.endswith(SUFFIXES):
-        if sample.image:
+        if sample.place:
             raise InputError(f"{sample.path}: the key holds two images; give each its own key")
-        sample.image, sample.suffix = (member.offset_data, member.size), suffix
+        sample.place, sample.suffix = (member.offset_data, member.size), suffix
     elif kind in FIELDS and member.size <= MOST:
         text = tar.extractfile(member).read().decode("utf-8", "replace").strip()
-        sample.facts |= {"label": text} if kind == ".cls" else _fields(sample, text)
-
-
-def _fields(sample: Sample, text: str) -> dict:
-    """`label` and `group` of a JSON file; a `.cls` file is believed before it."""
-    try:
-        facts = json.loads(text)
-    except ValueError:
-        facts = None
-    if not isinstance(facts, dict):
-        raise InputError(f"{sample.shard}/{sample.key}.json: no JSON object; write it again, or leave it out")
-    return {name: facts[name] for name in ("label", "group") if name in facts} | sample.facts
+        if kind == ".cls":
+            sample.facts["label"] = text
+            return
+        try:
+            facts = json.loads(text)
+        except ValueError:
+            facts = None
+        if not isinstance(facts, dict):
+            raise InputError(
+                f"{sample.shard}/{sample.key}.json: no JSON object; write it again, or leave it out"
+            )
+        sample.facts = {name: facts[name] for name in ("label", "group") if name in facts} | sample.facts
 
 
 def _column(samples: list[Sample], name: str) -> list | None:
@@ -169,7 +163,7 @@ def _labels(
     texts = [str(value) for value in values]
     if all(text.isascii() and text.isdigit() for text in texts):
         labels = [int(text) for text in texts]
-        names = tuple(classes or (str(i) for i in range(max(labels) + 1)))
+        names = tuple(classes or map(str, range(max(labels) + 1)))
     else:
         names = tuple(classes or sorted(set(texts)))
         number = {name: i for i, name in enumerate(names)}
@@ -180,12 +174,14 @@ def _labels(
     return names, labels
 
 
-def _read(places: list[tuple[str, int, int, str]], index: int) -> Image.Image:
+def _read(samples: list[Sample], index: int) -> Image.Image:
     """Decode one image from its place in its shard."""
-    shard, offset, size, path = places[index]
-    with open(shard, "rb") as file:
+    sample = samples[index]
+    offset, size = sample.place
+    with open(sample.shard, "rb") as file:
         file.seek(offset)
         data = file.read(size)
     if not data:
-        raise InputError(f"{path}: empty (0 bytes); copy the shard again, or leave it out")
-    return images.decode(io.BytesIO(data), path)
+        raise InputError(f"{sample.path}: empty (0 bytes); copy the shard again, or leave it out")
+    with images.readable(sample.path):
+        return images.decode(io.BytesIO(data), sample.path)
