@@ -1,18 +1,30 @@
 """What is wrong with a knowledge base, as far as its words tell, as one page of text."""
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 
 from kpl_lib.common.errors import InputError, did_you_mean
 from kpl_lib.knowledge.description import Description
-from kpl_lib.knowledge.words import Phrases, content_stems, near_pairs, pair_names, word_list, words_of
+from kpl_lib.knowledge.words import (
+    Phrases,
+    content_stems,
+    left_over,
+    near_pairs,
+    pair_names,
+    word_list,
+    words_of,
+)
 
 LIMIT = 6  # lines of one kind on the page
 ROWS = 40  # classes in a table
+NEAR = 0.6  # overlap of content stems above which two texts of one class say the same
+TOKENS = 70  # of CLIP's context of 77, begin and end counted
+ALIKE = 1000  # pairs across classes after which nobody reads on
+
+Row = tuple[str, str, tuple[str, ...]]  # class, text, and the words of the text
 
 
 @dataclass(frozen=True)
@@ -59,24 +71,20 @@ class Report:
         """Whether nothing has to be corrected."""
         return not any(finding.grave for finding in self.findings)
 
-    def __str__(self) -> str:
-        return self.text()
-
     def text(self, limit: int | None = LIMIT) -> str:
         """The report as text: grave findings first (!), then the others (-), kind by kind.
 
         Args:
             limit: the most lines of one kind; None gives all.
         """
-        kinds = dict.fromkeys(f.kind for f in sorted(self.findings, key=lambda f: not f.grave))
         lines = [f"{self.name}: {len(self.counts)} classes, {sum(self.counts.values())} descriptions"]
-        for kind in kinds:
-            found = [f for f in self.findings if f.kind == kind]
-            shown = [f"  {'!' if f.grave else '-'} {f.message}" for f in found]
+        for kind in dict.fromkeys(f.kind for f in sorted(self.findings, key=lambda f: not f.grave)):
+            shown = [f"  {'!' if f.grave else '-'} {f.message}" for f in self.findings if f.kind == kind]
             lines += capped(shown, limit, f"of these ({kind})")
         grave = sum(finding.grave for finding in self.findings)
-        lines.append("  clean" if self.clean else f"  {grave} to correct (!)")
-        return "\n".join(lines)
+        return "\n".join([*lines, f"  {grave} to correct (!)" if grave else "  clean"])
+
+    __str__ = text
 
 
 def capped(lines: list[str], limit: int | None, what: str) -> list[str]:
@@ -99,25 +107,20 @@ def columns_of(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str
         ['  class   n', '  cat    12']
     """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return [
-        "  "
-        + "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (header, *rows)
-    ]
+    lines = []
+    for first, *others in (header, *rows):
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  " + "  ".join([first.ljust(widths[0]), *cells]))
+    return lines
 
 
 def token_counts(texts: Sequence[str], tokenizer: Callable | None = None, enough: int = 0) -> list[int]:
     """Tokens of each text, begin and end counted.
 
-    A word is cut into tokens by itself, so each different word is cut once.
-
     Args:
         texts: n texts.
         tokenizer: an open_clip tokenizer with `encode`; None is CLIP's own, which ships with open_clip.
-        enough: where no text can have more tokens than this, bytes are counted instead, which is quick.
+        enough: a text that cannot have more tokens than this is counted in bytes, which is quick.
 
     Returns:
         n counts.
@@ -126,20 +129,11 @@ def token_counts(texts: Sequence[str], tokenizer: Callable | None = None, enough
         >>> token_counts(["a photo of a cat"])
         [7]
     """
-    upper = [len("".join(text.split()).encode()) + 2 for text in texts]  # a token holds a byte or more
-    if max(upper, default=0) <= enough:
-        return upper
-    encode = (tokenizer or _clip_tokenizer()).encode
-    known: dict[str, int] = {}
-    counts = []
-    for text in texts:
-        total = 2
-        for word in text.split():
-            if word not in known:
-                known[word] = len(encode(word))
-            total += known[word]
-        counts.append(total)
-    return counts
+    most = [len("".join(text.split()).encode()) + 2 for text in texts]  # a token holds a byte or more
+    return [
+        bound if bound <= enough else len((tokenizer or _clip_tokenizer()).encode(text)) + 2
+        for text, bound in zip(texts, most, strict=True)
+    ]
 
 
 @cache
@@ -148,11 +142,6 @@ def _clip_tokenizer() -> Callable:
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()
-
-
-NEAR = 0.6  # overlap of content stems above which two texts of one class say the same
-TOKENS = 70  # of CLIP's context of 77, begin and end counted
-ALIKE = 1000  # pairs across classes after which nobody reads on
 
 
 def check_base(
@@ -172,21 +161,21 @@ def check_base(
         class_names: the classes that there should be, as of a dataset; None does not compare.
 
     Returns:
-        What `check_records` finds; sentences of more than 70 tokens of CLIP; words of what cannot be seen,
-        where the description does not say so itself (`visual` false); tags that are not in
-        `data/words/tags.txt`; classes that are missing, unknown, or in another order.
+        What `check_records` finds; sentences of more than 70 tokens of CLIP; words of what cannot be seen, where
+        `visual` does not say so; tags that `data/words/tags.txt` lacks; classes that are missing, unknown, or in
+        another order.
 
     Raises:
         InputError: if `class_names` is one text.
     """
+    if isinstance(class_names, str):
+        raise InputError(f"check: class_names must be a list of names, not {class_names!r}")
     report = check_records(name, {label: [d.text for d in found] for label, found in records.items()})
     findings = [f for f in report.findings if not (whole and f.kind in ("class name", "other name"))]
     findings += [*too_long(sentences), *_wording(records), *_tags(records)]
-    if isinstance(class_names, str):
-        raise InputError(f"check: class_names must be a list of names, not {class_names!r}")
     if class_names is not None:
         findings += _against(tuple(records), tuple(class_names))
-    return Report(report.name, report.counts, tuple(findings))
+    return replace(report, findings=tuple(findings))
 
 
 def check_records(name: str, classes: Mapping[str, list[str]]) -> Report:
@@ -207,59 +196,31 @@ def check_records(name: str, classes: Mapping[str, list[str]]) -> Report:
           ! class 'cat': 'A tail.' stands twice
           1 to correct (!)
     """
-    spelled = {label: [words_of(text) for text in texts] for label, texts in classes.items()}
+    rows = [(label, text, tuple(words_of(text))) for label, texts in classes.items() for text in texts]
+    first: dict[tuple[str, tuple[str, ...]], str] = {}  # class and words -> the first text that has them
+    for label, text, words in rows:
+        first.setdefault((label, words), text)
+    owners: dict[tuple[str, ...], dict[str, str]] = {}  # words -> class -> its first text that has them
+    for (label, words), text in first.items():
+        owners.setdefault(words, {})[label] = text
     findings = [
-        *_twice(classes, spelled),
-        *_near_within(classes, spelled),
-        *_names(classes, spelled),
-        *_shared(spelled),
-        *_near_across(classes, spelled),
+        *_twice(rows),
+        *_near_within(first),
+        *_names(rows, classes),
+        *_shared(owners),
+        *_near_across(owners),
         *_uneven(classes),
     ]
     return Report(name, {label: len(texts) for label, texts in classes.items()}, tuple(findings))
 
 
-def _twice(classes: Mapping, spelled: Mapping) -> Iterator[Finding]:
+def _twice(rows: Sequence[Row]) -> Iterator[Finding]:
     """Texts that a class holds again, but for case and punctuation."""
-    for label, texts in classes.items():
-        seen = set()
-        for text, words in zip(texts, map(tuple, spelled[label]), strict=True):
-            if words in seen:
-                yield Finding("duplicate", label, f"class {label!r}: {text!r} stands twice")
-            seen.add(words)
-
-
-def _near_within(classes: Mapping, spelled: Mapping) -> Iterator[Finding]:
-    """Texts that nearly repeat an earlier one of their class."""
-    first: dict[tuple, str] = {}
-    for label, texts in classes.items():
-        for text, words in zip(texts, spelled[label], strict=True):
-            first.setdefault((label, *words), text)
-    rows = [(key[0], text) for key, text in first.items()]
-    stems = [frozenset((label, s) for s in content_stems(text)) for label, text in rows]
-    for i, j, value in _nearest(near_pairs(stems, NEAR)):
-        (label, text), (_, earlier) = rows[i], rows[j]
-        message = f"class {label!r}: {text!r} nearly repeats {earlier!r} (overlap {value:.2f})"
-        yield Finding("near duplicate", label, message)
-
-
-def _near_across(classes: Mapping, spelled: Mapping) -> Iterator[Finding]:
-    """Texts that are nearly those of another class; they may still be right, so these are not grave."""
-    owners: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-    for label, texts in classes.items():
-        for text, words in zip(texts, spelled[label], strict=True):
-            owners.setdefault(tuple(words), []).append((label, text))
-    rows = list(owners.values())
-    pairs = near_pairs([content_stems(found[0][1]) for found in rows], NEAR)
-    apart = (
-        (i, j, value)
-        for i, j, value in _nearest(pairs)
-        if not {label for label, _ in rows[i]} & {label for label, _ in rows[j]}
-    )
-    for i, j, value in islice(apart, ALIKE):
-        (label, text), (other, earlier) = rows[i][0], rows[j][0]
-        message = f"{text!r} of {label!r} is close to {earlier!r} of {other!r} (overlap {value:.2f})"
-        yield Finding("close", label, message, grave=False)
+    seen = set()
+    for label, text, words in rows:
+        if (label, words) in seen:
+            yield Finding("duplicate", label, f"class {label!r}: {text!r} stands twice")
+        seen.add((label, words))
 
 
 def _nearest(blocks: Iterable) -> Iterator[tuple[int, int, float]]:
@@ -272,37 +233,48 @@ def _nearest(blocks: Iterable) -> Iterator[tuple[int, int, float]]:
         yield from ((row, other, overlap) for row, (other, overlap) in best.items())
 
 
-def _names(classes: Mapping, spelled: Mapping) -> Iterator[Finding]:
+def _near_within(first: Mapping[tuple[str, tuple[str, ...]], str]) -> Iterator[Finding]:
+    """Texts that nearly repeat an earlier one of their class."""
+    rows = [(label, text) for (label, _), text in first.items()]
+    stems = [frozenset((label, s) for s in content_stems(text)) for label, text in rows]
+    for i, j, value in _nearest(near_pairs(stems, NEAR)):
+        (label, text), (_, earlier) = rows[i], rows[j]
+        message = f"class {label!r}: {text!r} nearly repeats {earlier!r} (overlap {value:.2f})"
+        yield Finding("near duplicate", label, message)
+
+
+def _near_across(owners: Mapping[tuple[str, ...], Mapping[str, str]]) -> Iterator[Finding]:
+    """Texts that are nearly those of another class; they may still be right, so these are not grave."""
+    rows = list(owners.values())
+    firsts = [next(iter(row.items())) for row in rows]
+    pairs = _nearest(near_pairs([content_stems(text) for _, text in firsts], NEAR))
+    apart = ((i, j, value) for i, j, value in pairs if not rows[i].keys() & rows[j].keys())
+    for i, j, value in islice(apart, ALIKE):
+        (label, text), (other, earlier) = firsts[i], firsts[j]
+        message = f"{text!r} of {label!r} is close to {earlier!r} of {other!r} (overlap {value:.2f})"
+        yield Finding("close", label, message, grave=False)
+
+
+def _names(rows: Sequence[Row], names: Iterable[str]) -> Iterator[Finding]:
     """Descriptions that say the whole name of their class, or of another one."""
-    names = [label for label in classes if content_stems(label)]  # a class `A` is in every sentence
-    phrases = Phrases(names)
-    for label, texts in classes.items():
-        own = words_of(label)
-        for text, words in zip(texts, spelled[label], strict=True):
-            said = phrases.inside(words)
-            if label in said:
+    phrases = Phrases([name for name in names if content_stems(name)])  # a class `A` is in every sentence
+    for label, text, words in rows:
+        own = f" {' '.join(words_of(label))} "
+        for said in phrases.inside(words):
+            if said == label:
                 yield Finding("class name", label, f"class {label!r}: {text!r} says the class name")
-            for other in said:
-                if other != label and not _contains(own, words_of(other)):
-                    message = f"class {label!r}: {text!r} says the name of {other!r}"
-                    yield Finding("other name", label, message, grave=False)
+            elif f" {' '.join(words_of(said))} " not in own:
+                message = f"class {label!r}: {text!r} says the name of {said!r}"
+                yield Finding("other name", label, message, grave=False)
 
 
-def _contains(words: list[str], part: list[str]) -> bool:
-    """Whether `part` stands in `words`."""
-    return f" {' '.join(part)} " in f" {' '.join(words)} "
-
-
-def _shared(spelled: Mapping) -> Iterator[Finding]:
+def _shared(owners: Mapping[tuple[str, ...], Mapping[str, str]]) -> Iterator[Finding]:
     """Texts that several classes have: they tell nothing apart."""
-    owners: dict[str, dict[str, None]] = {}
-    for label, texts in spelled.items():
-        for words in texts:
-            owners.setdefault(" ".join(words), {})[label] = None
     for words, labels in owners.items():
         if len(labels) > 1:
             some = [*map(repr, islice(labels, 4)), *([f"{len(labels) - 4} more"] if len(labels) > 4 else [])]
-            yield Finding("shared", next(iter(labels)), f"{words!r} stands under {', '.join(some)}")
+            message = f"{' '.join(words)!r} stands under {', '.join(some)}"
+            yield Finding("shared", next(iter(labels)), message)
 
 
 def _uneven(classes: Mapping) -> Iterator[Finding]:
@@ -361,12 +333,10 @@ def _tags(records: Mapping[str, Sequence[Description]]) -> Iterator[Finding]:
 def _against(own: tuple[str, ...], wanted: tuple[str, ...]) -> Iterator[Finding]:
     """Classes that are missing, unknown, or in another order; matched by name."""
     pairs = pair_names(own, wanted)
-    left = [name for name in own if name not in pairs.values()]
-    for name in wanted:
-        if name not in pairs:
-            near = difflib.get_close_matches(name.casefold(), {n.casefold(): n for n in left}, 1, 0.6)
-            hint = f"; is it {next(n for n in left if n.casefold() == near[0])!r}?" if near else ""
-            yield Finding("missing class", name, f"class {name!r} of the dataset has no descriptions{hint}")
+    missing, left, nearest = left_over(own, wanted, pairs)
+    for name in missing:
+        hint = f"; is it {nearest[name]!r}?" if name in nearest else ""
+        yield Finding("missing class", name, f"class {name!r} of the dataset has no descriptions{hint}")
     for name in left:
         yield Finding("unknown class", name, f"class {name!r} is not in the dataset")
     order = [pairs[name] for name in wanted if name in pairs]

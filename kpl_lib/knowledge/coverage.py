@@ -39,14 +39,16 @@ class Spread:
 
     def text(self, limit: int | None = LIMIT) -> str:
         """A table, the classes that differ least first."""
-        rows = list(zip(self.counts.items(), self.cosine, self.rank, strict=True))
-        rows.sort(key=lambda row: -row[1])
-        cells = [(name, str(n), number(cosine), f"{rank:.1f}") for (name, n), cosine, rank in rows]
-        lines = columns_of(("class", "texts", "cosine", "rank"), cells)
-        most = None if limit is None else ROWS + 1
+        order = sorted(range(len(self.cosine)), key=lambda c: -self.cosine[c])
+        lines = columns_of(("class", "texts", "cosine", "rank"), [self.cells(c) for c in order])
         legend = "cosine: mean of two texts of a class; rank: in how many directions they differ"
         head = f"Spread with encoder {self.encoder} ({legend})"
-        return "\n".join([head, *capped(lines, most, "classes")])
+        return "\n".join([head, *capped(lines, None if limit is None else ROWS + 1, "classes")])
+
+    def cells(self, c: int, *between: str) -> tuple[str, ...]:
+        """Row c of a table: the class, its descriptions, what stands between, their cosine and rank."""
+        name, count = list(self.counts.items())[c]
+        return name, str(count), *between, number(self.cosine[c]), f"{self.rank[c]:.1f}"
 
 
 def spread_of(bank: TextBank, encoder: str = "") -> Spread:
@@ -83,18 +85,6 @@ def spread_of(bank: TextBank, encoder: str = "") -> Spread:
     return Spread(encoder, counts, tuple(cosine), tuple(rank))
 
 
-def same_to_encoder(bank: TextBank, above: float = SAME) -> list[Finding]:
-    """Descriptions whose sentence the encoder puts beside an earlier one of the class: cosine above 0.98."""
-    found = []
-    for name, rows, texts in zip(bank.class_names, bank.descriptions, bank.texts, strict=True):
-        value, earlier = (rows @ rows.T).tril(-1).max(dim=1)
-        for i in (value > above).nonzero()[:, 0].tolist():
-            first = texts[int(earlier[i])]
-            message = f"class {name!r}: the encoder reads {texts[i]!r} like {first!r} (cosine {value[i]:.3f})"
-            found.append(Finding("like to the encoder", name, message, grave=False))
-    return found
-
-
 def findings_of(
     bank: TextBank,
     sentences: Mapping[str, list[str]],
@@ -112,13 +102,20 @@ def findings_of(
         encoder: its name.
 
     Returns:
-        The findings; those about length are grave.
+        The findings; those about length are grave, those about a cosine above 0.98 to an earlier text are not.
 
     Chapter: ch-knowledge
     """
-    cut = isinstance(tokenizer, SimpleTokenizer)
-    found = [*too_long(sentences, tokenizer, context, f"encoder {encoder}")] if cut else []
-    return found + same_to_encoder(bank)
+    found = []
+    if isinstance(tokenizer, SimpleTokenizer):
+        found += too_long(sentences, tokenizer, context, f"encoder {encoder}")
+    for name, rows, texts in zip(bank.class_names, bank.descriptions, bank.texts, strict=True):
+        value, earlier = (rows @ rows.T).tril(-1).max(dim=1)
+        for i in (value > SAME).nonzero()[:, 0].tolist():
+            first = texts[int(earlier[i])]
+            message = f"class {name!r}: the encoder reads {texts[i]!r} like {first!r} (cosine {value[i]:.3f})"
+            found.append(Finding("like to the encoder", name, message, grave=False))
+    return found
 
 
 def number(value: float) -> str:
@@ -161,12 +158,11 @@ class Coverage:
     @property
     def never(self) -> list[tuple[str, str, float]]:
         """Class, text and mean cosine of what does not survive; the farthest from the images first."""
-        rows = zip(self.texts.items(), self.cosine, self.survives, strict=True)
         found = [
-            (name, text, value)
-            for (name, texts), values, fine in rows
-            for text, value, survived in zip(texts, values, fine, strict=True)
-            if not survived
+            (name, *row[:2])
+            for (name, texts), *values in zip(self.texts.items(), self.cosine, self.survives, strict=True)
+            for row in zip(texts, *values, strict=True)
+            if not row[2]
         ]
         return sorted(found, key=lambda row: row[2])
 
@@ -194,20 +190,10 @@ class Coverage:
 
     def _row(self, c: int) -> tuple[str, ...]:
         """One class of the table."""
-        name = list(self.texts)[c]
         flags = [visual for visual, kept in zip(self.visual[c], self.kept[c], strict=True) if kept]
         seen = "-" if None in flags else f"{sum(flags)}/{len(flags)}"
-        values = (self.best[c], self.others[c])
-        return (
-            name,
-            str(len(self.texts[name])),
-            *map(number, values),
-            f"{self.nearest[c]:.0%}",
-            seen,
-            str(self.survives[c].count(False)),
-            number(self.spread.cosine[c]),
-            f"{self.spread.rank[c]:.1f}",
-        )
+        values = number(self.best[c]), number(self.others[c]), f"{self.nearest[c]:.0%}"
+        return self.spread.cells(c, *values, seen, str(self.survives[c].count(False)))
 
 
 @torch.no_grad()
@@ -243,12 +229,10 @@ def coverage_of(
 
     Chapter: ch-knowledge
     """
-    x, maker = images, encoder
-    if isinstance(images, Features):
-        x, maker = images.images, images.meta.get("encoder", encoder)
-    encoder = encoder or maker
-    if maker != encoder:
-        raise InputError(f"the images come from encoder {maker!r}, not {encoder!r}; use one encoder")
+    made_by = images.meta.get("encoder") if isinstance(images, Features) else None
+    if encoder and made_by not in (None, encoder):
+        raise InputError(f"the images come from encoder {made_by!r}, not {encoder!r}; use one encoder")
+    x = images.images if isinstance(images, Features) else images
     check_images(x, minimum=4)
     check_same_space(bank.names, x, "text features")
     check_count(k, "k")
@@ -269,7 +253,7 @@ def coverage_of(
         best=best,
         others=others,
         nearest=nearest,
-        spread=spread_of(bank, encoder),
+        spread=spread_of(bank, encoder or made_by or ""),
     )
 
 

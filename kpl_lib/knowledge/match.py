@@ -1,13 +1,12 @@
 """Bring a knowledge base to the classes of a dataset: by name, never by position."""
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.knowledge.base import KnowledgeBase
-from kpl_lib.knowledge.words import pair_names, plain_name
+from kpl_lib.knowledge.words import left_over, pair_names
 
 
 @dataclass(frozen=True)
@@ -75,11 +74,15 @@ def match_classes(base: KnowledgeBase, class_names: Sequence[str]) -> Matched:
 
     Chapter: ch-real-data
     """
-    names = _checked(class_names)
-    source = pair_names(tuple(base.records), names)
-    left = tuple(name for name in base.records if name not in source.values())
-    missing = tuple(name for name in names if name not in source)
-    nearest = _nearest(missing, left)
+    names = [class_names] if isinstance(class_names, str) else list(class_names)
+    if isinstance(class_names, str) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"class_names must be a list of names, not {str(class_names)[:40]!r}")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"class_names holds {twice[0]!r} twice; each class once")
+    own = tuple(base.records)
+    source = pair_names(own, names)
+    missing, left, nearest = left_over(own, names, source)
     if not source:
         first = missing[0]
         hint = f"; is {first!r} called {nearest[first]!r}?" if first in nearest else "; rename them"
@@ -94,21 +97,3 @@ def match_classes(base: KnowledgeBase, class_names: Sequence[str]) -> Matched:
     )
     renamed = {source[name]: name for name in order if source[name] != name}
     return Matched(knowledge, missing, left, renamed, nearest)
-
-
-def _checked(class_names: Sequence[str]) -> list[str]:
-    """The names, if they are texts and all different."""
-    names = [class_names] if isinstance(class_names, str) else list(class_names)
-    if isinstance(class_names, str) or not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f"class_names must be a list of names, not {str(class_names)[:40]!r}")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise InputError(f"class_names holds {twice[0]!r} twice; each class once")
-    return names
-
-
-def _nearest(missing: tuple[str, ...], left: tuple[str, ...]) -> dict[str, str]:
-    """For each missing name the most similar one that is left over, if any is."""
-    ours = {plain_name(name): name for name in left}
-    found = {name: difflib.get_close_matches(plain_name(name), ours, 1, 0.6) for name in missing}
-    return {name: ours[near[0]] for name, near in found.items() if near}

@@ -1,14 +1,14 @@
 """Words of descriptions: their stems, phrases inside texts, and which descriptions say nearly the same."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import snowballstemmer
 
+from kpl_lib.common.errors import closest
 from kpl_lib.common.files import data_dir
 
 _STEMMER = snowballstemmer.stemmer("english")
@@ -183,17 +183,31 @@ def pair_names(own: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
         >>> pair_names(["cat", "shiba-inu"], ["Shiba Inu", "pug"])
         {'Shiba Inu': 'shiba-inu'}
     """
-    source = {name: name for name in wanted if name in own}
-    left = [name for name in own if name not in source]
-    return source | _alike(left, [name for name in wanted if name not in source])
+    same = set(own) & set(wanted)
+    alike: dict[str, tuple[list[str], list[str]]] = {}
+    for side, names in enumerate((wanted, own)):
+        for name in names:
+            if name not in same:
+                alike.setdefault(plain_name(name), ([], []))[side].append(name)
+    sure = {w[0]: o[0] for key, (w, o) in alike.items() if key and len(w) == len(o) == 1}
+    return {name: name for name in same} | sure
 
 
-def _alike(left: list[str], wanted: list[str]) -> dict[str, str]:
-    """Wanted name -> the only name of the base that reads alike, where it is the only one wanted so."""
-    ours, theirs = Counter(map(plain_name, left)), Counter(map(plain_name, wanted))
-    by_key = {plain_name(name): name for name in left}
-    sure = {key for key in theirs if key and theirs[key] == ours[key] == 1}
-    return {name: by_key[plain_name(name)] for name in wanted if plain_name(name) in sure}
+def left_over(
+    own: Sequence[str], wanted: Sequence[str], pairs: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str]]:
+    """Wanted names without a pair, own names without one, and for the former the most similar of the latter.
+
+    Example:
+        >>> left_over(["cats", "dog"], ["cat", "dog"], {"dog": "dog"})
+        (('cat',), ('cats',), {'cat': 'cats'})
+    """
+    missing = tuple(name for name in wanted if name not in pairs)
+    taken = set(pairs.values())
+    left = tuple(name for name in own if name not in taken)
+    plain = {plain_name(name): name for name in left}
+    near = {name: closest(plain_name(name), plain, above=0.6) for name in missing}
+    return missing, left, {name: plain[found[0]] for name, found in near.items() if found}
 
 
 def plain_name(name: str) -> str:

@@ -14,7 +14,7 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.encoders import load_encoder
 from kpl_lib.features import Features, TextBank
 from kpl_lib.knowledge import Description, KnowledgeBase
-from kpl_lib.knowledge.coverage import coverage_of, findings_of, same_to_encoder, spread_of
+from kpl_lib.knowledge.coverage import coverage_of, findings_of, spread_of
 from kpl_lib.plots import figure_words, knowledge_figure, save_figure
 
 
@@ -110,7 +110,7 @@ def test_spread_of_plain_vectors():
 def test_descriptions_that_an_encoder_cannot_tell_apart_are_worth_knowing():
     rows = F.normalize(torch.tensor([[1.0, 0, 0], [1, 0.1, 0], [1, 0.4, 0], [0, 0, 1]]), dim=1)
     bank = TextBank(("a",), [rows], rows[:1], (("one", "two", "three", "four"),))
-    (found,) = same_to_encoder(bank)
+    (found,) = findings_of(bank, {})
     assert (found.class_name, found.grave) == ("a", False)
     assert "'two' like 'one' (cosine 0.995)" in found.message
 
