@@ -1,13 +1,20 @@
 """The command line `kpl`. Heavy imports wait until a command needs them."""
 
+import os
+import platform
 import sys
 import warnings
+from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
+import kpl_lib
 from kpl_lib.cli import benchmark, datasets, encoders, knowledge, own
 from kpl_lib.cli.own import NOTE, say
 from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import data_dir
+
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "scikit-learn", "safetensors")
 
 #: The application, with all commands.
 app = typer.Typer(
@@ -45,6 +52,25 @@ def main() -> None:
 @app.command()
 def doctor() -> None:
     """Print versions, device, and the encoders, knowledge bases and datasets found."""
-    from kpl_lib.cli.doctor import describe
+    import torch
 
-    print(describe())
+    from kpl_lib import classifiers, datasets, encoders
+    from kpl_lib.knowledge.files import known_names
+
+    device = f"cpu ({torch.get_num_threads()} threads, {os.cpu_count()} cores)"
+    if torch.cuda.is_available():
+        device = f"cuda ({torch.cuda.get_device_name()})"
+    facts = {"kpl_lib": kpl_lib.__version__, "python": platform.python_version()}
+    facts |= {name: _version(name) for name in PACKAGES} | {"device": device, "data": str(data_dir())}
+    found = {"encoders": encoders.available(), "knowledge": known_names()}
+    found |= {"datasets": datasets.available(), "classifiers": classifiers.available()}
+    facts |= {name: ", ".join(names) or "none found" for name, names in found.items()}
+    width = max(map(len, facts))
+    print("\n".join(f"{name:<{width}}  {value}" for name, value in facts.items()))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing: install it"

@@ -1,8 +1,8 @@
 """`kpl classify`, `kpl fit`, `kpl predict`: your own images. Heavy imports wait until a command needs them."""
 
 import os
-import re
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -57,18 +57,18 @@ def classify(
     """Write path, label, probabilities, and the description that spoke most for the label, for each image."""
     from kpl_lib.own_images.table import by_patient, write_patients, write_table
 
-    _check_patients(patients, groups, group_pattern)
-    inputs = {"--knowledge": knowledge, "--labels": labels, "--groups": groups}
-    _check_files({"--out": out, "--patients": patients, "--report": report}, inputs)
-    _check_thumbnails(thumbnails)
-    named = {"encoder": encoder, "classifier": classifier, "k": k, "parameters": parse_settings(settings)}
+    if patients is not None and groups is None and group_pattern is None:
+        raise InputError("--patients needs to know them: give --groups FILE.csv, or --group-pattern")
     truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
-    run = _run(images, knowledge, **named, **truth, device=device, skip_unreadable=skip_unreadable)
-    page = _render(run, report, thumbnails)
+    method = {"classifier": classifier, "k": k, "parameters": parse_settings(settings)}
+    where = {"encoder": encoder, "device": device, "skip_unreadable": skip_unreadable}
+    outputs = {"--out": out, "--patients": patients, "--report": report}
+    run, page = _run(images, knowledge, outputs, thumbnails, **method, **truth, **where)
     write_table(run.result, out)
     if patients is not None:
-        write_patients(by_patient(run.result), patients)
-        say(f"wrote {patients}: {len(by_patient(run.result).names)} patients")
+        found = by_patient(run.result)
+        write_patients(found, patients)
+        say(f"wrote {patients}: {len(found.names)} patients")
     _write_report(page, report)
     say(f"wrote {out}: {len(run.result.paths)} images, {len(run.result.class_names)} classes")
 
@@ -94,13 +94,12 @@ def fit(
 
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model is a safetensors file; let the name end in .safetensors")
-    inputs = {"--knowledge": knowledge, "--labels": labels, "--groups": groups}
-    _check_files({"--out": out, "--report": report}, inputs)
-    _check_thumbnails(thumbnails)
-    named = {"encoder": encoder, "classifier": classifier, "k": k, "parameters": parse_settings(settings)}
     truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
-    run = _run(images, knowledge, **named, **truth, device=device, skip_unreadable=skip_unreadable)
-    page = _render(run, report, thumbnails)
+    method = {"classifier": classifier, "k": k, "parameters": parse_settings(settings)}
+    where = {"encoder": encoder, "device": device, "skip_unreadable": skip_unreadable}
+    run, page = _run(
+        images, knowledge, {"--out": out, "--report": report}, thumbnails, **method, **truth, **where
+    )
     FittedModel.of(run).save(out)
     _write_report(page, report)
     if run.classifier.joint is not None:
@@ -139,7 +138,6 @@ def parse_settings(settings: list[str] | None) -> dict[str, object]:
         >>> parse_settings(["steps=50", "temperature=0.02", "text=all"])
         {'steps': 50, 'temperature': 0.02, 'text': 'all'}
     """
-
     found: dict[str, object] = {}
     for setting in settings or ():
         name, sign, value = setting.partition("=")
@@ -158,72 +156,54 @@ def say(message: str) -> None:
 
 
 def _value(text: str) -> object:
-    if re.fullmatch(r"[+-]?\d+", text):
-        return int(text)
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _check_patients(patients: str | None, groups: str | None, pattern: str | None) -> None:
-
-    if patients is not None and groups is None and pattern is None:
-        raise InputError("--patients needs to know them: give --groups FILE.csv, or --group-pattern")
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _check_files(outputs: dict[str, str | None], inputs: dict[str, str | None]) -> None:
     """Refuse what could not be written, or would be written over what is read, before anything is read."""
-
     seen = {os.path.abspath(path): name for name, path in inputs.items() if path is not None}
     for option, path in outputs.items():
-        if path is None:
-            continue
-        check_writable(path)
-        other = seen.setdefault(os.path.abspath(path), option)
-        if other != option:
-            raise InputError(f"{option} {path}: the same file as {other}; name another")
+        if path is not None:
+            check_writable(path)
+            other = seen.setdefault(os.path.abspath(path), option)
+            if other != option:
+                raise InputError(f"{option} {path}: the same file as {other}; name another")
 
 
-def _check_thumbnails(count: int) -> None:
-
-    if not 0 <= count <= 200:
-        raise InputError(f"--thumbnails {count}: a report holds 0 to 200 small images")
-
-
-def _run(images: str, knowledge: str, **options):
+def _run(images: str, knowledge: str, outputs: dict[str, str | None], thumbnails: int, **options):
+    """Check what is cheap, classify the folder, say what was measured; the run, and the report if one is wanted."""
     from kpl_lib.own_images.classify import classify_folder
+    from kpl_lib.own_images.facts import report_facts
 
+    read = {"--knowledge": knowledge, "--labels": options["labels"], "--groups": options["groups"]}
+    _check_files(outputs, read)
+    if not 0 <= thumbnails <= 200:
+        raise InputError(f"--thumbnails {thumbnails}: a report holds 0 to 200 small images")
     say(NOTE)
     run = classify_folder(images, knowledge, **options)
     _say_skipped(run.result.skipped)
-    return run
-
-
-def _render(run, report: str | None, thumbnails: int) -> str | None:
-    """The page, and what was measured on standard error."""
-    from kpl_lib.own_images.facts import report_facts
-
     measured = report_facts(run)
     if measured is not None:
         for name in ("accuracy", "balanced_accuracy", "macro_auroc", "ece"):
             say(f"{name.replace('_', ' ')} {measured.images[name]}")
-    if report is None:
-        return None
+    if outputs["--report"] is None:
+        return run, None
     from kpl_lib.own_images.report import render
 
-    return render(run, measured, thumbnails=thumbnails)
+    return run, render(run, measured, thumbnails=thumbnails)
 
 
 def _write_report(page: str | None, report: str | None) -> None:
-    if page is None or report is None:
-        return
-    from kpl_lib.own_images.report import write_page
+    if page is not None:
+        from kpl_lib.own_images.report import write_page
 
-    write_page(page, report)
-    say(f"wrote {report}: open it in a browser; it holds small copies of images and file names")
+        write_page(page, report)
+        say(f"wrote {report}: open it in a browser; it holds small copies of images and file names")
 
 
 def _say_skipped(skipped: tuple[tuple[str, str], ...]) -> None:
