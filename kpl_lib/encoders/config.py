@@ -5,6 +5,7 @@ Of OpenAI's own checkpoints it reads the architecture from the shapes of the ten
 
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,20 +15,22 @@ from pathlib import Path
 import open_clip
 import torch
 from open_clip import pretrained
+from open_clip.convert import convert_state_dict
 from open_clip.hf_model import HFTextEncoder
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
 from torch import Tensor
 
 from kpl_lib.common.devices import PRECISIONS
 from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.common.extras import need
-from kpl_lib.encoders.weights import Weights, check_safetensors, read_weights
+from kpl_lib.encoders.weights import Weights, read_weights
 
 CONFIG = "open_clip_config.json"
 PARTS = ("embed_dim", "vision_cfg", "text_cfg")
 TOKENIZER_OPTIONS = ("bpe_path", "clean", "lower", "strip_sep_token", "language", "additional_special_tokens")
 HUB_FILES = ("hf_model_name", "hf_tokenizer_name")
+PIXELS = ("mean", "std", "interpolation", "resize_mode")
+QUICK = "-quickgelu"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +56,6 @@ class Checkpoint:
     model: torch.nn.Module
     preprocess: Callable
     tokenizer: Callable
-
-
-def read_settings(path: Path) -> dict:
-    """Read `open_clip_config.json`: a table with `model_cfg` and `preprocess_cfg`."""
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); copy it from the model again") from None
-    return settings if isinstance(settings, dict) else {}
 
 
 def check_config(name: str, config: object) -> dict:
@@ -93,7 +87,7 @@ def check_config(name: str, config: object) -> dict:
 
 
 def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
-    """Build the model with open_clip and load its weights; open_clip itself is given safetensors alone.
+    """Build the model with open_clip, and fill it with weights that were read here: open_clip opens no file of them.
 
     Args:
         source: configuration, preprocessing, weights.
@@ -106,35 +100,70 @@ def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
     Raises:
         InputError: if weights and configuration do not fit.
     """
-    keys = ("mean", "std", "interpolation", "resize_mode")
-    with _as_safetensors(source.weights) as weights:
-        try:
-            name = register_config(source.config)
+    weights = source.weights if isinstance(source.weights, Weights) else read_weights(source.weights)
+    try:
+        name = register_config(source.config)
+        with _quiet():
             model, _, transform = open_clip.create_model_and_transforms(
                 name,
-                pretrained=str(weights),
                 device=device,
                 precision=precision,
-                **{f"image_{key}": source.preprocess.get(key) for key in keys},
+                pretrained_text=False,
+                **{f"image_{key}": source.preprocess.get(key) for key in PIXELS},
             )
-            tokenizer = open_clip.get_tokenizer(name)
-        except OSError:  # a file of the text tower that has to be fetched: the hub says how
-            raise
-        except Exception as error:  # whatever a foreign model makes open_clip raise is the model's fault
-            if "trust_remote_code" in str(error):
-                raise InputError(
-                    f"{source.name}: it needs code of its own, which is never run; choose another"
-                ) from None
-            why = one_line(error, 200, kind=True)
+        _fill(model, dict(weights.tensors))
+        tokenizer = open_clip.get_tokenizer(name)
+    except OSError:  # a file of the text tower that has to be fetched: the hub says how
+        raise
+    except Exception as error:  # whatever a foreign model makes open_clip raise is the model's fault
+        if "trust_remote_code" in str(error):
             raise InputError(
-                f"{source.name}: open_clip cannot load it ({why}); take all files from one model"
+                f"{source.name}: it needs code of its own, which is never run; choose another"
             ) from None
-    tower = getattr(model, "text", None)
-    if isinstance(
-        tower, HFTextEncoder
-    ):  # open_clip casts only the linear layers, and their input does not fit
-        tower.to(PRECISIONS[precision])
+        why = one_line(error, 200, kind=True)
+        raise InputError(
+            f"{source.name}: open_clip cannot load it ({why}); take all files from one model"
+        ) from None
+    if isinstance(getattr(model, "text", None), HFTextEncoder):
+        model.text.to(
+            PRECISIONS[precision]
+        )  # open_clip casts only its linear layers: the input would not fit
+    size, text = getattr(tokenizer, "vocab_size", None), source.config["text_cfg"]
+    if size is not None and "vocab_size" in text and size != text["vocab_size"]:
+        raise InputError(
+            f"{source.name}: {size} vocabulary entries, {text['vocab_size']} in its configuration; copy both again"
+        )
     return Checkpoint(model.eval(), transform, tokenizer)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip warns about a model without weights; these come after it."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _fill(model: torch.nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Put weights into a model, older layouts included, as `open_clip.factory.load_checkpoint` does from a file."""
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    tensors = convert_state_dict(model, tensors)
+    if "positional_embedding" in tensors and not hasattr(model, "positional_embedding"):
+        tensors = convert_to_custom_text_state_dict(tensors)
+    if model.logit_bias is not None:
+        tensors.setdefault("logit_bias", torch.zeros(()))
+    for name in {"logit_scale", "logit_bias"} & set(tensors):  # a number, or a vector of one
+        tensors[name] = tensors[name].reshape(getattr(model, name).shape)
+    places = "text.transformer.embeddings.position_ids"  # of older versions of transformers
+    if places not in model.state_dict():
+        tensors.pop(places, None)
+    resize_pos_embed(tensors, model)
+    resize_text_pos_embed(tensors, model)
+    model.load_state_dict(tensors)
 
 
 def register_config(config: dict) -> str:
@@ -147,30 +176,6 @@ def register_config(config: dict) -> str:
             path.write_text(text, encoding="utf-8")
             open_clip.add_model_config(path)
     return name
-
-
-@contextmanager
-def _as_safetensors(weights: Path | Weights) -> Iterator[Path]:
-    """A safetensors file with these weights; a temporary one where they are pickled or in memory."""
-    if isinstance(weights, Path) and weights.suffix == ".safetensors":
-        check_safetensors(weights)
-        yield weights
-        return
-    tensors = (weights if isinstance(weights, Weights) else read_weights(weights)).tensors
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.safetensors"
-        try:
-            save_file({name: value.contiguous().clone() for name, value in tensors.items()}, path)
-        except (OSError, SafetensorError) as error:
-            why = one_line(error, 200, kind=True)
-            raise InputError(
-                f"{folder}: no room for a copy of the weights ({why}); free some, or set TMPDIR"
-            ) from None
-        del tensors, weights
-        yield path
-
-
-QUICK = "-quickgelu"
 
 
 def openai_config(tensors: dict[str, Tensor]) -> dict:
@@ -244,14 +249,9 @@ def preprocessing(architecture: str) -> dict | None:
 
     None where they differ; empty, which is open_clip's default, where none are published.
     """
-    keys = ("mean", "std", "interpolation", "resize_mode")
     tags = open_clip.list_pretrained_tags_by_model(architecture)
-    found = [
-        {key: config.get(key) for key in keys}
-        for config in (pretrained.get_pretrained_cfg(architecture, tag) for tag in tags)
-    ]
-    if not found:
-        return {}
+    configs = [pretrained.get_pretrained_cfg(architecture, tag) for tag in tags]
+    found = [{key: config.get(key) for key in PIXELS} for config in configs] or [{}]
     return found[0] if all(config == found[0] for config in found) else None
 
 

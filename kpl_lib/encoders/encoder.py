@@ -109,7 +109,7 @@ def load_encoder(
     """
     precision = check_precision(precision)
     place = choose_device(device)
-    checkpoint = open_checkpoint(name, place, "fp32" if precision == "mixed" else precision)
+    checkpoint, _ = open_checkpoint(name, place, "fp32" if precision == "mixed" else precision)
     if place.type == "cpu":
         checkpoint.model.visual.to(memory_format=torch.channels_last)
     parts = checkpoint.model, checkpoint.preprocess, checkpoint.tokenizer

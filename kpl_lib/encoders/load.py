@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from open_clip import pretrained
 
 from kpl_lib.common.errors import InputError, closest, did_you_mean, one_line
-from kpl_lib.common.files import data_dir
+from kpl_lib.common.files import data_dir, read_json
 from kpl_lib.encoders.config import (
     CONFIG,
     HUB_FILES,
@@ -30,7 +30,6 @@ from kpl_lib.encoders.config import (
     check_config,
     openai_config,
     preprocessing,
-    read_settings,
 )
 from kpl_lib.encoders.weights import SUFFIXES, read_weights
 
@@ -70,7 +69,7 @@ def from_hub(name: str) -> Source:
     place = name.removeprefix("hf-hub:")
     with _fetching(name):
         path = pretrained.download_pretrained_from_hf(place, filename=CONFIG)
-    settings = read_settings(Path(path))
+    settings = read_json(path)
     config = check_config(f"encoder {name!r}", settings.get("model_cfg"))
     with _fetching(name):
         weights = Path(pretrained.download_pretrained_from_hf(place))
@@ -81,31 +80,23 @@ def from_hub(name: str) -> Source:
 def careful(name: str) -> Iterator[None]:
     """While a model is loaded: nothing is reported home, no code of the hub is run, nothing waits for a dead network.
 
-    Names of this machine (`path:`, `phantom`) never reach for the network. Files that the text tower still needs
-    and that cannot be fetched become one line.
+    A model that brings its own code is refused, not asked about. Names of this machine (`path:`, `phantom`) never reach
+    for the network. Files that the text tower still needs and that cannot be fetched become one line.
     """
-    before = constants.HF_HUB_OFFLINE, constants.HF_HUB_DISABLE_TELEMETRY
-    constants.HF_HUB_DISABLE_TELEMETRY = True
-    constants.HF_HUB_OFFLINE = before[0] or _is_local(name) or not _reachable()
+    offline = constants.HF_HUB_OFFLINE or _is_local(name) or not _reachable()
+    wanted = [(constants, "HF_HUB_OFFLINE", offline), (constants, "HF_HUB_DISABLE_TELEMETRY", True)]
+    if importlib.util.find_spec("transformers") is not None:
+        remote = importlib.import_module("transformers.dynamic_module_utils")
+        wanted.append((remote, "TIME_OUT_REMOTE_CODE", 0))
+    before = [(module, setting, getattr(module, setting)) for module, setting, _ in wanted]
     try:
-        with _no_foreign_code(), _fetching(name, OSError):
+        for place in wanted:
+            setattr(*place)
+        with _fetching(name, OSError):
             yield
     finally:
-        constants.HF_HUB_OFFLINE, constants.HF_HUB_DISABLE_TELEMETRY = before
-
-
-@contextmanager
-def _no_foreign_code() -> Iterator[None]:
-    """A model that brings its own code is refused, not asked about."""
-    if importlib.util.find_spec("transformers") is None:
-        yield
-        return
-    remote = importlib.import_module("transformers.dynamic_module_utils")
-    patience, remote.TIME_OUT_REMOTE_CODE = remote.TIME_OUT_REMOTE_CODE, 0
-    try:
-        yield
-    finally:
-        remote.TIME_OUT_REMOTE_CODE = patience
+        for place in before:
+            setattr(*place)
 
 
 def _is_local(name: str) -> bool:
@@ -170,7 +161,7 @@ def local_names() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in (data_dir() / "encoders").glob(f"*/{CONFIG}")))
 
 
-def open_checkpoint(name: str, device: torch.device, precision: str) -> Checkpoint:
+def open_checkpoint(name: str, device: torch.device, precision: str) -> tuple[Checkpoint, Source]:
     """Load the model of this name.
 
     Args:
@@ -179,12 +170,17 @@ def open_checkpoint(name: str, device: torch.device, precision: str) -> Checkpoi
         precision: `fp32`, `fp16` or `bf16`.
 
     Returns:
-        The model in evaluation mode, its image transform, its tokenizer.
+        The model in evaluation mode, its image transform, its tokenizer; and what it was built from.
 
     Raises:
         InputError: if the name is unknown, or its weights cannot be had or read safely.
     """
-    return _open(name, device, precision)[1]
+    if not isinstance(name, str):
+        raise InputError(f"an encoder is named by text, not {type(name).__name__}: {name!r}")
+    # open_clip draws random weights before it loads the real ones: leave the caller's random numbers alone
+    with careful(name), torch.random.fork_rng(devices=[]):
+        source = find(name)
+        return build(source, device, precision), source
 
 
 def download_encoder(name: str) -> str:
@@ -203,28 +199,10 @@ def download_encoder(name: str) -> str:
         >>> download_encoder("phantom").startswith("phantom: ")
         True
     """
-    source, _ = _open(name, torch.device("cpu"), "fp32")
-    if not isinstance(source.weights, Path):
+    weights = open_checkpoint(name, torch.device("cpu"), "fp32")[1].weights
+    if not isinstance(weights, Path):
         return f"{name}: a file on this machine, nothing to fetch"
-    return (
-        f"{name}: {source.weights} ({source.weights.stat().st_size / 1e6:,.0f} MB), ready without a network"
-    )
-
-
-def _open(name: str, device: torch.device, precision: str) -> tuple[Source, Checkpoint]:
-    """What a model is built from, and the model."""
-    if not isinstance(name, str):
-        raise InputError(f"an encoder is named by text, not {type(name).__name__}: {name!r}")
-    # open_clip draws random weights before it loads the real ones: leave the caller's random numbers alone
-    with careful(name), torch.random.fork_rng(devices=[]):
-        source = find(name)
-        checkpoint = build(source, device, precision)
-    size, text = getattr(checkpoint.tokenizer, "vocab_size", None), source.config["text_cfg"]
-    if size is not None and "vocab_size" in text and size != text["vocab_size"]:
-        raise InputError(
-            f"{source.name}: {size} vocabulary entries, {text['vocab_size']} in its configuration; copy both again"
-        )
-    return source, checkpoint
+    return f"{name}: {weights} ({weights.stat().st_size / 1e6:,.0f} MB), ready without a network"
 
 
 def find(name: str) -> Source:
@@ -283,7 +261,7 @@ def from_folder(folder: Path) -> Source:
         raise InputError(
             f"{folder}: no {CONFIG} there; name the folder of an open_clip model, or one file in it"
         )
-    settings = read_settings(folder / CONFIG)
+    settings = read_json(folder / CONFIG)
     config = check_config(str(folder / CONFIG), settings.get("model_cfg"))
     text = config["text_cfg"]
     for key in HUB_FILES:
@@ -303,21 +281,20 @@ def _inside(folder: Path, name: str, key: str) -> Path | None:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    """The weights of a folder; safetensors are preferred to pickled ones."""
+    files = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    return [path for path in files if path.suffix == ".safetensors"] or files
 
 
 def _find_weights(folder: Path) -> Path:
-    """Find the weights; safetensors are preferred to pickled ones."""
+    """The one file of weights of a folder."""
     files = _weight_files(folder)
-    for kind, found in (
-        ("safetensors", [path for path in files if path.suffix == ".safetensors"]),
-        ("weights", files),
-    ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise InputError(f"{folder}: {len(found)} {kind} files; leave only one there")
-    raise InputError(f"{folder}: no weights there; put model.safetensors beside {CONFIG}")
+    if not files:
+        raise InputError(f"{folder}: no weights there; put model.safetensors beside {CONFIG}")
+    if len(files) > 1:
+        kind = "safetensors" if files[0].suffix == ".safetensors" else "weights"
+        raise InputError(f"{folder}: {len(files)} {kind} files; leave only one there")
+    return files[0]
 
 
 def _vocabulary(folder: Path, text: dict) -> dict:

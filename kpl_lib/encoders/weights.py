@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -52,37 +51,19 @@ def read_weights(path: str | Path) -> Weights:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; correct the path")
+    archive = False
     try:
         if path.suffix == ".safetensors":
-            return _named(path, load_file(path), False)
-        if _is_archive(path):
-            return _named(path, dict(_leaves(_open_archive(path), "")), True)
-        return _named(path, torch.load(path, map_location="cpu", weights_only=True), False)
+            found = load_file(path)
+        elif archive := _is_archive(path):
+            found = dict(_leaves(_open_archive(path), ""))
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        return _named(path, found, archive)
     except InputError:
         raise
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: {_reason(error)}") from None
-    except (SafetensorError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: broken, or no checkpoint ({one_line(error, kind=True)}); {AGAIN}"
-        ) from None
     except Exception as error:  # a file of anything at all makes the readers raise nearly anything
-        raise InputError(
-            f"{path}: no checkpoint that can be read ({one_line(error, kind=True)}); {AGAIN}"
-        ) from None
-
-
-def check_safetensors(path: Path) -> None:
-    """Refuse a safetensors file that is missing, cut short or something else, before a model is built for it."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; correct the path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            file.keys()
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: broken, or no safetensors ({one_line(error, kind=True)}); {AGAIN}"
-        ) from None
+        raise InputError(f"{path}: {_reason(error)}") from None
 
 
 def _named(path: Path, found: object, archive: bool) -> Weights:
@@ -149,9 +130,9 @@ def _leaves(part: object, before: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _reason(error: Exception) -> str:
-    """Why a pickle was refused."""
+    """Why a checkpoint was refused."""
     said = str(error)
-    if "GLOBAL" in said or "Unsupported" in said:
+    if isinstance(error, pickle.UnpicklingError) and ("GLOBAL" in said or "Unsupported" in said):
         named = said.partition("GLOBAL ")[2].split(" ")[0]
         what = f" ({named})" if named else ""
         return (

@@ -1,6 +1,7 @@
 """Checkpoint files: each published layout gives the features of open_clip; nothing in them is ever run."""
 
 import json
+import logging
 import os
 import shutil
 import zipfile
@@ -210,13 +211,33 @@ def test_a_folder_with_pickled_weights_loads_like_one_with_safetensors(files, tm
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_a_full_disk_is_one_line(files, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
+def test_weights_go_into_the_model_without_a_copy_on_disk(files, monkeypatch):
+    """Of any layout: no file of weights is written, and open_clip is handed none."""
+    handed, inner = [], open_clip.create_model_and_transforms
 
-    monkeypatch.setattr("kpl_lib.encoders.config.save_file", full)
-    with pytest.raises(InputError, match=r"no room for a copy of the weights.*TMPDIR"):
-        load_encoder(f"tiny-vit-quickgelu/{files / 'vit.pt'}", device="cpu")
+    def watch(name, pretrained=None, **options):
+        handed.append(pretrained)
+        return inner(name, pretrained=pretrained, **options)
+
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", watch)
+    monkeypatch.setattr("safetensors.torch.save_file", lambda *_: pytest.fail("a copy was written"))
+    for layout in ("-archive.pt", ".pt", ".safetensors"):
+        load_encoder(f"tiny-vit-quickgelu/{files / 'vit'}{layout}", device="cpu")
+    assert handed == [None] * 3
+
+
+def test_weights_of_training_in_parallel_load_like_others(files, tmp_path):
+    state = {f"module.{name}": value for name, value in network("vit").state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "parallel.pt")
+    names = [f"tiny-vit-quickgelu/{path}" for path in (tmp_path / "parallel.pt", files / "vit.bin")]
+    assert all(torch.equal(a, b) for a, b in zip(*map(ours, names), strict=True))
+
+
+def test_loading_says_nothing_of_random_weights(files, caplog):
+    load_encoder(f"tiny-vit-quickgelu/{files / 'vit.pt'}", device="cpu")
+    assert not [record for record in caplog.records if "randomly" in record.getMessage()]
+    logging.warning("heard again")
+    assert "heard again" in caplog.text
 
 
 def test_preprocessing_is_that_of_the_architecture(files):
