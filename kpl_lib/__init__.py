@@ -12,9 +12,11 @@ The files beside this one are the method, to be read in this order: features, te
 prediction. The folders are rooms around it; the first lines of each say what it is and what it may import.
 """
 
-from kpl_lib.common.lazy import lazily
+import sys
 
-__version__ = "0.1.0"
+from kpl_lib.common.lazy import OldModules, lazily
+
+__version__ = "0.2.0"
 
 #: Name -> the module that defines it; imported when it is first used, so that `import kpl_lib` is light.
 HOMES = {
@@ -42,3 +44,4 @@ HOMES = {
 __all__ = list(HOMES)
 
 __getattr__, __dir__ = lazily(__name__, HOMES)
+sys.meta_path.append(OldModules(__name__))

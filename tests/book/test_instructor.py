@@ -212,7 +212,7 @@ def test_the_release_recipe_names_every_place_of_the_version():
         "kpl_lib/__init__.py",
         "pyproject.toml",
         "CITATION.cff",
-        "book/changelog.md",
+        "CHANGELOG.md",
         "book/tools/setup_cell.py",
     ):
         assert place in part and (ROOT / place).is_file(), place
