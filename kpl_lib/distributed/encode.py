@@ -1,205 +1,34 @@
 """`torchrun ... -m kpl_lib encode`: each process encodes its slice of a dataset; rank 0 puts them into one file.
 
-They work apart, without a collective step, so nobody hangs on one that is gone. Each tells a common store every second
-that it lives. One that fails says why; one that is silent too long counts as lost. In both cases all others stop, and
-one of them says it in one line.
+They work apart, without a collective step, so nobody hangs on one that is gone. One that fails says why, in one line;
+the launcher stops the others when a process ends, and if that was killed and said nothing, one of them does.
 """
 
-import _thread
 import hashlib
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.distributed import PrefixStore, Store, rendezvous
+from torch.distributed import DistError, PrefixStore, Store, rendezvous
 
 from kpl_lib.common.checks import check_count
 from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.images import READING
-from kpl_lib.distributed.group import SECONDS, Place, RankLost, place, slice_of
+from kpl_lib.distributed.group import SECONDS, Place, RankLost, meeting, place, slice_of
 from kpl_lib.encoders.encoder import Encoder
 from kpl_lib.features import Features
 
-BEAT = 0.5  # seconds between two signs of life
-SILENT = 60.0  # seconds without one after which a process counts as lost
-GONE = "the process that holds the run together is gone"
 CURE = "run the same command again: finished parts are kept"
-
-
-class Watch:
-    """The common store as one process sees it.
-
-    Args:
-        store: keys and values that all processes see.
-        where: the place of this process.
-        silent: seconds without a sign of life after which another counts as lost.
-    """
-
-    def __init__(self, store: Store, where: Place, silent: float) -> None:
-        self.store, self.where, self.silent = store, where, silent
-        self.problem: str | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def tell(self, key: str, value: str = "-") -> None:
-        """Put a value where all processes see it.
-
-        Raises:
-            RankLost: if the store is gone.
-        """
-        try:
-            self.store.set(key, value)
-        except (RuntimeError, OSError) as error:
-            raise RankLost(f"{self.where.label}: {GONE} ({one_line(error)}); {CURE}") from None
-
-    def wait(self, name: str, ranks: range) -> list[str]:
-        """Wait until all these processes told a value `name/rank`, and give the values.
-
-        If one of them is gone, the thread interrupts this wait as it does any other work.
-        """
-        keys = [f"{name}/{rank}" for rank in ranks]
-        while True:
-            with suppress(RuntimeError, OSError):  # the thread notices it too, and says it
-                if self.store.check(keys):
-                    return [self.store.get(key).decode() for key in keys]
-            time.sleep(BEAT / 5)
-
-    def _look(self) -> None:
-        """In a thread: give signs of life, and look for what went wrong elsewhere."""
-        beat, last, since = 0, "", time.monotonic()
-        while not self._stop.wait(BEAT):
-            beat += 1
-            try:
-                self.store.set(f"beat/{self.where.rank}", str(beat))
-                now = self._read(f"beat/{self._next}")
-                if now != last:
-                    last, since = now, time.monotonic()
-                problem = self._read("failed") or self._lost(time.monotonic() - since, bool(last))
-            except (RuntimeError, OSError) as error:
-                problem = f"{self.where.label}: {GONE} ({one_line(error)})"
-            if problem and not self._stop.is_set():
-                self.problem = f"{problem}; {CURE}"
-                _thread.interrupt_main(signal.SIGTERM)  # SIGINT is ignored by what a script starts with `&`
-                return
-
-    @property
-    def _next(self) -> int:
-        """The process that this one looks after: all stand in a ring, so the store has little to do."""
-        return (self.where.rank + 1) % self.where.world
-
-    def _read(self, key: str) -> str:
-        """The value of a key, empty where there is none; does not wait for it."""
-        return self.store.get(key).decode() if self.store.check([key]) else ""
-
-    def _lost(self, quiet: float, began: bool) -> str:
-        """Tell all if the next process was silent too long; one that has not come yet gets more time."""
-        limit = self.silent if began else max(self.silent, SECONDS)
-        if quiet <= limit:
-            return ""
-        problem = f"rank {self._next} of {self.where.world} gave no sign of life for {limit:g} s"
-        self.store.set("failed", problem)
-        return problem
-
-    def first_to_tell(self) -> bool:
-        """Whether no other process has said yet what went wrong."""
-        try:
-            return self.store.add("told", 1) == 1
-        except (RuntimeError, OSError):
-            return True
-
-    def linger(self) -> None:
-        """On rank 0, which may hold the store: stay until all others have asked who tells, four beats at most."""
-        until = time.monotonic() + 4 * BEAT
-        with suppress(RuntimeError, OSError):
-            while self.where.rank == 0 and self.store.add("told", 0) < self.where.world:
-                if time.monotonic() > until:
-                    return
-                time.sleep(BEAT / 5)
-
-
-@contextmanager
-def watched(where: Place, silent: float = SILENT, store: Store | None = None) -> Iterator[Watch]:
-    """Watch over the processes of the launcher while the block runs.
-
-    Args:
-        where: the place of this process.
-        silent: seconds without a sign of life after which another process counts as lost.
-        store: None meets the others where the launcher says.
-
-    Raises:
-        RankLost: if another process fails or is gone; only in the process that is the first to tell. The others
-            leave with exit code 2.
-    """
-    watch = Watch(store or _meet(where), where, silent)
-    before = signal.signal(signal.SIGTERM, _stopped)
-    try:
-        watch.tell(f"beat/{where.rank}", "0")
-        watch._thread.start()
-        watch.tell(f"here/{where.rank}")
-        watch.wait("here", range(where.world))
-        yield watch
-    except BaseException as error:
-        _leave(watch, error)
-    finally:
-        watch._stop.set()
-        watch._thread.join(timeout=5)
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
-def _meet(where: Place) -> Store:
-    """The store of the launcher, or that of rank 0."""
-    try:
-        wait = timedelta(seconds=SECONDS)
-        store, _, _ = next(rendezvous("env://", where.rank, where.world, timeout=wait))
-    except (RuntimeError, ValueError) as error:
-        raise RankLost(
-            f"{where.label}: cannot meet the others ({one_line(error)}); start all of them"
-        ) from None
-    store.set_timeout(timedelta(seconds=10))
-    return PrefixStore(f"kpl/{where.attempt}", store)
-
-
-class _Stopped(KeyboardInterrupt):
-    """SIGTERM came, from the launcher or from the thread that watches; no reader of images takes it for a bad file."""
-
-
-def _stopped(*_: object) -> None:
-    raise _Stopped
-
-
-def _leave(watch: Watch, error: BaseException) -> None:
-    """Pass an error on: to the others if it arose here, to the user if nobody has told it yet."""
-    where = watch.where
-    watch._stop.set()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if isinstance(error, _Stopped):
-        stopped = f"stopped by the launcher, as it does when another process ends; {CURE}"
-        error = RankLost(watch.problem or stopped)
-    if isinstance(error, RankLost):
-        first = watch.first_to_tell()
-        watch.linger()
-        if not first:
-            sys.exit(2)
-        raise error from None
-    message = f"{where.label}: {one_line(error) or type(error).__name__}"
-    watch.first_to_tell()
-    with suppress(RuntimeError, OSError):
-        watch.store.set("failed", message)
-    watch.linger()
-    raise error
-
-
+DAY = 86_400.0  # seconds that rank 0 waits for slower processes; a launcher notices earlier that one is gone
 SEEN_WITHIN = 30.0  # seconds that a network folder may take to show what another machine wrote
 APART = "start all processes with the same command, on the same images and the same versions"
 
@@ -235,7 +64,7 @@ def encode_shared(
     cache: str | Path | None = None,
     patches: bool = False,
     progress: bool = True,
-    silent: float = SILENT,
+    seconds: float = DAY,
 ) -> WrittenFeatures | None:
     """Encode a dataset in all processes of a launcher; called by each of them.
 
@@ -249,20 +78,20 @@ def encode_shared(
         out: the file of features (.safetensors), in a folder that all machines share.
         batch_size, workers, on_error, cache, progress: as `Encoder.encode_images`; rank 0 alone shows a bar.
         patches: patch features too, as `Encoder.encode_patches`.
-        silent: seconds without a sign of life after which a process counts as lost.
+        seconds: how long rank 0, once it is done, waits for the others.
 
     Returns:
         What was written, in rank 0; None in the others.
 
     Raises:
         InputError: as `encode_images`, for this process's slice.
-        RankLost: if another process fails or is gone.
+        RankLost: if another process is gone, in the one that tells it; the others leave with exit code 2.
 
     Chapter: ch-scaling
     """
     where, kind = place(), "Patches" if patches else "Features"
     check_count(batch_size, "batch_size")
-    with watched(where, silent) as watch:
+    with _together(where) as store:
         key = _key(encoder, dataset, batch_size, kind)
         rows = slice_of(len(dataset), where.rank, where.world, batch_size)
         part = _part(Path(out), rows, key)
@@ -278,16 +107,66 @@ def encode_shared(
             )
             _make_folder(part.parent)
             made.save(part)
-        watch.tell(f"done/{where.rank}", key)
+        store.set(f"done/{where.rank}", key)
         if where.rank > 0:
-            watch.wait("merged", range(1))
-            watch.tell(f"left/{where.rank}")
             return None
-        _check_keys(watch.wait("done", range(where.world)), key)
-        written = _merge(Path(out), _parts(Path(out), where, len(dataset), batch_size, key), kind)
-        watch.tell("merged/0")
-        _see_off(watch, where)
-    return written
+        _check_keys(_wait(store, "done", where, seconds), key)
+        return _merge(Path(out), _parts(Path(out), where, len(dataset), batch_size, key), kind)
+
+
+class _Stopped(KeyboardInterrupt):
+    """SIGTERM came; no reader of images takes it for a bad file."""
+
+
+def _stopped(*_: object) -> None:
+    raise _Stopped
+
+
+@contextmanager
+def _together(where: Place) -> Iterator[Store]:
+    """Keys and values that all processes see; of those that end because another did, one says so."""
+    before, store = signal.signal(signal.SIGTERM, _stopped), None
+    try:
+        with meeting(where):  # at the store of the launcher, or that of rank 0
+            found, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=SECONDS)))
+        store = PrefixStore(f"kpl/{where.attempt}", found)
+        store.set(f"here/{where.rank}", "-")
+        _wait(store, "here", where, SECONDS)  # from now on, all say how they end
+        yield store
+    except BaseException as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this process ends, but has something to say before
+        first = _first_to_tell(store)
+        if isinstance(error, _Stopped):
+            why = "stopped by the launcher, as it does when another process ends"
+        elif isinstance(error, DistError):
+            why = f"the process that holds the run together is gone ({one_line(error)})"
+        else:
+            raise
+        if not first:
+            sys.exit(2)
+        raise RankLost(f"{where.label}: {why}; {CURE}") from None
+    signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _first_to_tell(store: Store | None) -> bool:
+    """Whether no other process has said yet why the run ends."""
+    try:
+        return store is None or store.add("told", 1) == 1
+    except DistError:
+        return True
+
+
+def _wait(store: Store, name: str, where: Place, seconds: float) -> list[str]:
+    """The values `name/rank` of all processes, as soon as they are there; a signal can interrupt this wait."""
+    keys, limit = [f"{name}/{rank}" for rank in range(where.world)], time.monotonic() + seconds
+    while not store.check(keys):
+        if store.check(["told"]):
+            sys.exit(2)
+        if time.monotonic() > limit:
+            late = next(rank for rank, key in enumerate(keys) if not store.check([key]))
+            raise RankLost(f"rank {late} of {where.world} is not {name} after {seconds:g} s; {CURE}")
+        time.sleep(0.1)
+    return [store.get(key).decode() for key in keys]
 
 
 def _key(encoder: Encoder, dataset: ImageDataset, batch_size: int, kind: str) -> str:
@@ -350,7 +229,7 @@ def _check_keys(keys: list[str], key: str) -> None:
 def _merge(out: Path, parts: list[Path], kind: str) -> WrittenFeatures:
     """Write the parts as one file and remove them. Rows are not scaled again: they stay as they are, to the bit."""
     found = [read_tensors(part, kind, ("images",)) for part in parts]
-    tensors = {name: _joined([tensors[name] for tensors, _ in found]) for name in found[0][0]}
+    tensors = {name: torch.cat([tensors[name] for tensors, _ in found]) for name in found[0][0]}
     header, metas = found[0][1], [header["meta"] for _, header in found]
     listed = [name for name in ("paths", "groups", "skipped") if metas[0][name] is not None]
     meta = metas[0] | {name: [value for meta in metas for value in meta[name]] for name in listed}
@@ -358,15 +237,3 @@ def _merge(out: Path, parts: list[Path], kind: str) -> WrittenFeatures:
     shutil.rmtree(parts[0].parent, ignore_errors=True)
     n, d = tensors["images"].shape
     return WrittenFeatures((n, d), tuple(why for _, why in meta["skipped"]))
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _see_off(watch: Watch, where: Place, seconds: float = 5.0) -> None:
-    """Where rank 0 itself holds the store, stay until the others have read the last word."""
-    limit = time.monotonic() + seconds
-    keys = [f"left/{rank}" for rank in range(1, where.world)]
-    while not watch.store.check(keys) and time.monotonic() < limit:
-        time.sleep(0.02)

@@ -59,6 +59,16 @@ class Place:
         return f"rank {self.rank} of {self.world} ({socket.gethostname()})"
 
 
+@contextmanager
+def meeting(where: Place) -> Iterator[None]:
+    """Say in one line that the others do not come."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        why = one_line(error)
+        raise RankLost(f"{where.label}: cannot meet the others ({why}); start all of them") from None
+
+
 def place() -> Place:
     """The place that the launcher gave this process; rank 0 of 1 without a launcher.
 
@@ -67,18 +77,13 @@ def place() -> Place:
 
     Chapter: ch-scaling
     """
-    values = {}
-    for key, default in (
-        ("RANK", 0),
-        ("WORLD_SIZE", 1),
-        ("LOCAL_RANK", 0),
-        ("TORCHELASTIC_RESTART_COUNT", 0),
-    ):
-        text = os.environ.get(key, str(default))
+    values = []
+    for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT"):
+        text = os.environ.get(key, "1" if key == "WORLD_SIZE" else "0")
         if not text.isdecimal():
             raise InputError(f"{key}={text}: not a whole number; start the processes with torchrun")
-        values[key] = int(text)
-    found = Place(*values.values())
+        values.append(int(text))
+    found = Place(*values)
     if found.rank >= found.world:
         raise InputError(f"RANK={found.rank} is not below WORLD_SIZE={found.world}: number processes from 0")
     return found
@@ -129,17 +134,9 @@ def joined(device: str | torch.device | None = None, seconds: float = SECONDS) -
         return
     if here.type == "cuda":
         torch.cuda.set_device(here)
-    try:
-        dist.init_process_group(
-            "nccl" if here.type == "cuda" else "gloo",
-            rank=where.rank,
-            world_size=where.world,
-            timeout=timedelta(seconds=seconds),
-        )
-    except (RuntimeError, ValueError) as error:
-        raise RankLost(
-            f"{where.label}: cannot meet the others ({one_line(error)}); start all of them"
-        ) from None
+    backend = "nccl" if here.type == "cuda" else "gloo"
+    with meeting(where):
+        dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
     try:
         yield here
     finally:
@@ -269,7 +266,5 @@ class Group(Sums):
         try:
             yield
         except RuntimeError as error:
-            me = f"rank {self.rank} of {self.world}"
-            raise RankLost(
-                f"{me}: another process ended or is stuck ({one_line(error)}); start all again"
-            ) from None
+            why = f"another process ended or is stuck ({one_line(error)}); start all again"
+            raise RankLost(f"rank {self.rank} of {self.world}: {why}") from None

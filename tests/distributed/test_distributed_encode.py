@@ -20,7 +20,7 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.common.tensors import read_tensors
 from kpl_lib.datasets import ImageDataset, load_dataset
 from kpl_lib.distributed import encode
-from kpl_lib.distributed.encode import Watch, encode_shared
+from kpl_lib.distributed.encode import encode_shared
 from kpl_lib.encoders import load_encoder
 from kpl_lib.features import Features, Patches
 
@@ -98,7 +98,7 @@ def test_patches_and_images_that_cannot_be_read(tmp_path, encoder, dataset):
     assert len(Patches.load(out)) == 19 and len(first.result.skipped) == 2
 
 
-def killed(encoder, dataset, out, seen):
+def killed(encoder, dataset, out, seen, **options):
     """The work of a process; rank 1 of the first run dies at its second batch."""
     count = 0
 
@@ -111,7 +111,7 @@ def killed(encoder, dataset, out, seen):
         return dataset.read(index)
 
     data = ImageDataset("files", read, dataset.paths, ("a",), dataset.labels, dataset.groups, "v1")
-    return shared(encoder, data, out, silent=1.5)
+    return shared(encoder, data, out, **options)
 
 
 def test_a_killed_process_ends_the_run_and_the_restart_resumes(tmp_path, encoder, dataset):
@@ -119,10 +119,12 @@ def test_a_killed_process_ends_the_run_and_the_restart_resumes(tmp_path, encoder
     out, seen = tmp_path / "many.safetensors", tmp_path / "seen"
     seen.mkdir()
     since = time.monotonic()
-    first, second = in_ranks(tmp_path / "ranks", 2, lambda: killed(encoder, dataset, out, seen), seconds=30)
+    first, second = in_ranks(
+        tmp_path / "ranks", 2, lambda: killed(encoder, dataset, out, seen, seconds=1.5), seconds=30
+    )
     assert (first.code, second.code) == (2, -9) and time.monotonic() - since < 15
     assert first.said.count("\n") == 1
-    assert "rank 1 of 2 gave no sign of life for 1.5 s; run the same command again" in first.said
+    assert "rank 1 of 2 is not done after 1.5 s; run the same command again" in first.said
     assert not out.exists() and len(list(tmp_path.glob("many.safetensors.parts/*"))) == 1
     assert list(tmp_path.glob("**/.*safetensors*")) == []
     for mark in seen.iterdir():
@@ -134,42 +136,41 @@ def test_a_killed_process_ends_the_run_and_the_restart_resumes(tmp_path, encoder
     same_file(tmp_path / "one.safetensors", out)
 
 
-@pytest.mark.parametrize("late", [0.0, 0.8])
-def test_of_three_processes_the_last_dies_and_both_others_end(late, tmp_path, encoder, dataset):
-    """Also where rank 1 asks late who tells: rank 0 holds the store, and must not take it away before."""
-
+def test_of_three_processes_the_last_dies_and_the_others_end_with_one_line(tmp_path, encoder, dataset):
     def work():
-        asks = Watch.first_to_tell
-        if distributed.place().rank == 1:
-            Watch.first_to_tell = lambda watch: time.sleep(late) or asks(watch)
+        data = dataset
         if distributed.place().rank == 2:
             data = ImageDataset("files", lambda i: os.kill(os.getpid(), signal.SIGKILL), dataset.paths)
-        else:
-            data = dataset
-        return shared(encoder, data, tmp_path / "f.safetensors", silent=1.0)
+        return shared(encoder, data, tmp_path / "f.safetensors")
 
-    ended = in_ranks(tmp_path / "ranks", 3, work, seconds=30)
+    ended = in_ranks(tmp_path / "ranks", 3, work, seconds=30, agent=True)
     assert [end.code for end in ended] == [2, 2, -9]
     said = [end.said for end in ended[:2] if end.said]
-    assert len(said) == 1 and said[0].count("\n") == 1 and "rank 2 of 3 gave no sign of life" in said[0]
+    assert len(said) == 1 and said[0].count("\n") == 1
+    assert "stopped by the launcher, as it does when another process ends; run the same command" in said[0]
 
 
-@pytest.mark.parametrize("interrupt", [signal.SIG_DFL, signal.SIG_IGN])  # a script's `&` ignores it
-def test_an_error_of_one_process_is_told_once_and_stops_the_others(tmp_path, encoder, dataset, interrupt):
+def test_an_error_of_one_process_is_told_once_and_stops_the_others(tmp_path, encoder, dataset):
     Path(dataset.paths[20]).write_bytes(b"")
     slow = ImageDataset(
         "files", lambda i: (time.sleep(1 if i < 12 else 0), dataset.read(i))[1], dataset.paths
     )
-
-    def work():
-        signal.signal(signal.SIGINT, interrupt)
-        return shared(encoder, slow, tmp_path / "f.safetensors")
-
     since = time.monotonic()
-    ended = in_ranks(tmp_path / "r", 2, work, seconds=30)
+    ended = in_ranks(
+        tmp_path / "r", 2, lambda: shared(encoder, slow, tmp_path / "f.safetensors"), seconds=30, agent=True
+    )
     assert [end.code for end in ended] == [2, 2] and time.monotonic() - since < 9  # not the 12 s of rank 0
     assert "020.png: empty" in ended[1].said and ended[1].said.count("\n") == 1
     assert ended[0].said == ""
+
+
+def test_without_a_launcher_an_error_is_told_once_too(tmp_path, encoder, dataset):
+    Path(dataset.paths[20]).write_bytes(b"")
+    ended = in_ranks(
+        tmp_path / "r", 2, lambda: shared(encoder, dataset, tmp_path / "f.safetensors"), seconds=30
+    )
+    assert [end.code for end in ended] == [2, 2] and "020.png: empty" in ended[1].said
+    assert ended[0].said == "" and ended[1].said.count("\n") == 1
 
 
 def test_processes_that_see_other_images_are_not_joined(tmp_path, encoder, dataset):

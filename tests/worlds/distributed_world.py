@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.distributed import TCPStore
 
 from kpl_lib.common.errors import InputError
 
@@ -24,15 +25,20 @@ class Ended:
     said: str
 
 
-def in_ranks(folder: Path, world: int, work: Callable[[], object], seconds: float = 60) -> list[Ended]:
+def in_ranks(
+    folder: Path, world: int, work: Callable[[], object], seconds: float = 60, agent: bool = False
+) -> list[Ended]:
     """Run `work` in `world` processes that find each other through the environment, as under a launcher.
 
-    An InputError becomes what the process said, and exit code 2. Processes that do not end in time are killed.
+    An InputError becomes what the process said, and exit code 2. Processes that do not end in time are killed. With
+    `agent` this process plays the agent of `torchrun`: it holds the store, and stops the others when one fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    more = {"TORCHELASTIC_USE_AGENT_STORE": "True"} if agent else {}
+    store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False) if agent else None
     children = []
     for rank in range(world):
         with warnings.catch_warnings():
@@ -40,7 +46,7 @@ def in_ranks(folder: Path, world: int, work: Callable[[], object], seconds: floa
             child = os.fork()
         if child == 0:
             facts = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
-            os.environ.update({key: str(value) for key, value in facts.items()}, MASTER_ADDR="127.0.0.1")
+            os.environ.update({k: str(v) for k, v in facts.items()}, MASTER_ADDR="127.0.0.1", **more)
             _work(folder / str(rank), work)
         children.append(child)
     ended, limit = {}, time.monotonic() + seconds
@@ -48,6 +54,9 @@ def in_ranks(folder: Path, world: int, work: Callable[[], object], seconds: floa
         for rank, child in enumerate(children):
             if rank not in ended and (status := os.waitpid(child, os.WNOHANG))[0]:
                 ended[rank] = os.waitstatus_to_exitcode(status[1])
+                if store is not None and ended[rank]:
+                    for other in (c for r, c in enumerate(children) if r not in ended):
+                        os.kill(other, signal.SIGTERM)
             elif rank not in ended and time.monotonic() > limit:
                 os.kill(child, signal.SIGKILL)
         time.sleep(0.01)
