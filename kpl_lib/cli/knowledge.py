@@ -1,8 +1,7 @@
 """`kpl knowledge ...`: knowledge bases on the command line. Heavy imports wait until a command needs them."""
 
-import json
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +11,6 @@ from kpl_lib.common.errors import InputError, among
 from kpl_lib.common.files import check_writable, read_text
 
 if TYPE_CHECKING:
-    from kpl_lib.encoders.encoder import Encoder
-    from kpl_lib.features import Features
     from kpl_lib.knowledge.base import KnowledgeBase
     from kpl_lib.knowledge.check import Report
 
@@ -35,9 +32,7 @@ def check_knowledge(
     images: Annotated[
         str | None, typer.Option(help="A dataset or a folder; with an encoder: adds coverage.")
     ] = None,
-    figure: Annotated[
-        str | None, typer.Option(help="Figure of the coverage to write (.png or .svg).")
-    ] = None,
+    figure: Annotated[str | None, typer.Option(help="Figure of the coverage to write, .png or .svg.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Print every finding.")] = False,
 ) -> None:
     """Report what is wrong with a knowledge base on one page; exit code 1 where something has to be corrected.
@@ -50,20 +45,19 @@ def check_knowledge(
     if images is not None and encoder is None:
         raise InputError("--images needs --encoder, which turns images and texts into features; name one")
     if figure is not None:
+        from kpl_lib.plots import check_figure, save_figure
+
         if images is None:
             raise InputError("--figure shows how descriptions meet images: name some with --images")
-        _check_figure(figure)
+        check_figure(figure)
+        check_writable(figure)
     base = KnowledgeBase.load(file)
-    names = None if dataset is None else _class_names(dataset)
-    model, features = _encoded(encoder, images)
-    found, met = base.check(names), None
-    if model is not None:
-        found, met = _met(base, found, model, features)
+    found, met = base.check(None if dataset is None else _class_names(dataset)), None
+    if encoder is not None:
+        found, met = _met(base, found, encoder, images)
     limit = {"limit": None} if everything else {}
     print("\n\n".join(part.text(**limit) for part in (found, met) if part is not None))
     if figure is not None:
-        from kpl_lib.plots import save_figure
-
         save_figure(met, figure, base.name)
         print(f"\nwrote {figure}")
     if not found.clean:
@@ -144,14 +138,14 @@ def generate_knowledge(
     """
     from kpl_lib.knowledge.generate.write import MODALITY, generate
 
-    found = read_classes(classes)
+    names, kind = read_classes(classes)
     priced = price_in is not None or price_out is not None
     done = generate(
-        found.names,
+        names,
         prompt=prompt,
         per_class=per_class,
         model=model,
-        modality=modality or found.modality or MODALITY,
+        modality=modality or kind or MODALITY,
         name=Path(out).stem,
         concurrency=concurrency,
         seed=seed,
@@ -172,44 +166,29 @@ def _class_names(name: str) -> tuple[str, ...]:
 
     if name.split("/")[0] in available() and name not in OWN:
         return class_names_of(name)
-    return read_classes(name).names
+    return read_classes(name)[0]
 
 
-def _encoded(encoder: str | None, images: str | None) -> tuple:
-    """The encoder, and the features of the images."""
-    if encoder is None:
-        return None, None
+def _met(base: "KnowledgeBase", report: "Report", encoder: str, images: str | None) -> tuple:
+    """The report with what the encoder finds, and its spread, or coverage where there are images."""
     from kpl_lib.datasets.load import available, load_dataset
     from kpl_lib.encoders.encoder import load_encoder
-
-    if images is None:
-        return load_encoder(encoder), None
-    named = images.split("/")[0] in available() and not Path(images).is_dir()
-    dataset = load_dataset(images) if named else load_dataset("folder", images)
-    model = load_encoder(encoder)
-    return model, model.encode_images(dataset)
-
-
-def _met(base: "KnowledgeBase", report: "Report", model: "Encoder", features: "Features | None") -> tuple:
-    """The report with what the encoder finds, and its spread, or coverage where there are images."""
     from kpl_lib.knowledge.coverage import coverage_of, findings_of, spread_of
 
+    dataset = None
+    if images is not None:
+        named = images.split("/")[0] in available() and not Path(images).is_dir()
+        dataset = load_dataset(images) if named else load_dataset("folder", images)
+    model = load_encoder(encoder)
+    features = None if dataset is None else model.encode_images(dataset)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* are cut: ")  # the report says it for each sentence
         bank = model.encode_knowledge(base)
-    reader = (model.tokenizer, model.context_length, model.name)
-    report = replace(report, findings=(*report.findings, *findings_of(bank, base.sentences(), *reader)))
+    read_by = model.tokenizer, model.context_length, model.name
+    report = replace(report, findings=(*report.findings, *findings_of(bank, base.sentences(), *read_by)))
     if features is None:
         return report, spread_of(bank, model.name)
     return report, coverage_of(base, bank, features, encoder=model.name)
-
-
-def _check_figure(path: str) -> None:
-    """Refuse a figure that could not be written, before anything is encoded."""
-    from kpl_lib.plots import check_figure
-
-    check_figure(path)
-    check_writable(path)
 
 
 def _check_out(out: str, source: str) -> None:
@@ -220,36 +199,21 @@ def _check_out(out: str, source: str) -> None:
     check_writable(out)
 
 
-@dataclass(frozen=True)
-class ClassList:
-    """Names of classes.
-
-    Args:
-        name: what the list is called.
-        names: the classes, in order.
-        modality: the kind of picture, empty where nobody said.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    modality: str = ""
-
-
-def read_classes(name_or_path: str | Path) -> ClassList:
+def read_classes(name_or_path: str | Path) -> tuple[tuple[str, ...], str]:
     """Read the classes to describe.
 
     Args:
-        name_or_path: a class list or knowledge base that ships with the library; or a file: JSON with a list of
-            names, a knowledge base, or text with one name a line (empty lines do not count).
+        name_or_path: a class list or knowledge base that ships with the library; or a file: a knowledge base
+            (.json), or text with one name a line (empty lines do not count).
 
     Returns:
-        The classes.
+        Their names, and the kind of picture, empty where nobody said.
 
     Raises:
         InputError: if there is no such list or file, or a name is empty, too long, or stands twice; says where.
 
     Example:
-        >>> len(read_classes("cub").names)
+        >>> len(read_classes("cub")[0])
         200
     """
     from kpl_lib.datasets.names import class_names, known_lists
@@ -259,24 +223,12 @@ def read_classes(name_or_path: str | Path) -> ClassList:
 
     wanted, path = str(name_or_path), Path(name_or_path).expanduser()
     if wanted in known_lists():
-        return ClassList(wanted, class_names(wanted))
-    if wanted in known_names():
-        return _of_base(KnowledgeBase.load(wanted))
+        return class_names(wanted), ""
+    if wanted in known_names() or path.suffix == ".json":
+        base = KnowledgeBase.load(wanted)
+        return base.class_names, base.modality
     if not path.suffix and path.parent == Path(".") and not path.is_file():
         known = (*known_lists(), *known_names())
         raise InputError(f"unknown classes {wanted!r}: {among(wanted, known, 0.4)}; or name a file")
-    text = read_text(path)
-    if path.suffix != ".json":
-        lines = [(f"line {i}", line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
-        return ClassList(path.stem, checked(path, lines))
-    if not text.lstrip().startswith("["):
-        return _of_base(KnowledgeBase.load(path))
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: broken JSON ({str(error)[:80]}); correct it there") from None
-    return ClassList(path.stem, checked(path, [(f"item {i}", name) for i, name in enumerate(found, 1)]))
-
-
-def _of_base(base: "KnowledgeBase") -> ClassList:
-    return ClassList(base.name, base.class_names, base.modality)
+    lines = enumerate(read_text(path).splitlines(), 1)
+    return checked(path, [(f"line {i}", line) for i, line in lines if line.strip()]), ""

@@ -8,7 +8,7 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import find_shipped
 from kpl_lib.knowledge.check import Report, check_base
 from kpl_lib.knowledge.description import NAME_TEMPLATE, TEMPLATE, Description, check_template, fill
-from kpl_lib.knowledge.files import HEAD_KEYS, export_file, import_file, read_base, write_base
+from kpl_lib.knowledge.files import export_file, import_file, read_base, write_base
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,7 @@ class KnowledgeBase:
         Raises:
             InputError: if the file cannot be written.
         """
-        head = {key: getattr(self, key) for key in HEAD_KEYS}
-        write_base(path, head, self.records, self.references)
+        write_base(path, vars(self))
 
     def export(self, path: str | Path, format: str, section: str | None = None) -> None:
         """Write a file for other people's code.
@@ -147,7 +146,7 @@ class KnowledgeBase:
         Raises:
             InputError: for an unknown format, or if the file cannot be written.
         """
-        export_file(path, format, section, self.name, self.records, self.sentences())
+        export_file(path, format, section, vars(self), self.sentences())
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "KnowledgeBase":
@@ -162,7 +161,7 @@ class KnowledgeBase:
             kpl_lib.common.errors.InputError: nowhere.json: no such file; ...
         """
         path = find_shipped("knowledge", name_or_path, "knowledge base")
-        return _made(path, *read_base(path))
+        return _made(path, read_base(path))
 
     @classmethod
     def read(cls, path: str | Path, format: str, section: str | None = None) -> "KnowledgeBase":
@@ -180,17 +179,17 @@ class KnowledgeBase:
             InputError: for an unknown format, or a wrong file; says where.
         """
         path = Path(path).expanduser()
-        return _made(path, *import_file(path, format, section), {})
+        return _made(path, import_file(path, format, section))
 
     @classmethod
-    def from_cupl(cls, path: str | Path, name_template: str = NAME_TEMPLATE) -> "KnowledgeBase":
+    def from_cupl(cls, path: str | Path) -> "KnowledgeBase":
         """Import a CuPL file, `{class: [sentence, ...]}`: whole sentences that already say the class."""
-        return replace(cls.read(path, "cupl"), name_template=name_template)
+        return cls.read(path, "cupl")
 
     @classmethod
-    def from_descriptors(cls, path: str | Path, name_template: str = NAME_TEMPLATE) -> "KnowledgeBase":
+    def from_descriptors(cls, path: str | Path) -> "KnowledgeBase":
         """Import a file of classification by description, `{class: [phrase, ...]}`."""
-        return replace(cls.read(path, "descriptors"), name_template=name_template)
+        return cls.read(path, "descriptors")
 
     @classmethod
     def from_kpl(cls, path: str | Path, section: str | None = None) -> "KnowledgeBase":
@@ -198,9 +197,9 @@ class KnowledgeBase:
         return cls.read(path, "kpl", section)
 
 
-def _made(path: Path, head: Mapping[str, str], records: Mapping, references: Mapping) -> KnowledgeBase:
+def _made(path: Path, parts: Mapping[str, object]) -> KnowledgeBase:
     """Build the base; name the file in whatever is wrong with it as a whole."""
     try:
-        return KnowledgeBase(records=records, references=references, **head)
+        return KnowledgeBase(**parts)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

@@ -40,14 +40,8 @@ def known_names() -> tuple[str, ...]:
     return shipped("knowledge")
 
 
-def read_base(path: Path) -> tuple[dict[str, str], dict[str, list[Description]], dict[str, list[str]]]:
-    """Read a file of our own format.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The head, such as name and template; for each class its descriptions; for each class its references.
+def read_base(path: Path) -> dict[str, object]:
+    """Read a file of our own format: the parts of a `KnowledgeBase`.
 
     Raises:
         InputError: for anything wrong; says where.
@@ -59,23 +53,20 @@ def read_base(path: Path) -> tuple[dict[str, str], dict[str, list[Description]],
             raise InputError(f"{path}: {key!r} must be text, not {short(content[key])}")
     if not isinstance(content.get("classes"), dict):
         raise InputError(f'{path}: no \'classes\'; write {{"classes": {{class: {{"descriptions": [...]}}}}}}')
-    head = {"name": path.stem, **{key: content[key] for key in HEAD_KEYS if key in content}}
-    records, references = _read_classes(path, content["classes"])
-    return head, records, references
+    records, references = _read_classes(path, content.pop("classes"))
+    return {"name": path.stem, **content, "records": records, "references": references}
 
 
-def write_base(
-    path: str | Path, head: Mapping[str, str], records: Records, references: Mapping[str, Sequence[str]]
-) -> None:
+def write_base(path: str | Path, parts: Mapping) -> None:
     """Write a file of our own format, whole or not at all; the parts are those that `read_base` gives."""
     classes = {
         name: {
-            "references": list(references.get(name, ())),
+            "references": list(parts["references"].get(name, ())),
             "descriptions": [{"text": d.text, "tags": list(d.tags), "visual": d.visual} for d in found],
         }
-        for name, found in records.items()
+        for name, found in parts["records"].items()
     }
-    write_json(path, {**head, "classes": classes})
+    write_json(path, {**{key: parts[key] for key in HEAD_KEYS}, "classes": classes})
 
 
 def write_json(path: str | Path, content: Mapping) -> None:
@@ -84,52 +75,29 @@ def write_json(path: str | Path, content: Mapping) -> None:
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def import_file(path: Path, format: str, section: str | None = None) -> tuple[dict[str, str], Records]:
-    """Read a foreign file.
-
-    Args:
-        path: the file.
-        format: `cupl`, `descriptors`, `kpl` or `csv`.
-        section: the section of a `kpl` file; None takes the only one.
-
-    Returns:
-        The head of a knowledge base, such as name and template; for each class its descriptions.
-
-    Raises:
-        InputError: for an unknown format, or a wrong file; says where.
-    """
+def import_file(path: Path, format: str, section: str | None = None) -> dict[str, object]:
+    """Read a foreign file: the parts of a `KnowledgeBase`; arguments and errors as of `KnowledgeBase.read`."""
     title, template = _format(path, format, section)
     if format == "csv":
         records = _read_csv(path)
     elif format == "kpl":
-        records, _ = _read_classes(
-            path, _section(path, read_json(path), section), ("feature", "tags", "visual"), foreign=True
-        )
+        classes = _section(path, read_json(path), section)
+        records, _ = _read_classes(path, classes, ("feature", "tags", "visual"), foreign=True)
     else:
         records, _ = _read_classes(path, read_json(path), (), foreign=True)
-    head = {"name": path.stem, "origin": f"imported from a {title} file, {path.name}", "template": template}
-    return head, records
+    origin = f"imported from a {title} file, {path.name}"
+    return {"name": path.stem, "origin": origin, "template": template, "records": records}
 
 
 def export_file(
-    path: str | Path,
-    format: str,
-    section: str | None,
-    name: str,
-    records: Records,
-    sentences: Mapping[str, list[str]],
+    path: str | Path, format: str, section: str | None, parts: Mapping, sentences: Mapping
 ) -> None:
-    """Write a foreign file, whole or not at all; errors as of `KnowledgeBase.export`.
+    """Write a foreign file, whole or not at all; arguments and errors as of `KnowledgeBase.export`.
 
-    Args:
-        path: the file.
-        format: `cupl`, `descriptors`, `kpl` or `csv`.
-        section: the section of a `kpl` file; None takes the name.
-        name: what the base is called.
-        records: for each class its descriptions.
-        sentences: for each class its descriptions, each in its sentence.
+    The parts are those that `read_base` gives; beside them the sentences of each class.
     """
     _format(path, format, section)
+    records = parts["records"]
     if format == "csv":
         _write_csv(path, records)
     elif format == "cupl":
@@ -138,7 +106,7 @@ def export_file(
         write_json(path, {label: [d.text for d in found] for label, found in records.items()})
     else:
         features = {label: [{"feature": d.text} for d in found] for label, found in records.items()}
-        write_json(path, {section or name: features})
+        write_json(path, {section or parts["name"]: features})
 
 
 def _format(path: str | Path, name: str, section: str | None) -> tuple[str, str]:
@@ -169,6 +137,11 @@ def _read_classes(
     path: Path, classes: dict, keys: tuple[str, ...] = ROW_KEYS, foreign: bool = False
 ) -> tuple[dict[str, list[Description]], dict[str, list[str]]]:
     """Read the descriptions of each class, and the references that our own format has."""
+    objects = [name for name, value in classes.items() if foreign and isinstance(value, dict)]
+    if objects:
+        raise InputError(
+            f"{path}: class {objects[0]!r} must hold a list, not an object; is it another format?"
+        )
     records, references = {}, {}
     for name, value in classes.items():
         place = f"{path}: class {name!r}"
@@ -176,8 +149,6 @@ def _read_classes(
             raise InputError(f"{path}: a class has an empty name; name it")
         sources: object = []
         if isinstance(value, dict):
-            if foreign:
-                raise InputError(f"{place} must hold a list, not an object; is it another format?")
             refuse_unknown_keys(place, value, CLASS_KEYS)
             sources, value = value.get("references", []), value.get("descriptions")
         if not isinstance(value, list):

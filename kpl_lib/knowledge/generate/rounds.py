@@ -9,7 +9,8 @@ from pathlib import Path
 from threading import Event, Lock
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.common.files import atomic_path, check_writable
+from kpl_lib.common.files import check_writable
+from kpl_lib.knowledge.files import write_json
 from kpl_lib.knowledge.generate.answers import parse_answer, screen
 from kpl_lib.knowledge.generate.endpoint import Endpoint, EndpointError
 from kpl_lib.knowledge.generate.prompts import Prompt
@@ -90,8 +91,7 @@ class Cache:
             return
         content = {key: value for key, value in vars(made).items() if key != "spent"}
         content |= {key: made.spent[key] for key in COUNTS}
-        with atomic_path(self._path(made.class_name)) as temporary:
-            temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_json(self._path(made.class_name), content)
 
 
 class Writer:
