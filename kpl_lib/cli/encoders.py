@@ -142,17 +142,15 @@ def show(name: Annotated[str, typer.Argument(help="A name of `kpl encoders list`
 def _lines(row: "EncoderRow") -> list[str]:
     from kpl_lib.encoders.table import sources
 
-    lines = [row.name, f"  field: {row.field}"]
+    lines, references = [row.name, f"  field: {row.field}"], sources()
     for group, facts in GROUPS.items():
-        known = [(fact, value) for fact in facts if (value := getattr(row, fact)) not in (None, "")]
-        if group == "config":
-            known += [(fact, getattr(row, fact)) for fact in PREPROCESSING]
-        source = row.sources.get(group)
-        lines += [f"  {fact.replace('_', ' ')}: {_said(value)}" for fact, value in known]
-        if known and source:
-            lines.append(f"      from {sources()[source]}")
+        known = [fact for fact in facts if getattr(row, fact) not in (None, "")]
+        known += PREPROCESSING if group == "config" else ()
+        lines += [f"  {fact.replace('_', ' ')}: {_said(getattr(row, fact))}" for fact in known]
+        if known and row.sources.get(group):
+            lines.append(f"      from {references[row.sources[group]]}")
     return lines
 
 
 def _said(value: object) -> str:
-    return ", ".join(f"{x:.8g}" for x in value) if isinstance(value, tuple) else str(value)
+    return ", ".join(f"{x:.8g}" for x in value) if isinstance(value, list) else str(value)

@@ -7,7 +7,7 @@ datasets, knowledge, features, common.
 
 from kpl_lib.common.lazy import lazily
 
-HOMES = {"Encoder": "encoder", "available": "encoder", "load_encoder": "encoder"}
+HOMES = {"Encoder": "encoder", "available": "load", "load_encoder": "encoder"}
 __all__ = list(HOMES)
 
 __getattr__, __dir__ = lazily(__name__, HOMES)

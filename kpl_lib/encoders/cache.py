@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ from kpl_lib.features import Features, Patches
 #: Seconds between two files: a killed run loses no more than this and one batch.
 SHARD_SECONDS = 10.0
 SHARD_BYTES = 1 << 28  # patches of a fast GPU fill the memory sooner
+SHARD = "{:09d}.safetensors"  # by its first image
+WAIT = 2.0  # seconds before this process says that it waits for another one
 
 
 @contextmanager
@@ -37,75 +39,6 @@ def told(folder: Path) -> Iterator[None]:
         raise InputError(
             f"cache {folder}: {error.strerror or error}; name a folder that you may write to"
         ) from None
-
-
-@dataclass(frozen=True)
-class Shards:
-    """A folder of blocks, each one file that is whole or absent.
-
-    Args:
-        folder: where they are; made when the first is written.
-        stamp: what the bits depend on; shards with another stamp are not used.
-        total: N, the number of images.
-    """
-
-    folder: Path
-    stamp: str
-    total: int
-
-    def read(self, usable: Callable[[Block], bool]) -> list[Block]:
-        """The blocks from image 0 on, up to the first that is missing, broken, of another stamp, or not usable."""
-        blocks, start = [], 0
-        while start < self.total:
-            try:
-                rows, header = read_tensors(self._path(start), "FeatureShard")
-            except InputError:
-                break
-            failed = tuple((index, why) for index, why in header["failed"])
-            block = Block(start, header["stop"], rows, failed)
-            if header["stamp"] != self.stamp or not usable(block):
-                break
-            blocks.append(block)
-            start = block.stop
-        return blocks
-
-    def write(self, block: Block) -> None:
-        """Write one block, whole or not at all."""
-        header = {"stamp": self.stamp, "stop": block.stop, "failed": block.failed}
-        with told(self.folder.parent):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_tensors(self._path(block.start), "FeatureShard", block.rows, header)
-
-    def clear(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def collect(self, encode: Callable[[int], Iterator[Block]], usable: Callable[[Block], bool]) -> Block:
-        """Go on from the blocks that are there, keeping new ones every few seconds.
-
-        Args:
-            encode: gives blocks from an image on, one a batch.
-            usable: whether a block that was kept may be used.
-
-        Returns:
-            All N images as one block.
-        """
-        done, pending, since = self.read(usable), [], time.monotonic()
-        start = done[-1].stop if done else 0
-        for block in encode(start) if start < self.total else ():
-            pending.append(block)
-            full = sum(block.bytes for block in pending) >= SHARD_BYTES
-            if block.stop < self.total and (full or time.monotonic() - since >= SHARD_SECONDS):
-                done.append(join_blocks(pending))
-                self.write(done[-1])
-                pending, since = [], time.monotonic()
-        return join_blocks(done + pending)
-
-    def _path(self, start: int) -> Path:
-        return self.folder / f"{start:09d}.safetensors"
-
-
-WAIT = 2.0  # seconds before this process says that it waits for another one
 
 
 def remember(folder: str | Path, job: Job, maker: str) -> Features | Patches:
@@ -133,13 +66,16 @@ def remember(folder: str | Path, job: Job, maker: str) -> Features | Patches:
         raise InputError(
             f"{job.dataset.name}: it has no fingerprint to keep features under; leave `cache` out"
         )
-    slot = _slot(Path(folder), job, maker)
-    found = slot.load(job)
+    dataset = job.dataset
+    parts = [maker, dataset.name, dataset.fingerprint, len(dataset)]
+    parts += [f"reading {READING}"] * (READING > 1) + ["patches"] * job.patches
+    key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+    readable = re.sub(r"[^\w.-]+", "-", dataset.name, flags=re.ASCII)[:80].strip("-.")
+    slot = Slot(Path(folder), f"{readable}{'-patches' * job.patches}-{key[:24]}", key, job)
+    found = slot.load()
     if found is None:
-        with slot.locked(job.progress):
-            found = slot.load(job)  # another process may have made it meanwhile
-            if found is None:
-                found = slot.make(job)
+        with slot.locked():
+            found = slot.load() or slot.make()  # another process may have made it meanwhile
     return found
 
 
@@ -151,47 +87,47 @@ class Slot:
         folder: the cache.
         name: what the file is called, without its suffix.
         key: checksum of everything that the features depend on.
-        kind: what the file holds.
+        job: what is encoded.
     """
 
     folder: Path
     name: str
     key: str
-    kind: type[Features] | type[Patches]
+    job: Job
 
     @property
     def path(self) -> Path:
         """The file."""
         return self.folder / f"{self.name}.safetensors"
 
-    def load(self, job: Job) -> Features | Patches | None:
+    def load(self) -> Features | Patches | None:
         """What the file holds; None where it is missing, broken, or an image that was skipped can be read now."""
         with told(self.folder):
-            block = self._block(job)
-        if block is None or job.any_readable(index for index, _ in block.failed):
-            return None
-        return job.finish(block)
+            block = self._block()
+        return None if block is None or self._outdated(block) else self.job.finish(block)
 
-    def _block(self, job: Job) -> Block | None:
+    def _outdated(self, block: Block) -> bool:
+        """Whether an image that could not be read then can be read now."""
+        return self.job.any_readable(index for index, _ in block.failed)
+
+    def _block(self) -> Block | None:
         """The rows of the file, and the images that it left out; labels and paths are those of the dataset at hand."""
+        dataset = self.job.dataset
+        kind = Patches if self.job.patches else Features
         try:
-            rows, header = read_tensors(self.path, self.kind.__name__, ("images",))
+            rows, header = read_tensors(self.path, kind.__name__, ("images",))
         except InputError:
             return None
-        number = {path: index for index, path in enumerate(job.dataset.paths)}
+        number = {path: index for index, path in enumerate(dataset.paths)}
         failed = tuple((number.get(path, -1), why) for path, why in header["meta"]["skipped"])
         rows.pop("labels", None)
-        whole = len(rows["images"]) + len(failed) == len(job.dataset)
+        whole = len(rows["images"]) + len(failed) == len(dataset)
         known = all(index >= 0 for index, _ in failed)
-        return Block(0, len(job.dataset), rows, failed) if whole and known else None
+        return Block(0, len(dataset), rows, failed) if whole and known else None
 
     @contextmanager
-    def locked(self, progress: bool) -> Iterator[None]:
-        """Keep other processes from the same job; the lock ends with the process, however that ends.
-
-        Args:
-            progress: say so where this process has to wait.
-        """
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from the same job; the lock ends with the process, however that ends."""
         locks = self.folder / ".locks"
         with told(self.folder):
             locks.mkdir(parents=True, exist_ok=True)
@@ -199,7 +135,7 @@ class Slot:
             try:
                 lock.acquire(timeout=WAIT)
             except Timeout:
-                if progress:
+                if self.job.progress:
                     tqdm.write(f"{self.name}: another process encodes it; waiting", file=sys.stderr)
                 lock.acquire()
         try:
@@ -207,29 +143,47 @@ class Slot:
         finally:
             lock.release()
 
-    def make(self, job: Job) -> Features | Patches:
+    def make(self) -> Features | Patches:
         """Encode, keep, and give what later calls get, to the last bit."""
-        threads = torch.get_num_threads() if job.place.type == "cpu" else 0
-        place = f"{job.place.type} {threads} torch {torch.__version__}"
-        stamp = f"{self.key} batches of {job.batch_size} on {place}"
-        shards = Shards(self.folder / f"{self.name}.parts", stamp, len(job.dataset))
-
-        def usable(block: Block) -> bool:
-            return not job.any_readable(index for index, _ in block.failed)
-
-        made = job.finish(shards.collect(job.blocks, usable))
+        place = self.job.place.type
+        threads = torch.get_num_threads() if place == "cpu" else 0
+        stamp = f"{self.key} batches of {self.job.batch_size} on {place} {threads} torch {torch.__version__}"
+        parts = self.folder / f"{self.name}.parts"
+        made = self.job.finish(self._collect(parts, stamp))
         with told(self.folder):
             made.save(self.path)
-        shards.clear()
-        return job.finish(self._block(job))
+        shutil.rmtree(parts, ignore_errors=True)
+        return self.job.finish(self._block())
 
+    def _collect(self, parts: Path, stamp: str) -> Block:
+        """Go on from the shards that are there, keeping new ones every few seconds; all images as one block."""
+        total, done, pending, since = len(self.job.dataset), self._shards(parts, stamp), [], time.monotonic()
+        start = done[-1].stop if done else 0
+        for block in self.job.blocks(start) if start < total else ():
+            pending.append(block)
+            full = sum(block.bytes for block in pending) >= SHARD_BYTES
+            if block.stop < total and (full or time.monotonic() - since >= SHARD_SECONDS):
+                whole = join_blocks(pending)
+                header = {"stamp": stamp, "stop": whole.stop, "failed": whole.failed}
+                with told(self.folder):
+                    parts.mkdir(parents=True, exist_ok=True)
+                    write_tensors(parts / SHARD.format(whole.start), "FeatureShard", whole.rows, header)
+                done.append(whole)
+                pending, since = [], time.monotonic()
+        return join_blocks(done + pending)
 
-def _slot(folder: Path, job: Job, maker: str) -> Slot:
-    """Where the features of a job are."""
-    dataset, kind = job.dataset, Patches if job.patches else Features
-    parts = [maker, dataset.name, dataset.fingerprint, len(dataset)]
-    parts += [f"reading {READING}"] * (READING > 1) + ["patches"] * job.patches
-    key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
-    readable = re.sub(r"[^\w.-]+", "-", dataset.name, flags=re.ASCII)[:80].strip("-.")
-    name = f"{readable}-patches-{key[:24]}" if job.patches else f"{readable}-{key[:24]}"
-    return Slot(folder, name, key, kind)
+    def _shards(self, parts: Path, stamp: str) -> list[Block]:
+        """The blocks from image 0 on, up to the first that is missing, broken, of another stamp, or outdated."""
+        blocks, start = [], 0
+        while start < len(self.job.dataset):
+            try:
+                rows, header = read_tensors(parts / SHARD.format(start), "FeatureShard")
+            except InputError:
+                break
+            failed = tuple((index, why) for index, why in header["failed"])
+            block = Block(start, header["stop"], rows, failed)
+            if header["stamp"] != stamp or self._outdated(block):
+                break
+            blocks.append(block)
+            start = block.stop
+        return blocks

@@ -18,31 +18,11 @@ from kpl_lib.common.devices import PRECISIONS, check_precision, choose_device, m
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.encoders.cache import remember
-from kpl_lib.encoders.load import local_names, open_checkpoint
-from kpl_lib.encoders.run import PROGRESS_DELAY, Job, join_blocks, layout
+from kpl_lib.encoders.load import open_checkpoint
+from kpl_lib.encoders.run import PROGRESS_DELAY, Job, layout
 from kpl_lib.encoders.towers import image_and_patches, padding_plan, warn_truncated
 from kpl_lib.features import Features, Patches, TextBank
 from kpl_lib.knowledge.base import KnowledgeBase
-
-
-def encoder_fingerprint(model: nn.Module, preprocess: Callable, precision: str) -> str:
-    """Checksum of everything that image features depend on: weights, architecture, preprocessing, precision.
-
-    Args:
-        model: the open_clip model.
-        preprocess: image to tensor.
-        precision: what the encoder computes in.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    steps = re.sub(r" at 0x\w+", "", str(preprocess))  # addresses differ from run to run
-    digest = hashlib.sha256(f"{steps}{precision}".encode())
-    digest.update("".join(departures(model.visual)).encode())
-    for name, weight in sorted(model.state_dict().items()):
-        raw = weight.detach().cpu().contiguous().view(-1).view(torch.uint8)
-        digest.update(name.encode() + raw.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def departures(visual: nn.Module) -> list[str]:
@@ -69,15 +49,6 @@ def departures(visual: nn.Module) -> list[str]:
 
 ON_ERROR = ("raise", "skip")
 LISTED = 20  # images that a warning names
-# images that a warning names
-
-
-def available() -> tuple[str, ...]:
-    """Names of the encoders that ship with the library and need no download.
-
-    Chapter: ch-how-to-use
-    """
-    return local_names()
 
 
 def load_encoder(
@@ -167,7 +138,13 @@ class Encoder:
     def fingerprint(self) -> str:
         """Checksum of everything that features depend on: weights, architecture, preprocessing, precision."""
         mixed = "" if self.mixed is None else f" mixed {self.mixed}"
-        return encoder_fingerprint(self.model, self.preprocess, f"{self.dtype}{mixed}")
+        steps = re.sub(r" at 0x\w+", "", str(self.preprocess))  # addresses differ from run to run
+        digest = hashlib.sha256(f"{steps}{self.dtype}{mixed}".encode())
+        digest.update("".join(departures(self.model.visual)).encode())
+        for name, weight in sorted(self.model.state_dict().items()):
+            raw = weight.detach().cpu().contiguous().view(-1).view(torch.uint8)
+            digest.update(name.encode() + raw.numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def context_length(self) -> int:
@@ -208,8 +185,7 @@ class Encoder:
 
         Chapter: ch-zero-shot
         """
-        made = self._made(cache, on_error, self._job(dataset, batch_size, workers, progress))
-        return _tell_skipped(made, dataset, on_error)
+        return self._encode(False, dataset, batch_size, workers, progress, on_error, cache)
 
     def encode_patches(
         self,
@@ -233,8 +209,28 @@ class Encoder:
         Source: Guo et al. 2022, arXiv 2209.14169.
         Chapter: ch-benchmark
         """
-        made = self._made(cache, on_error, self._job(dataset, batch_size, workers, progress, patches=True))
-        _tell_skipped(made.features, dataset, on_error)
+        return self._encode(True, dataset, batch_size, workers, progress, on_error, cache)
+
+    def _encode(
+        self,
+        patches: bool,
+        dataset: ImageDataset,
+        batch_size: int,
+        workers: int,
+        progress: bool,
+        on_error: str,
+        cache: str | Path | None,
+    ) -> Features | Patches:
+        """The features, from the cache where they are there; images that cannot be read are told."""
+        check_count(batch_size, "batch_size")
+        check_count(workers, "workers", 0)
+        if on_error not in ON_ERROR:
+            raise InputError(f"on_error {on_error!r} is unknown: choose one of {', '.join(ON_ERROR)}")
+        encode, size = partial(self.encode_pixels, patches=patches), image_size(self.model)
+        own = self.preprocess, size, self.device, self.name
+        job = Job(dataset, encode, *own, batch_size, workers, progress, patches)
+        made = remember(cache, job, self.fingerprint) if cache is not None else job.run()
+        _tell_skipped(made.features if patches else made, dataset, on_error)
         return made
 
     @torch.inference_mode()
@@ -258,21 +254,6 @@ class Encoder:
             images, tokens = image_and_patches(self.model.visual, pixels)
         tokens = F.normalize(tokens.float(), dim=2).half()
         return {"images": F.normalize(images.float(), dim=1).cpu(), "tokens": tokens.cpu()}
-
-    def _job(self, dataset: ImageDataset, *options: object, patches: bool = False) -> Job:
-        """These images for this encoder; `options` are batch size, workers and progress."""
-        encode, size = partial(self.encode_pixels, patches=patches), image_size(self.model)
-        return Job(dataset, encode, self.preprocess, size, self.device, self.name, *options, patches)
-
-    def _made(self, cache: str | Path | None, on_error: str, job: Job) -> Features | Patches:
-        """The result of a job, from the cache where it is there."""
-        check_count(job.batch_size, "batch_size")
-        check_count(job.workers, "workers", 0)
-        if on_error not in ON_ERROR:
-            raise InputError(f"on_error {on_error!r} is unknown: choose one of {', '.join(ON_ERROR)}")
-        if cache is not None:
-            return remember(cache, job, self.fingerprint)
-        return job.finish(join_blocks(list(job.blocks())))
 
     def encode_texts(self, texts: Sequence[str], batch_size: int = 512, progress: bool = False) -> Tensor:
         """Encode texts; texts of like length go together, which saves most of the work.
@@ -303,18 +284,13 @@ class Encoder:
         lengths, encode = padding_plan(self.model, self.tokenizer, tokens)
         rows: list[Tensor] = []
         order = lengths.argsort(stable=True)
-        with tqdm(
-            total=len(texts), desc="encode texts", unit="text", disable=not progress, delay=PROGRESS_DELAY
-        ) as bar:
+        shown = {"desc": "encode texts", "unit": "text", "disable": not progress, "delay": PROGRESS_DELAY}
+        with tqdm(total=len(texts), **shown) as bar, torch.inference_mode():
             for chunk in order.split(batch_size):
-                rows.append(self._encode_tokens(tokens[chunk, : int(lengths[chunk].max())], encode))
+                cut = tokens[chunk, : int(lengths[chunk].max())].to(self.device)
+                rows.append(F.normalize(encode(cut).float(), dim=1).cpu())
                 bar.update(len(chunk))
         return torch.cat(rows)[order.argsort()]
-
-    @torch.inference_mode()
-    def _encode_tokens(self, tokens: Tensor, encode: Callable) -> Tensor:
-        """Unit features `[n, D]` of tokens `[n, L]`, float32 on the CPU."""
-        return F.normalize(encode(tokens.to(self.device)).float(), dim=1).cpu()
 
     def encode_knowledge(
         self, kb: KnowledgeBase, template: str | None = None, progress: bool = True
@@ -348,16 +324,14 @@ def image_size(model: nn.Module) -> int:
     return max(size) if isinstance(size, tuple | list) else int(size or 0)
 
 
-def _tell_skipped(features: Features, dataset: ImageDataset, on_error: str) -> Features:
+def _tell_skipped(features: Features, dataset: ImageDataset, on_error: str) -> None:
     """Raise or warn about the images that could not be read."""
     skipped = [why for _, why in features.meta["skipped"]]
     if not skipped:
-        return features
+        return
     count = f"{dataset.name}: {len(skipped)} of {len(dataset)} images cannot be read"
     if on_error == "raise":
         raise InputError(skipped[0] if len(skipped) == 1 else f"{count}, the first: {skipped[0]}")
     listed = "; ".join(skipped[:LISTED]) + ("; ..." if len(skipped) > LISTED else "")
-    warnings.warn(
-        f"{count} and are left out (all are in meta['skipped']): {listed}", UserWarning, stacklevel=3
-    )
-    return features
+    message = f"{count} and are left out (all are in meta['skipped']): {listed}"
+    warnings.warn(message, UserWarning, stacklevel=4)

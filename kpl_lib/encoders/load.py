@@ -151,12 +151,14 @@ FORMS = (
 )
 
 
-def local_names() -> tuple[str, ...]:
-    """Names of the encoders that ship with the library.
+def available() -> tuple[str, ...]:
+    """Names of the encoders that ship with the library and need no download.
 
     Example:
-        >>> "phantom" in local_names() or local_names() == ()
+        >>> "phantom" in available() or available() == ()
         True
+
+    Chapter: ch-how-to-use
     """
     return tuple(sorted(path.parent.name for path in (data_dir() / "encoders").glob(f"*/{CONFIG}")))
 
@@ -165,7 +167,7 @@ def open_checkpoint(name: str, device: torch.device, precision: str) -> tuple[Ch
     """Load the model of this name.
 
     Args:
-        name: a name of `local_names()`, `path:DIR`, `path:FILE`, `ARCH/TAG`, `ARCH/FILE` or `hf-hub:ORG/NAME`.
+        name: a name of `available()`, `path:DIR`, `path:FILE`, `ARCH/TAG`, `ARCH/FILE` or `hf-hub:ORG/NAME`.
         device: where the model goes.
         precision: `fp32`, `fp16` or `bf16`.
 
@@ -218,11 +220,11 @@ def find(name: str) -> Source:
         if known and rest.endswith(SUFFIXES):
             return from_file(Path(rest).expanduser(), architecture)
         return from_tag(name)
-    if name in local_names():
+    if name in available():
         return from_folder(data_dir() / "encoders" / name)
-    hint = did_you_mean(name.lower(), local_names())
+    hint = did_you_mean(name.lower(), available())
     raise InputError(
-        f"unknown encoder {name!r}: {hint}known here: {', '.join(local_names()) or 'none'}; or {FORMS}"
+        f"unknown encoder {name!r}: {hint}known here: {', '.join(available()) or 'none'}; or {FORMS}"
     )
 
 

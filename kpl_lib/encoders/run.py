@@ -18,6 +18,8 @@ from kpl_lib.datasets.images import MAX_PIXELS, decode_for
 from kpl_lib.features import Features, Patches
 
 Failed = list[tuple[int, str]]
+CPU = torch.device("cpu")
+PROGRESS_DELAY = 2.0  # seconds before a bar appears: short work shows none
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +65,7 @@ def batches(
     workers: int = 0,
     start: int = 0,
     size: int = 0,
-    layout: torch.memory_format = torch.contiguous_format,
-    pinned: bool = False,
+    place: torch.device = CPU,
 ) -> Iterator[tuple[Tensor | None, Failed]]:
     """Decode and preprocess a dataset in its order, ahead of whoever reads the batches.
 
@@ -75,8 +76,8 @@ def batches(
         workers: processes that decode; 0 decodes in this one, without running ahead.
         start: the first image.
         size: pixels a side that the model takes; 0 where that is not known.
-        layout: order of the pixels in memory; a worker brings them into it.
-        pinned: put batches where a GPU can fetch them while it computes.
+        place: where the model is: a worker brings pixels into the order that is fastest there, and puts batches where a
+            GPU can fetch them while it computes.
 
     Returns:
         Batches of (pixels `[n, 3, H, W]` or None, list of (image number, why it cannot be read)).
@@ -90,8 +91,8 @@ def batches(
         batch_size,
         sampler=range(start, len(dataset)),
         num_workers=workers,
-        collate_fn=partial(_stack, layout),
-        pin_memory=pinned,
+        collate_fn=partial(_stack, layout(place)),
+        pin_memory=place.type == "cuda",
         worker_init_fn=partial(_end_with, os.getpid()),
     )
     try:
@@ -118,22 +119,17 @@ class Tensors(Dataset):
         try:
             with decode_for(self.size):
                 image = self.dataset[index][0]
-            _check_shape(path, image, self.size)
+            short, long = sorted(image.size)
+            if (
+                self.size**2 * long > MAX_PIXELS * short
+            ):  # as wide as the model wants, it would fill the memory
+                width, height = image.size
+                return index, f"{path}: {width} x {height} pixels is a strip; cut it, or leave it out"
             return index, self.preprocess(image)
         except InputError as error:
             return index, str(error)
         except Exception as error:  # one image must not end the run, whatever its reader raises
-            why = one_line(error, kind=True)
-            return index, f"{path}: cannot be read ({why}); leave it out"
-
-
-def _check_shape(path: str, image: Image.Image, size: int) -> None:
-    """Refuse a strip so long that its shorter side at the model's size makes the longer one fill the memory."""
-    short, long = sorted(image.size)
-    if size * size * long > MAX_PIXELS * short:
-        raise InputError(
-            f"{path}: {image.size[0]} x {image.size[1]} pixels is a strip; cut it, or leave it out"
-        )
+            return index, f"{path}: cannot be read ({one_line(error, kind=True)}); leave it out"
 
 
 def _end_with(parent: int, worker: int) -> None:
@@ -148,9 +144,6 @@ def _stack(
     good = [item for _, item in items if isinstance(item, Tensor)]
     failed = [(index, item) for index, item in items if isinstance(item, str)]
     return torch.stack(good).contiguous(memory_format=layout) if good else None, failed
-
-
-PROGRESS_DELAY = 2.0  # seconds before a bar appears: short work shows none
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,30 +177,20 @@ class Job:
     def blocks(self, start: int = 0) -> Iterator[Block]:
         """Encode the images from number `start` on; one block a batch."""
         total = len(self.dataset)
-        loader = batches(
-            self.dataset,
-            self.preprocess,
-            self.batch_size,
-            self.workers,
-            start,
-            self.size,
-            layout(self.place),
-            self.place.type == "cuda",
-        )
-        with tqdm(
-            total=total,
-            initial=start,
-            desc="encode images",
-            unit="img",
-            disable=not self.progress,
-            delay=PROGRESS_DELAY,
-        ) as bar:
+        ahead = self.batch_size, self.workers, start, self.size, self.place
+        loader = batches(self.dataset, self.preprocess, *ahead)
+        shown = {"unit": "img", "disable": not self.progress, "delay": PROGRESS_DELAY}
+        with tqdm(total=total, initial=start, desc="encode images", **shown) as bar:
             for pixels, failed in loader:
                 stop = min(start + self.batch_size, total)
                 rows = {} if pixels is None else self.encode(pixels)
                 yield Block(start, stop, rows, tuple(failed))
                 bar.update(stop - start)
                 start = stop
+
+    def run(self) -> Features | Patches:
+        """Encode all images, keeping nothing."""
+        return self.finish(join_blocks(list(self.blocks())))
 
     def any_readable(self, indices: Iterable[int]) -> bool:
         """Whether any of these images, which could not be read, can be read now."""
@@ -221,16 +204,13 @@ class Job:
         if not kept:
             why = f"; the first: {block.failed[0][1]}" if block.failed else ""
             raise InputError(f"{dataset.name}: no image to encode{why}")
-        groups = dataset.groups
-        meta = {
-            "encoder": self.maker,
-            "dataset": dataset.name,
-            "paths": [dataset.paths[i] for i in kept],
-            "groups": None if groups is None else [groups[i] for i in kept],
-            "skipped": [[dataset.paths[index], why] for index, why in block.failed],
-        }
-        labels = None if dataset.labels is None else [dataset.labels[i] for i in kept]
-        features = Features(block.rows["images"], labels, dataset.class_names, meta)
+        paths, groups, labels = (
+            None if values is None else [values[i] for i in kept]
+            for values in (dataset.paths, dataset.groups, dataset.labels)
+        )
+        left_out = [[dataset.paths[index], why] for index, why in block.failed]
+        meta = {"encoder": self.maker, "dataset": dataset.name, "paths": paths, "groups": groups}
+        features = Features(block.rows["images"], labels, dataset.class_names, {**meta, "skipped": left_out})
         return Patches(features, block.rows["tokens"]) if self.patches else features
 
 

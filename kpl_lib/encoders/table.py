@@ -1,18 +1,13 @@
 """The table of encoders: what is known about the models that load by name, and where each fact comes from."""
 
-import json
-from dataclasses import dataclass
-from functools import cache
+from types import SimpleNamespace
 
 from kpl_lib.common.errors import InputError, closest
-from kpl_lib.common.files import data_dir
-
-FILE = "encoders/table.json"
+from kpl_lib.common.files import data_dir, read_json
 
 
-@dataclass(frozen=True)
-class EncoderRow:
-    """One model.
+class EncoderRow(SimpleNamespace):
+    """One model: a row of `data/encoders/table.json`.
 
     Args:
         name: what `load_encoder` takes.
@@ -38,35 +33,9 @@ class EncoderRow:
     Chapter: ch-real-data
     """
 
-    name: str
-    field: str
-    image_size: int
-    context_length: int
-    width: int
-    tokenizer: str
-    activation: str
-    resize: str
-    interpolation: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    loss: str
-    logit_scale: float | None
-    logit_scale_known: str
-    weights: str
-    licence: str
-    training_data: str
-    note: str
-    sources: dict[str, str | None]
 
-
-@cache
-def _read() -> tuple[dict[str, str], tuple[EncoderRow, ...]]:
-    table = json.loads((data_dir() / FILE).read_text(encoding="utf-8"))
-    rows = (
-        EncoderRow(**{**row, "mean": tuple(row["mean"]), "std": tuple(row["std"])})
-        for row in table["encoders"]
-    )
-    return table["sources"], tuple(rows)
+def _read() -> dict:
+    return read_json(data_dir() / "encoders" / "table.json")
 
 
 def encoder_table() -> tuple[EncoderRow, ...]:
@@ -78,7 +47,7 @@ def encoder_table() -> tuple[EncoderRow, ...]:
 
     Chapter: ch-real-data
     """
-    return _read()[1]
+    return tuple(EncoderRow(**row) for row in _read()["encoders"])
 
 
 def sources() -> dict[str, str]:
@@ -90,7 +59,7 @@ def sources() -> dict[str, str]:
 
     Chapter: ch-real-data
     """
-    return _read()[0]
+    return _read()["sources"]
 
 
 def encoder_row(name: str) -> EncoderRow:
