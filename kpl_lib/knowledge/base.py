@@ -122,6 +122,12 @@ class KnowledgeBase:
         Raises:
             InputError: if `class_names` is one text.
 
+        Example:
+            >>> print(KnowledgeBase("pets", {"cat": [Description("a tail"), Description("A tail.")]}).check())
+            pets: 1 classes, 2 descriptions
+              ! class 'cat': 'A tail.' stands twice
+              1 to correct (!)
+
         Chapter: ch-knowledge
         """
         whole = "{class}" not in self.template  # then the descriptions are whole sentences and must say it

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+
+import numpy as np
 
 from kpl_lib.common.errors import InputError, did_you_mean
 from kpl_lib.knowledge.description import Description
@@ -24,7 +26,7 @@ NEAR = 0.6  # overlap of content stems above which two texts of one class say th
 TOKENS = 70  # of CLIP's context of 77, begin and end counted
 ALIKE = 1000  # pairs across classes after which nobody reads on
 
-Row = tuple[str, str, tuple[str, ...]]  # class, text, and the words of the text
+Words = tuple[str, ...]  # those of one text
 
 
 @dataclass(frozen=True)
@@ -161,79 +163,50 @@ def check_base(
         class_names: the classes that there should be, as of a dataset; None does not compare.
 
     Returns:
-        What `check_records` finds; sentences of more than 70 tokens of CLIP; words of what cannot be seen, where
-        `visual` does not say so; tags that `data/words/tags.txt` lacks; classes that are missing, unknown, or in
-        another order.
+        Duplicates and near duplicates within a class, texts that classes share or nearly share (where the Jaccard
+        overlap of their content stems is above 0.6), class names in descriptions, uneven counts; sentences of more
+        than 70 tokens of CLIP; words of what cannot be seen, where `visual` does not say so; tags that
+        `data/words/tags.txt` lacks; classes that are missing, unknown, or in another order.
 
     Raises:
         InputError: if `class_names` is one text.
     """
     if isinstance(class_names, str):
         raise InputError(f"check: class_names must be a list of names, not {class_names!r}")
-    report = check_records(name, {label: [d.text for d in found] for label, found in records.items()})
-    findings = [f for f in report.findings if not (whole and f.kind in ("class name", "other name"))]
-    findings += [*too_long(sentences), *_wording(records), *_tags(records)]
-    if class_names is not None:
-        findings += _against(tuple(records), tuple(class_names))
-    return replace(report, findings=tuple(findings))
-
-
-def check_records(name: str, classes: Mapping[str, list[str]]) -> Report:
-    """Check the texts of all classes.
-
-    Args:
-        name: the knowledge base.
-        classes: for each class its texts.
-
-    Returns:
-        Duplicates and near duplicates within a class, texts that classes share or nearly share, class names
-        in descriptions, uneven counts. Texts are near where the Jaccard overlap of their content stems is
-        above 0.6.
-
-    Example:
-        >>> print(check_records("pets", {"cat": ["a tail", "A tail."], "dog": ["a wet nose", "a bark"]}))
-        pets: 2 classes, 4 descriptions
-          ! class 'cat': 'A tail.' stands twice
-          1 to correct (!)
-    """
-    rows = [(label, text, tuple(words_of(text))) for label, texts in classes.items() for text in texts]
-    first: dict[tuple[str, tuple[str, ...]], str] = {}  # class and words -> the first text that has them
+    rows = [(label, d.text, tuple(words_of(d.text))) for label, found in records.items() for d in found]
+    twice: list[Finding] = []
+    first: dict[tuple[str, Words], str] = {}  # class and words -> the first text that has them
+    owners: dict[Words, dict[str, str]] = {}  # words -> class -> its first text that has them
     for label, text, words in rows:
-        first.setdefault((label, words), text)
-    owners: dict[tuple[str, ...], dict[str, str]] = {}  # words -> class -> its first text that has them
-    for (label, words), text in first.items():
-        owners.setdefault(words, {})[label] = text
+        if (label, words) in first:
+            twice.append(Finding("duplicate", label, f"class {label!r}: {text!r} stands twice"))
+        else:
+            first[label, words] = owners.setdefault(words, {})[label] = text
+    counts = {label: len(found) for label, found in records.items()}
     findings = [
-        *_twice(rows),
+        *twice,
         *_near_within(first),
-        *_names(rows, classes),
+        *([] if whole else _names(rows, records)),
         *_shared(owners),
         *_near_across(owners),
-        *_uneven(classes),
+        *_uneven(counts),
+        *too_long(sentences),
+        *_wording(records),
+        *_tags(records),
+        *([] if class_names is None else _against(tuple(records), tuple(class_names))),
     ]
-    return Report(name, {label: len(texts) for label, texts in classes.items()}, tuple(findings))
-
-
-def _twice(rows: Sequence[Row]) -> Iterator[Finding]:
-    """Texts that a class holds again, but for case and punctuation."""
-    seen = set()
-    for label, text, words in rows:
-        if (label, words) in seen:
-            yield Finding("duplicate", label, f"class {label!r}: {text!r} stands twice")
-        seen.add((label, words))
+    return Report(name, counts, tuple(findings))
 
 
 def _nearest(blocks: Iterable) -> Iterator[tuple[int, int, float]]:
     """Of the pairs of each row i, the one with the largest overlap."""
     for i, j, value in blocks:
-        best: dict[int, tuple[int, float]] = {}
-        for row, other, overlap in zip(i.tolist(), j.tolist(), value.tolist(), strict=True):
-            if overlap > best.get(row, (0, 0.0))[1]:
-                best[row] = (other, overlap)
-        yield from ((row, other, overlap) for row, (other, overlap) in best.items())
+        order = np.lexsort((j, -value, i))
+        best = order[np.unique(i[order], return_index=True)[1]]
+        yield from zip(i[best].tolist(), j[best].tolist(), value[best].tolist(), strict=True)
 
 
-def _near_within(first: Mapping[tuple[str, tuple[str, ...]], str]) -> Iterator[Finding]:
+def _near_within(first: Mapping[tuple[str, Words], str]) -> Iterator[Finding]:
     """Texts that nearly repeat an earlier one of their class."""
     rows = [(label, text) for (label, _), text in first.items()]
     stems = [frozenset((label, s) for s in content_stems(text)) for label, text in rows]
@@ -243,7 +216,7 @@ def _near_within(first: Mapping[tuple[str, tuple[str, ...]], str]) -> Iterator[F
         yield Finding("near duplicate", label, message)
 
 
-def _near_across(owners: Mapping[tuple[str, ...], Mapping[str, str]]) -> Iterator[Finding]:
+def _near_across(owners: Mapping[Words, Mapping[str, str]]) -> Iterator[Finding]:
     """Texts that are nearly those of another class; they may still be right, so these are not grave."""
     rows = list(owners.values())
     firsts = [next(iter(row.items())) for row in rows]
@@ -255,7 +228,7 @@ def _near_across(owners: Mapping[tuple[str, ...], Mapping[str, str]]) -> Iterato
         yield Finding("close", label, message, grave=False)
 
 
-def _names(rows: Sequence[Row], names: Iterable[str]) -> Iterator[Finding]:
+def _names(rows: Sequence[tuple[str, str, Words]], names: Iterable[str]) -> Iterator[Finding]:
     """Descriptions that say the whole name of their class, or of another one."""
     phrases = Phrases([name for name in names if content_stems(name)])  # a class `A` is in every sentence
     for label, text, words in rows:
@@ -268,7 +241,7 @@ def _names(rows: Sequence[Row], names: Iterable[str]) -> Iterator[Finding]:
                 yield Finding("other name", label, message, grave=False)
 
 
-def _shared(owners: Mapping[tuple[str, ...], Mapping[str, str]]) -> Iterator[Finding]:
+def _shared(owners: Mapping[Words, Mapping[str, str]]) -> Iterator[Finding]:
     """Texts that several classes have: they tell nothing apart."""
     for words, labels in owners.items():
         if len(labels) > 1:
@@ -277,9 +250,8 @@ def _shared(owners: Mapping[tuple[str, ...], Mapping[str, str]]) -> Iterator[Fin
             yield Finding("shared", next(iter(labels)), message)
 
 
-def _uneven(classes: Mapping) -> Iterator[Finding]:
+def _uneven(counts: Mapping[str, int]) -> Iterator[Finding]:
     """Classes with more descriptions than others."""
-    counts = {label: len(texts) for label, texts in classes.items()}
     if len(set(counts.values())) > 1:
         low, high = min(counts, key=counts.get), max(counts, key=counts.get)
         message = f"uneven: {low!r} has {counts[low]} descriptions, {high!r} has {counts[high]}"

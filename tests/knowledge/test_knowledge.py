@@ -8,7 +8,6 @@ import pytest
 from kpl_lib.common import files
 from kpl_lib.common.errors import InputError
 from kpl_lib.knowledge import Description, KnowledgeBase
-from kpl_lib.knowledge.check import check_records
 from kpl_lib.knowledge.files import known_names
 
 GOOD = {
@@ -163,13 +162,12 @@ def test_foreign_files(written):
 
 
 def test_check_finds_duplicates_leaks_shared_texts_and_uneven_counts():
-    report = check_records(
-        "pets",
-        {
-            "house cat": ["a tail", "A Tail!", "the HOUSE cat look", "a house"],
-            "dog": ["a tail", "dogged looks"],
-        },
-    )
+    texts = {
+        "house cat": ["a tail", "A Tail!", "the HOUSE cat look", "a house"],
+        "dog": ["a tail", "dogged looks"],
+    }
+    made = KnowledgeBase("pets", {name: list(map(Description, found)) for name, found in texts.items()})
+    report = made.check()
     assert [(f.kind, f.class_name, f.grave) for f in report.findings] == [
         ("duplicate", "house cat", True),
         ("class name", "house cat", True),
@@ -177,7 +175,7 @@ def test_check_finds_duplicates_leaks_shared_texts_and_uneven_counts():
         ("uneven", "", False),
     ]
     assert not report.clean and "3 to correct" in str(report)
-    assert check_records("pets", {"cat": ["a"], "dog": ["b"]}).clean
+    assert KnowledgeBase("pets", {"cat": [Description("a")], "dog": [Description("b")]}).check().clean
 
 
 def test_a_thousand_classes_of_fifty_load_fast(written):

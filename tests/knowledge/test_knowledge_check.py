@@ -7,7 +7,7 @@ import pytest
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.knowledge import Description, KnowledgeBase
-from kpl_lib.knowledge.check import Finding, Report, capped, check_records, token_counts, too_long
+from kpl_lib.knowledge.check import Finding, Report, capped, token_counts, too_long
 from kpl_lib.knowledge.files import known_names
 from kpl_lib.knowledge.words import Phrases, content_stems, near_pairs, word_list, words_of
 
@@ -84,43 +84,42 @@ def test_a_name_is_found_whole_and_in_its_inflections(text, said):
 
 
 def test_near_duplicates_are_grave_within_a_class_and_worth_knowing_across():
-    report = check_records(
-        "x",
+    report = base(
         {
             "a": ["scattered small red dots", "small red dots, scattered widely", "pale disc"],
             "b": ["a scattering of large dark dots", "one pale round disc", "wide cup"],
-        },
-    )
+        }
+    ).check()
     within = [f for f in report.findings if f.kind == "near duplicate"]
     assert [(f.class_name, f.grave) for f in within] == [("a", True)]
     assert within[0].message.endswith("nearly repeats 'scattered small red dots' (overlap 0.80)")
     assert report.findings == tuple(within)
-    across = check_records("x", {"a": ["small red dots"], "b": ["small red dot here"]})
+    across = base({"a": ["small red dots"], "b": ["small red dot here"]}).check()
     assert kinds(across) == ["close"] and across.clean
 
 
 def test_a_text_on_the_bound_is_no_near_duplicate():
-    report = check_records("x", {"a": ["alpha beta gamma delta", "alpha beta gamma epsilon"]})
+    report = base({"a": ["alpha beta gamma delta", "alpha beta gamma epsilon"]}).check()
     assert report.findings == ()
 
 
 def test_repeats_and_shared_texts_are_said_once_each():
-    report = check_records("x", {"a": ["a tail", "A Tail!", "tail a"], "b": ["a tail."], "c": ["a coat"]})
+    report = base({"a": ["a tail", "A Tail!", "tail a"], "b": ["a tail."], "c": ["a coat"]}).check()
     assert kinds(report) == ["duplicate", "near duplicate", "shared", "uneven"]
     assert report.findings[2].message == "'a tail' stands under 'a', 'b'"
-    (many,) = check_records("x", {f"class {c}": ["a tail"] for c in range(9)}).findings
+    (many,) = base({f"class {c}": ["a tail"] for c in range(9)}).check().findings
     assert many.message.endswith("'class 2', 'class 3', 5 more") and many.grave
 
 
 def test_class_names_are_grave_in_their_own_class_alone():
-    report = check_records("x", {"cat": ["no dog at all", "two cats"], "dog": ["a wet nose", "a brown coat"]})
+    report = base({"cat": ["no dog at all", "two cats"], "dog": ["a wet nose", "a brown coat"]}).check()
     assert [(f.kind, f.class_name, f.grave) for f in report.findings] == [
         ("other name", "cat", False),
         ("class name", "cat", True),
     ]
-    inside = check_records("x", {"severe lesion": ["a severe lesion"], "lesion": ["a spot"]})
+    inside = base({"severe lesion": ["a severe lesion"], "lesion": ["a spot"]}).check()
     assert kinds(inside) == ["class name"]
-    assert check_records("x", {"A": ["a fist"], "it": ["it is flat"]}).findings == ()
+    assert base({"A": ["a fist"], "it": ["it is flat"]}).check().findings == ()
 
 
 def test_whole_sentences_may_say_their_class():
