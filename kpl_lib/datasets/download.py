@@ -2,12 +2,13 @@
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 
 CONNECT, SILENCE = 15, 60  # seconds to wait for a connection, and for the next bytes
 BLOCK = 1 << 16  # bytes at a time; what a broken connection loses at most
@@ -39,7 +40,7 @@ def download(url: str, target: str | Path, checksum: str, progress: bool = True)
     pooch.get_logger().setLevel("ERROR")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fetch = _Resuming(part, progress)
+        fetch = partial(_resume, part, progress)
         pooch.retrieve(url, checksum, target.name, target.parent, downloader=fetch)
     except requests.HTTPError as error:
         code = error.response.status_code
@@ -50,12 +51,10 @@ def download(url: str, target: str | Path, checksum: str, progress: bool = True)
             f"{url}: cannot reach {host}; go online and repeat the command, or download it by hand and use --archive"
         ) from None
     except requests.RequestException as error:
-        raise InputError(
-            f"{url}: {' '.join(str(error).split())[:100]}; repeat the command to go on"
-        ) from None
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
+        raise InputError(f"{url}: {one_line(error, 100)}; repeat the command to go on") from None
+    except InputError:
+        raise
+    except ValueError:
         raise InputError(f"{url}: the checksum is not {checksum}; thrown away, repeat the command") from None
     except OSError as error:
         raise InputError(f"{target}: {error.strerror or error}; check disk and permissions") from None
@@ -80,56 +79,40 @@ def verify(path: str | Path, checksum: str) -> None:
         raise InputError(f"{path}: its {kind} is {found}, not {wanted}; it is broken or another file")
 
 
-class _Resuming:
-    """A downloader for pooch that goes on where an earlier one stopped."""
+def _resume(part: Path, progress: bool, url: str, output_file: str, pooch) -> None:
+    """A downloader for pooch: fills the part file, then hands it over; a broken connection keeps what has arrived."""
+    import requests
 
-    def __init__(self, part: Path, progress: bool) -> None:
-        self.part, self.progress = part, progress
-
-    def __call__(self, url: str, output_file: str, pooch, check_only: bool = False) -> None:
-        """Fill the part file, then hand it over; a broken connection keeps what has arrived."""
-        self._fill(url)
-        os.replace(self.part, output_file)
-
-    def _fill(self, url: str) -> None:
-        import requests
-
-        have = self.part.stat().st_size if self.part.exists() else 0
-        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-        with requests.get(url, headers=headers, stream=True, timeout=(CONNECT, SILENCE)) as answer:
-            if (
-                have and answer.status_code == 416
-            ):  # nothing is left to fetch, or the file changed: the checksum says
-                return
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT, SILENCE)) as answer:
+        if not (
+            have and answer.status_code == 416
+        ):  # else all is here, or the file changed: the checksum says
             answer.raise_for_status()
-            resumed = have > 0 and answer.status_code == 206 and _starts_at(answer, have)
-            left = int(answer.headers.get("Content-Length") or 0)
-            _check_room(self.part, left)
-            done = have if resumed else 0
-            with (
-                open(self.part, "ab" if resumed else "wb") as out,
-                tqdm(
-                    desc=self.part.stem, total=done + left or None, initial=done, unit="B", unit_scale=True,
-                    disable=not self.progress, delay=2,
-                ) as bar,
-            ):  # fmt: skip
-                for block in answer.iter_content(BLOCK):
-                    out.write(block)
-                    bar.update(len(block))
-                got = out.tell()
-        if left and got < done + left:
-            raise requests.RequestException("the connection broke")
+            place = answer.headers.get("Content-Range", "")
+            goes_on = answer.status_code == 206 and place.startswith(f"bytes {have}-")
+            _receive(answer, part, have if goes_on else 0, progress)
+    os.replace(part, output_file)
 
 
-def _starts_at(answer, have: int) -> bool:
-    """Whether the server goes on exactly where we stopped."""
-    return answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+def _receive(answer, part: Path, done: int, progress: bool) -> None:
+    """Write what arrives behind the first `done` bytes."""
+    import requests
 
-
-def _check_room(part: Path, needed: int) -> None:
-    """Refuse before the disk is full."""
-    free = shutil.disk_usage(part.parent).free
-    if needed > free:
+    left, free = int(answer.headers.get("Content-Length") or 0), shutil.disk_usage(part.parent).free
+    if left > free:
         raise InputError(
-            f"{part.parent}: {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} are free; make room"
+            f"{part.parent}: {left / 1e9:.2f} GB are needed, {free / 1e9:.2f} are free; make room"
         )
+    shown = {"desc": part.stem, "unit": "B", "unit_scale": True, "disable": not progress, "delay": 2}
+    with (
+        open(part, "ab" if done else "wb") as out,
+        tqdm(total=done + left or None, initial=done, **shown) as bar,
+    ):
+        for block in answer.iter_content(BLOCK):
+            out.write(block)
+            bar.update(len(block))
+        got = out.tell()
+    if left and got < done + left:
+        raise requests.RequestException("the connection broke")

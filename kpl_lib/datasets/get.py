@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import atomic_path
 from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
 from kpl_lib.datasets.download import download, verify
 from kpl_lib.datasets.load import card, default_root, load_dataset
@@ -51,17 +52,26 @@ def get(
     """
     facts = card(name)
     root = default_root(name) if root is None else Path(root)
-    there = None if archives else _loaded(name, root)
-    if there is not None:
-        return Fetched(there, root, f"{_count(facts, there)} already in {root}; nothing was downloaded")
+    if not archives and root.is_dir():
+        with suppress(InputError):
+            there = load_dataset(name, root)
+            return Fetched(there, root, f"{_count(facts, there)} already in {root}; nothing was downloaded")
     if not archives and not facts.direct:
         return Fetched(None, root, steps(facts, root))
-    new = _make(root)
+    new = not root.exists()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{root}: {error.strerror}; choose a folder that you may write to") from None
+    if not os.access(root, os.W_OK):
+        raise InputError(f"{root}: may not be written; choose a folder that you may write to")
     try:
         for archive, file in _sources(facts, root, archives, progress):
             _place(archive, file, root)
-    finally:
-        _tidy([root / ROOM, *([root] if new else [])])
+    finally:  # leave no empty folder behind; half a download stays, to be gone on with
+        for folder in (root / ROOM, *([root] if new else [])):
+            with suppress(OSError):
+                folder.rmdir()
     shutil.rmtree(root / ROOM, ignore_errors=True)
     try:
         dataset = load_dataset(name, root)
@@ -89,38 +99,11 @@ def steps(facts: DatasetCard, root: Path) -> str:
     return "\n".join(lines)
 
 
-def _loaded(name: str, root: Path) -> ImageDataset | None:
-    """The dataset, if it is there already."""
-    try:
-        return load_dataset(name, root) if root.is_dir() else None
-    except InputError:
-        return None
-
-
 def _count(facts: DatasetCard, dataset: ImageDataset) -> str:
     """`27,558 images of malaria`, with the published number where it is another."""
     published = facts.images[""]
     other = "" if len(dataset) == published else f" (published: {published:,})"
     return f"{len(dataset):,} images of {facts.name}{other}"
-
-
-def _make(root: Path) -> bool:
-    """Make the folder; whether it is new."""
-    new = not root.exists()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{root}: {error.strerror}; choose a folder that you may write to") from None
-    if not os.access(root, os.W_OK):
-        raise InputError(f"{root}: may not be written; choose a folder that you may write to")
-    return new
-
-
-def _tidy(folders: list[Path]) -> None:
-    """Leave no empty folder behind; half a download stays, to be gone on with."""
-    for folder in folders:
-        with suppress(OSError):
-            folder.rmdir()
 
 
 def _sources(facts: DatasetCard, root: Path, archives: Sequence[str | Path], progress: bool):
@@ -154,7 +137,5 @@ def _place(archive: Archive, file: Path, root: Path) -> None:
     elif mine:
         os.replace(file, root / archive.file)
     elif file.resolve() != (root / archive.file).resolve():
-        from kpl_lib.common.files import atomic_path
-
         with atomic_path(root / archive.file) as temporary:
             shutil.copyfile(file, temporary)

@@ -6,13 +6,13 @@
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError, did_you_mean
 from kpl_lib.datasets.base import ImageDataset
-from kpl_lib.datasets.files import file_dataset, list_folder
+from kpl_lib.datasets.files import Listing, file_dataset, list_folder
 from kpl_lib.datasets.images import SUFFIXES
 from kpl_lib.datasets.lists import read_table
 
@@ -38,14 +38,13 @@ def load(root: str | Path, labelled: bool = False) -> ImageDataset:
         kpl_lib.common.errors.InputError: nowhere: no such folder; name the folder that holds the images
     """
     root = Path(root)
-    listing = list_folder(root)
-    name = f"folder {root.name or root}"
+    listing, name = list_folder(root), f"folder {root.name or root}"
     if not labelled:
         if not listing.images:
-            raise InputError(f"{root}: no images in it ({_hint(listing.folders)})")
+            raise _no_images(root, listing)
         return file_dataset(name, root, listing.images)
     classes = {folder.name: list_folder(folder).images for folder in listing.folders}
-    classes = {name: found for name, found in classes.items() if found}
+    classes = {label: found for label, found in classes.items() if found}
     if not classes:
         raise InputError(
             f"{root}: no subfolders with images; make one for each class, or read it without labels"
@@ -55,11 +54,13 @@ def load(root: str | Path, labelled: bool = False) -> ImageDataset:
     return file_dataset(name, root, paths, tuple(classes), labels)
 
 
-def _hint(folders: tuple[Path, ...]) -> str:
-    """Say where the images may be instead."""
+def _no_images(root: Path, listing: Listing) -> InputError:
+    """Says where the images may be instead."""
+    folders = listing.folders
+    hint = f"put files there that end in {', '.join(SUFFIXES[:5])}, ..."
     if folders:
-        return f"it has {len(folders)} subfolders, such as {folders[0].name!r}: name one of them"
-    return f"put files there that end in {', '.join(SUFFIXES[:5])}, ..."
+        hint = f"it has {len(folders)} subfolders, such as {folders[0].name!r}: name one of them"
+    return InputError(f"{root}: no images in it ({hint})")
 
 
 def open_folder(
@@ -100,21 +101,18 @@ def open_folder(
     root, classes = Path(images), tuple(class_names)
     files = _files(root)
     told = _folder_labels(root, files, classes)
-    if labels is not None and told is not None:
-        raise InputError(f"{root}: its subfolders are the classes already; leave --labels {labels} out")
     if labels is not None:
+        if told is not None:
+            raise InputError(f"{root}: its subfolders are the classes already; leave --labels {labels} out")
         found = _column(Path(labels), "label", root, files)
         told = [_number(name, classes, f"{labels}: line {line}: label") for line, name in found]
     if groups is not None and group_pattern is not None:
         raise InputError("patients: give --groups or --group-pattern, not both")
-    known = None
+    patients = None if group_pattern is None else _matched(root, files, group_pattern)
     if groups is not None:
-        known = [name for _, name in _column(Path(groups), "group", root, files)]
-    elif group_pattern is not None:
-        known = _matched(root, files, group_pattern)
-    return file_dataset(
-        f"folder {root.name or root}", root, files, () if told is None else classes, told, known
-    )
+        patients = [name for _, name in _column(Path(groups), "group", root, files)]
+    names = () if told is None else classes
+    return file_dataset(f"folder {root.name or root}", root, files, names, told, patients)
 
 
 def open_files(places: Sequence[str | Path]) -> ImageDataset:
@@ -138,7 +136,8 @@ def open_files(places: Sequence[str | Path]) -> ImageDataset:
         if not os.path.lexists(file):
             raise InputError(f"{file}: no such file; correct the path")
     seen: set[str] = set()
-    for key, file in ((os.path.normpath(file), file) for file in files):
+    for file in files:
+        key = os.path.normpath(file)
         if key in seen:
             raise InputError(f"{file}: named twice; name each image once")
         seen.add(key)
@@ -150,7 +149,7 @@ def _files(root: Path) -> list[Path]:
     listing = list_folder(root)
     inner = [file for folder in listing.folders for file in list_folder(folder).images]
     if not listing.images and not inner:
-        load(root)  # says what it found instead
+        raise _no_images(root, listing)
     if listing.images and inner:
         message = f"{root}: {len(inner)} images in its subfolders are not read, as it holds images itself"
         warnings.warn(message, UserWarning, stacklevel=3)
@@ -193,7 +192,8 @@ def _column(table: Path, column: str, root: Path, files: list[Path]) -> list[tup
     place = {os.path.normpath(file): i for i, file in enumerate(files)}
     found: dict[int, tuple[int, str]] = {}
     for line, row in read_table(table, ("path", column)):
-        index = _find(row["path"], (root, table.parent, Path()), place)
+        meant = (os.path.normpath(base / row["path"]) for base in (root, table.parent, Path()))
+        index = next((place[path] for path in meant if path in place), None)
         if index is None:
             raise InputError(
                 f"{table}: line {line} names {row['path']!r}, which is no image of {root}; mend it"
@@ -210,12 +210,6 @@ def _column(table: Path, column: str, root: Path, files: list[Path]) -> list[tup
             "add a line for each"
         )
     return [found[i] for i in range(len(files))]
-
-
-def _find(path: str, bases: Sequence[Path], place: Mapping[str, int]) -> int | None:
-    """The image that a path of a table means."""
-    options = (place.get(os.path.normpath(base / path)) for base in bases)
-    return next((index for index in options if index is not None), None)
 
 
 def _matched(root: Path, files: list[Path], pattern: str) -> list[str]:
