@@ -59,41 +59,24 @@ def check_named(
     everything: Annotated[bool, typer.Option("--all", help="Decode all images, list all findings.")] = False,
 ) -> None:
     """Count, hash every file, decode some; exit code 1 where something has to be corrected."""
-    from kpl_lib.datasets import check
-    from kpl_lib.datasets.load import FAMILIES, default_root
-
-    dataset, published = _opened(name, root, split)
-    family = name.split("/")[0]
-    in_one_file = family.startswith("medmnist-")  # decoding is quick there, and nothing lies beside it
-    folder = root or (default_root(name) if family in FAMILIES else None)
-    report = check.check_dataset(
-        dataset,
-        None if family == "csv" or in_one_file else folder,
-        published=published,
-        sample=None if everything or in_one_file else sample,
-    )
-    print(report.text(None) if everything else report)
-    if not report.clean:
-        raise typer.Exit(1)
-
-
-def _opened(name: str, root: str | None, split: str | None) -> tuple:
-    """The dataset, and how many images are published."""
+    from kpl_lib.datasets.check import check_dataset
     from kpl_lib.datasets.files import list_folder
-    from kpl_lib.datasets.load import FAMILIES, load_dataset
+    from kpl_lib.datasets.load import FAMILIES, card, default_root, load_dataset
 
+    family, *words = name.split("/")
+    known, in_one_file = family in FAMILIES, family.startswith("medmnist-")
     options = {}
     if name == "folder" and root is not None:
         options["labelled"] = not list_folder(root).images  # images only in subfolders: these are the classes
     dataset = load_dataset(name, root, split, **options)
-    if name.split("/")[0] not in FAMILIES:
-        return dataset, None
-    return dataset, _published(name, split)
-
-
-def _published(name: str, split: str | None) -> int:
-    """Images of the split, as its source states them."""
-    from kpl_lib.datasets.load import card
-
-    words = [word for word in name.split("/")[1:] if not word.isdigit()]
-    return card(name.split("/")[0]).images[split or (words[0] if words else "")]
+    part = split or next((word for word in words if not word.isdigit()), "")
+    folder = root or (default_root(name) if known else None)
+    report = check_dataset(
+        dataset,
+        None if family == "csv" or in_one_file else folder,
+        published=card(family).images[part] if known else None,
+        sample=None if everything or in_one_file else sample,  # decoding is quick there
+    )
+    print(report.text(None) if everything else report)
+    if not report.clean:
+        raise typer.Exit(1)

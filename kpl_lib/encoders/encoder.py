@@ -20,32 +20,9 @@ from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.encoders.cache import remember
 from kpl_lib.encoders.load import open_checkpoint
 from kpl_lib.encoders.run import PROGRESS_DELAY, Job, layout
-from kpl_lib.encoders.towers import image_and_patches, padding_plan, warn_truncated
+from kpl_lib.encoders.towers import departures, image_and_patches, image_size, padding_plan, warn_truncated
 from kpl_lib.features import Features, Patches, TextBank
 from kpl_lib.knowledge.base import KnowledgeBase
-
-
-def departures(visual: nn.Module) -> list[str]:
-    """What the weights of an image tower do not show, wherever it is not GELU, heads of 64, the class token.
-
-    Example:
-        >>> departures(nn.Sequential(nn.GELU(), nn.GELU("tanh")))
-        ['1 GELU ']
-    """
-    found = []
-    for name, module in visual.named_modules():
-        kind = type(module).__name__
-        if ("GELU" in kind and kind != "GELU") or getattr(module, "approximate", "none") != "none":
-            found.append(f"{name} {kind} ")
-        asks = getattr(module, "k_proj", None)
-        heads = getattr(module, "num_heads", None)
-        width = getattr(module, "embed_dim", None) or getattr(asks, "in_features", None)
-        if heads and width and width != 64 * heads:
-            found.append(f"{name} {heads} heads ")
-    pool = getattr(visual, "pool_type", "tok")
-    late = " late norm" if getattr(visual, "final_ln_after_pool", False) else ""
-    return found + [f"pool {pool}{late} "] * (pool != "tok" or bool(late))
-
 
 ON_ERROR = ("raise", "skip")
 LISTED = 20  # images that a warning names
@@ -226,7 +203,7 @@ class Encoder:
         check_count(workers, "workers", 0)
         if on_error not in ON_ERROR:
             raise InputError(f"on_error {on_error!r} is unknown: choose one of {', '.join(ON_ERROR)}")
-        encode, size = partial(self.encode_pixels, patches=patches), image_size(self.model)
+        encode, size = partial(self.encode_pixels, patches=patches), image_size(self.model.visual)
         own = self.preprocess, size, self.device, self.name
         job = Job(dataset, encode, *own, batch_size, workers, progress, patches)
         made = remember(cache, job, self.fingerprint) if cache is not None else job.run()
@@ -316,12 +293,6 @@ class Encoder:
         names, described = rows[: len(sentences)], rows[len(sentences) :]
         parts = described.split([len(group) for group in sentences.values()])
         return TextBank(tuple(sentences), parts, names, tuple(tuple(texts) for texts in kb.classes.values()))
-
-
-def image_size(model: nn.Module) -> int:
-    """Pixels a side that the image tower takes, the larger side; 0 where it does not say."""
-    size = getattr(model.visual, "image_size", 0)
-    return max(size) if isinstance(size, tuple | list) else int(size or 0)
 
 
 def _tell_skipped(features: Features, dataset: ImageDataset, on_error: str) -> None:

@@ -1,4 +1,4 @@
-"""One pass of an image tower that keeps the patches, and short texts through a text tower without their padding."""
+"""What is known about the towers of a model: patches and size of images, and texts without their padding."""
 
 import warnings
 from collections.abc import Callable
@@ -71,6 +71,34 @@ def _ask_everywhere(pool: AttentionPool2d, grid: Tensor) -> Tensor:
     return pool.c_proj(mixed.transpose(1, 2).flatten(2))
 
 
+def image_size(visual: nn.Module) -> int:
+    """Pixels a side that an image tower takes, the larger side; 0 where it does not say."""
+    size = getattr(visual, "image_size", 0)
+    return max(size) if isinstance(size, tuple | list) else int(size or 0)
+
+
+def departures(visual: nn.Module) -> list[str]:
+    """What the weights of an image tower do not show, wherever it is not GELU, heads of 64, the class token.
+
+    Example:
+        >>> departures(nn.Sequential(nn.GELU(), nn.GELU("tanh")))
+        ['1 GELU ']
+    """
+    found = []
+    for name, module in visual.named_modules():
+        kind = type(module).__name__
+        if ("GELU" in kind and kind != "GELU") or getattr(module, "approximate", "none") != "none":
+            found.append(f"{name} {kind} ")
+        asks = getattr(module, "k_proj", None)
+        heads = getattr(module, "num_heads", None)
+        width = getattr(module, "embed_dim", None) or getattr(asks, "in_features", None)
+        if heads and width and width != 64 * heads:
+            found.append(f"{name} {heads} heads ")
+    pool = getattr(visual, "pool_type", "tok")
+    late = " late norm" if getattr(visual, "final_ln_after_pool", False) else ""
+    return found + [f"pool {pool}{late} "] * (pool != "tok" or bool(late))
+
+
 def padding_plan(model: nn.Module, tokenizer: Callable, tokens: Tensor) -> tuple[Tensor, Callable]:
     """How many tokens of each text count, and what encodes texts that are cut there.
 
@@ -86,14 +114,17 @@ def padding_plan(model: nn.Module, tokenizer: Callable, tokens: Tensor) -> tuple
     Returns:
         Lengths `[n]`, and a function from tokens `[m, L]` to features `[m, D]`, not normalised.
     """
-    tower = causal_tower(model, tokenizer)
-    if tower is not None:
-        return tokens.argmax(dim=1) + 1, partial(encode_causal, tower)
-    padding = masked_padding(model, tokenizer)
-    if padding is None:
-        return torch.full((len(tokens),), tokens.shape[1]), model.encode_text
-    place = torch.arange(1, tokens.shape[1] + 1) * (tokens != padding)
-    return place.max(dim=1).values.clamp(min=1), model.encode_text
+    causal, tower = causal_tower(model, tokenizer), getattr(model, "text", None)
+    if causal is not None:
+        return tokens.argmax(dim=1) + 1, partial(encode_causal, causal)
+    if (
+        isinstance(tower, HFTextEncoder)
+        and isinstance(tokenizer, HFTokenizer)
+        and not tokenizer.tokenizer_mode
+    ):
+        place = torch.arange(1, tokens.shape[1] + 1) * (tokens != tower.config.pad_token_id)
+        return place.max(dim=1).values.clamp(min=1), model.encode_text
+    return torch.full((len(tokens),), tokens.shape[1]), model.encode_text
 
 
 def causal_tower(model: nn.Module, tokenizer: Callable) -> nn.Module | None:
@@ -103,13 +134,6 @@ def causal_tower(model: nn.Module, tokenizer: Callable) -> nn.Module | None:
     standard = isinstance(tower, open_clip.CLIP | TextTransformer) and pool == "argmax"
     plain = getattr(tower, "cls_emb", None) is None and getattr(tower, "attn_mask", None) is not None
     return tower if standard and plain and isinstance(tokenizer, open_clip.SimpleTokenizer) else None
-
-
-def masked_padding(model: nn.Module, tokenizer: Callable) -> int | None:
-    """The token of the padding if the tower masks it; None for other towers."""
-    tower = getattr(model, "text", None)
-    plain = isinstance(tokenizer, HFTokenizer) and not tokenizer.tokenizer_mode
-    return tower.config.pad_token_id if plain and isinstance(tower, HFTextEncoder) else None
 
 
 def encode_causal(tower: nn.Module, tokens: Tensor) -> Tensor:
