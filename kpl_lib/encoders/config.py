@@ -49,13 +49,8 @@ class Source:
     weights: Path | Weights
 
 
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """A model with what it needs to read images and texts."""
-
-    model: torch.nn.Module
-    preprocess: Callable
-    tokenizer: Callable
+#: A model, with what it needs to read images and texts.
+Checkpoint = tuple[torch.nn.Module, Callable, Callable]
 
 
 def check_config(name: str, config: object) -> dict:
@@ -125,15 +120,13 @@ def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
             f"{source.name}: open_clip cannot load it ({why}); take all files from one model"
         ) from None
     if isinstance(getattr(model, "text", None), HFTextEncoder):
-        model.text.to(
-            PRECISIONS[precision]
-        )  # open_clip casts only its linear layers: the input would not fit
+        model.text.to(PRECISIONS[precision])  # open_clip casts its linear layers alone
     size, text = getattr(tokenizer, "vocab_size", None), source.config["text_cfg"]
     if size is not None and "vocab_size" in text and size != text["vocab_size"]:
         raise InputError(
             f"{source.name}: {size} vocabulary entries, {text['vocab_size']} in its configuration; copy both again"
         )
-    return Checkpoint(model.eval(), transform, tokenizer)
+    return model.eval(), transform, tokenizer
 
 
 @contextmanager

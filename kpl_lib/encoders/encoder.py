@@ -57,10 +57,9 @@ def load_encoder(
     """
     precision = check_precision(precision)
     place = choose_device(device)
-    checkpoint, _ = open_checkpoint(name, place, "fp32" if precision == "mixed" else precision)
+    parts, _ = open_checkpoint(name, place, "fp32" if precision == "mixed" else precision)
     if place.type == "cpu":
-        checkpoint.model.visual.to(memory_format=torch.channels_last)
-    parts = checkpoint.model, checkpoint.preprocess, checkpoint.tokenizer
+        parts[0].visual.to(memory_format=torch.channels_last)
     return Encoder(name, *parts, place, PRECISIONS[precision], mixed_dtype(precision, place))
 
 
