@@ -1,10 +1,13 @@
 """Sphinx extension: names of the library in the code of a chapter link to their entries in the reference.
 
-The work is done by sphinx-codeautolink, which follows imports, calls and type hints. Three things are set right for
+The work is done by sphinx-codeautolink, which follows imports, calls and type hints. Four things are set right for
 this book. Cells may hold lines such as `%pip`, which IPython reads. The stack of titles counts sections that have a
-title, as those that sphinx-exercise makes have none. And names of this library alone are followed: other packages are
-not in the reference, and some cannot be looked into.
+title, as those that sphinx-exercise makes have none. Names of this library alone are followed: other packages are not
+in the reference, and some cannot be looked into. And what `kpl_lib` itself gives is in the reference under its room.
 """
+
+from collections.abc import Iterable
+from dataclasses import replace
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -12,6 +15,8 @@ from sphinx_codeautolink import extension
 from sphinx_codeautolink.extension.block import BUILTIN_BLOCKS, CodeBlockAnalyser, clean_ipython
 from sphinx_codeautolink.extension.resolve import CouldNotResolve, resolve_location
 from sphinx_codeautolink.parse import Name
+
+import kpl_lib
 
 LIBRARY = "kpl_lib"
 
@@ -26,10 +31,22 @@ def resolve_own(name: Name, inventory: dict) -> str | None:
     """The full name of what `name` stands for, if that can be told and starts at this library."""
     if name.import_components[0] != LIBRARY:
         raise CouldNotResolve(name.code_str)
+    name = replace(name, import_components=in_its_room(name.import_components, inventory))
     try:
         return resolve_location(name, inventory)
     except AttributeError as error:  # a type of another package, on the way, that cannot be looked into
         raise CouldNotResolve(name.code_str) from error
+
+
+def in_its_room(components: list[str], known: Iterable[str]) -> list[str]:
+    """The way to a name that the library itself gives: by the module that defines it or by a room, as it is known."""
+    first, *rest = components
+    if first == LIBRARY and rest and rest[0] in kpl_lib.HOMES:
+        home = f"{LIBRARY}.{kpl_lib.HOMES[rest[0]]}"
+        ways = sorted(way for way in known if way.startswith(LIBRARY) and way.endswith(f".{rest[0]}"))
+        ways.sort(key=lambda way: (not home.startswith(way.rpartition(".")[0]), -len(way)))
+        return [*ways[0].split("."), *rest[1:]] if ways else components
+    return components
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -16,8 +16,10 @@ import typer
 from api_docs import convert
 from command_docs import MARKER, commands
 from formula_tex import is_formula, lines_to_tex, to_tex
+from link_code import in_its_room
 from page_text import without_magics
 
+import kpl_lib
 from kpl_lib.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +73,14 @@ DOCUMENTED = [
     for name, found in OBJECTS
     if inspect.isroutine(found) or inspect.isclass(found)
 ]
+
+
+@pytest.mark.parametrize("name", kpl_lib.__all__)
+def test_a_name_that_the_library_gives_leads_to_its_entry(name):
+    known = {f"{module}.{entry}" for module, entry in ENTRIES}
+    way = in_its_room(["kpl_lib", name, "more"], known)
+    assert ".".join(way[:-1]) in known and way[-1] == "more"
+    assert in_its_room(["kpl_lib", "plots", name], known) == ["kpl_lib", "plots", name]
 
 
 def labels() -> set[str]:
@@ -240,7 +250,7 @@ CONTRACTS = """
     encoders.Encoder features.Features features.TextBank text_proxies.text_proxies text_proxies.TextProxies
     transport.sinkhorn transport.greenkhorn transport.TransportPlan vision_proxies.fit_proxies
     vision_proxies.ridge_proxies vision_proxies.VisionProxies classifiers.available classifiers.create
-    classifiers.Classifier classifiers.Prediction metrics.evaluate errors.InputError
+    classifiers.Classifier classifiers.Prediction metrics.evaluate common.errors.InputError
 """
 
 

@@ -37,6 +37,17 @@ def test_notebook_is_valid(path):
     assert re.fullmatch(named, path.stem), "name chapters NN_name.ipynb"
 
 
+def imports_of_the_library(notebook: dict) -> list[str]:
+    """The import statements of `kpl_lib` in the code of a notebook."""
+    code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    return re.findall(r"^ *(?:from kpl_lib[\w.]* import|import kpl_lib).*", code, re.MULTILINE)
+
+
+def test_chapters_come_in_through_the_face_of_the_library():
+    counts = {path.stem: len(imports_of_the_library(read(path))) for path in BOOK.rglob("*.ipynb")}
+    assert sum(counts.values()) < 100 and counts["02_kpl_in_one_sitting"] <= 3
+
+
 def edit(notebook: dict, old: str, new: str) -> dict:
     """The notebook with one text replaced, as a careless author would."""
     text = json.dumps(notebook)
