@@ -83,21 +83,14 @@ def report_facts(run: FolderRun) -> ReportFacts | None:
     labels = run.features.labels
     if labels is None:
         return None
-    groups = run.result.groups
-    return ReportFacts(
-        evaluate(run.prediction, labels, groups=groups),
-        None if groups is None else _of_patients(run),
-        reliability_curve(run.prediction, labels),
-    )
-
-
-def _of_patients(run: FolderRun) -> dict[str, Estimate] | None:
-    found = by_patient(run.result)
-    if "" in found.truth:
-        return None
-    p, number = found.probabilities, run.result.class_names.index
-    labels = [number(name) for name in found.truth]
-    return evaluate(Prediction(p, p, p.argmax(dim=1), run.result.class_names), labels)
+    patients = None if run.result.groups is None else by_patient(run.result)
+    measured = None
+    if patients is not None and "" not in patients.truth:
+        p, number = patients.probabilities, run.result.class_names.index
+        prediction = Prediction(p, p, p.argmax(dim=1), run.result.class_names)
+        measured = evaluate(prediction, [number(name) for name in patients.truth])
+    images = evaluate(run.prediction, labels, groups=run.result.groups)
+    return ReportFacts(images, measured, reliability_curve(run.prediction, labels))
 
 
 def find_groups(run: FolderRun) -> Groups | str:
@@ -156,20 +149,23 @@ def find_concerns(run: FolderRun, groups: Groups | str) -> tuple[Concern, ...]:
 
     Chapter: ch-own-images
     """
-    found = [*_of_texts(run, groups), *_of_groups(run, groups), *_of_predictions(run)]
+    known = isinstance(groups, Groups)
+    doubts = groups.agreement.doubts if known else ()
+    found = [Concern("The text may point the wrong way", doubt) for doubt in doubts]
+    found += [*_of_texts(run), *(_of_groups(run, groups) if known else ())]
+    never = [name for name in run.result.class_names if name not in set(run.result.labels)]
+    if never and len(run.features) >= FEW:
+        found.append(Concern("A class is never predicted", f"no image is said to be of {_listed(never)}"))
     said = " ".join(concern.text for concern in found)
     notes = [note for note in run.notes if note.split(":")[0][:60] not in said]
     return (*found, *(Concern("Noted while it ran", note) for note in notes))
 
 
-def _of_texts(run: FolderRun, groups: Groups | str) -> list[Concern]:
+def _of_texts(run: FolderRun) -> list[Concern]:
     found = []
-    if isinstance(groups, Groups):
-        found += [Concern("The text may point the wrong way", doubt) for doubt in groups.agreement.doubts]
     thin = [f"{name} ({len(d)})" for name, d in run.knowledge.records.items() if len(d) < LEAST]
     if thin:
-        listed = ", ".join(thin[:10]) + (", ..." if len(thin) > 10 else "")
-        text = f"fewer than {LEAST} descriptions for {len(thin)} classes: {listed}; write more"
+        text = f"fewer than {LEAST} descriptions for {len(thin)} classes: {_listed(thin)}; write more"
         found.append(Concern("The knowledge is thin", text))
     grave = [finding.message for finding in run.knowledge.check().findings if finding.grave]
     if grave:
@@ -178,9 +174,7 @@ def _of_texts(run: FolderRun, groups: Groups | str) -> list[Concern]:
     return found
 
 
-def _of_groups(run: FolderRun, groups: Groups | str) -> list[Concern]:
-    if not isinstance(groups, Groups):
-        return []
+def _of_groups(run: FolderRun, groups: Groups) -> list[Concern]:
     classes, name = run.result.class_names, run.classifier.name
     if groups.support <= 0:
         text = (
@@ -198,9 +192,5 @@ def _of_groups(run: FolderRun, groups: Groups | str) -> list[Concern]:
     return [Concern("The classes look skewed", text)]
 
 
-def _of_predictions(run: FolderRun) -> list[Concern]:
-    never = [name for name in run.result.class_names if name not in set(run.result.labels)]
-    if not never or len(run.features) < FEW:
-        return []
-    listed = ", ".join(never[:10]) + (", ..." if len(never) > 10 else "")
-    return [Concern("A class is never predicted", f"no image is said to be of {listed}")]
+def _listed(names: list[str]) -> str:
+    return ", ".join([*names[:10], *["..."] * (len(names) > 10)])

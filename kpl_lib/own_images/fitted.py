@@ -112,9 +112,8 @@ class FittedModel:
         Raises:
             InputError: for images that are missing or cannot be read, and for another encoder.
         """
-        if isinstance(images, str | Path):
-            images = [images]
-        dataset = images if isinstance(images, ImageDataset) else open_files(images)
+        names = [images] if isinstance(images, str | Path) else images
+        dataset = images if isinstance(images, ImageDataset) else open_files(names)
         if encoder is None or encoder.fingerprint != self.fingerprint:
             encoder = self.open_encoder(encoder and encoder.name)
         made, features = encode_folder(encoder, dataset, self.classifier, skip_unreadable, progress)
@@ -129,10 +128,11 @@ class FittedModel:
         """
         tensors, method = self.classifier.state()
         used = [sorted(chosen) or [0] for chosen in self.classifier.chosen]
+        renumbered = [list(map(keep.index, c)) for c, keep in zip(self.classifier.chosen, used, strict=True)]
         rows = [group[keep] for group, keep in zip(self.bank.descriptions, used, strict=True)]
         texts = [[group[i] for i in keep] for group, keep in zip(self.bank.texts, used, strict=True)]
         header = {
-            "classifier": {**method, "chosen": _renumbered(self.classifier.chosen, used)},
+            "classifier": {**method, "chosen": renumbered},
             "encoder": self.encoder,
             "fingerprint": self.fingerprint,
             "origin": self.origin,
@@ -162,13 +162,6 @@ class FittedModel:
             bank = TextBank(classifier.class_names, rows, tensors["names"], header["texts"])
             kept = header["encoder"], header["fingerprint"], dict(header["origin"])
             return cls(classifier, bank, tensors["centre"], *kept)
-        except (KeyError, TypeError, ValueError, RuntimeError, InputError) as error:
-            why = one_line(error)
-            raise InputError(
-                f"{path}: a fitted model that this version cannot read ({why}); fit it again"
-            ) from None
-
-
-def _renumbered(chosen: tuple, used: list[list[int]]) -> list[list[int]]:
-    """Numbers among the descriptions that are kept."""
-    return [[keep.index(i) for i in found] for found, keep in zip(chosen, used, strict=True)]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            why = f"a fitted model that this version cannot read ({one_line(error)}); fit it again"
+            raise InputError(f"{path}: {why}") from None

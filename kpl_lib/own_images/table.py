@@ -1,7 +1,7 @@
 """Predictions as rows: one an image, or one a patient, written as CSV."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,11 +117,8 @@ def write_table(result: Classification, path: str | Path) -> None:
     Chapter: ch-own-images
     """
     extra = {"patient": result.groups, "true label": result.truth}
-    known = {name: values for name, values in extra.items() if values is not None}
-    header = [*COLUMNS[:2], *result.class_names, COLUMNS[2], *known]
-    columns = [result.paths, result.labels, _decimals(result.probabilities), result.descriptions]
-    rows = zip(*columns, *known.values(), strict=True)
-    _write(path, header, ([image, label, *values, *rest] for image, label, values, *rest in rows))
+    columns = {"path": result.paths, "label": result.labels, **_probabilities(result)}
+    _write(path, columns | {"description": result.descriptions} | extra)
 
 
 def write_patients(patients: Patients, path: str | Path) -> None:
@@ -133,20 +130,20 @@ def write_patients(patients: Patients, path: str | Path) -> None:
 
     Chapter: ch-own-images
     """
-    truth = () if patients.truth is None else (patients.truth,)
-    header = ["patient", "images", "label", *patients.class_names, *["true label"] * len(truth)]
-    columns = [patients.names, patients.counts, patients.labels, _decimals(patients.probabilities)]
-    rows = zip(*columns, *truth, strict=True)
-    _write(path, header, ([name, n, label, *values, *rest] for name, n, label, values, *rest in rows))
+    columns = {"patient": patients.names, "images": patients.counts, "label": patients.labels}
+    _write(path, columns | _probabilities(patients) | {"true label": patients.truth})
 
 
-def _decimals(probabilities: Tensor) -> list[list[str]]:
-    return [[f"{value:.6f}" for value in row] for row in probabilities.tolist()]
+def _probabilities(result: Classification | Patients) -> dict[str, list[str]]:
+    rows = [[f"{value:.6f}" for value in row] for row in result.probabilities.T.tolist()]
+    return dict(zip(result.class_names, rows, strict=True))
 
 
-def _write(path: str | Path, header: list[str], rows: Iterable[list]) -> None:
+def _write(path: str | Path, columns: dict[str, Sequence | None]) -> None:
+    """Write the columns that are known."""
+    known = {name: values for name, values in columns.items() if values is not None}
     how = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names need not be UTF-8
     with atomic_path(path) as temporary, temporary.open("w", newline="", **how) as file:
         table = csv.writer(file)
-        table.writerow(header)
-        table.writerows(rows)
+        table.writerow(known)
+        table.writerows(zip(*known.values(), strict=True))

@@ -20,7 +20,8 @@ from kpl_lib.features import Features, TextBank
 from kpl_lib.knowledge.description import Description
 from kpl_lib.own_images.classify import classify_folder
 from kpl_lib.own_images.facts import Groups, find_concerns, find_gap, find_groups, report_facts
-from kpl_lib.own_images.report import LONGEST, confidence_histogram, render, shown, thumbnail, write_page
+from kpl_lib.own_images.report import LONGEST, render, shown, thumbnail, write_page
+from kpl_lib.prediction import Prediction
 
 HOSTILE = (
     "<script>alert(1)<.png",
@@ -293,10 +294,16 @@ def test_long_names_lose_their_middle():
     assert shown("é 胸") == "é 胸" and shown("\udcff") == r"\udcff"
 
 
-def test_the_histogram_counts_every_image():
-    figure = confidence_histogram([0.5, 0.51, 0.7, 1.0], classes=2)
-    counts = [int(n) for n in re.findall(r": (\d+) images?<", figure)]
-    assert sum(counts) == 4 and max(counts) == 2
+def test_the_figures_count_every_image(labelled):
+    first = torch.linspace(0.5, 1, 24)
+    p = torch.stack([first, 1 - first], dim=1)
+    prediction = Prediction(p, p, p.argmax(dim=1), labelled.result.class_names)
+    run = replace(labelled, prediction=prediction, result=replace(labelled.result, probabilities=p))
+    html = render(run, report_facts(run), thumbnails=0)
+    for shape, most in (("rect", 10), ("circle", 8)):
+        counts = [int(n) for n in re.findall(rf"<{shape} [^>]+><title>[^<]+: (\d+) images?<", html)]
+        assert sum(counts) == 24 and len(counts) == most, shape
+    assert html.count('class="curve"') == 7 and "the highest bar counts 3." in html
 
 
 def test_the_page_is_written_whole_or_not_at_all(run, tmp_path):
