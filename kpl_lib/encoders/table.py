@@ -9,26 +9,25 @@ from kpl_lib.common.files import data_dir, read_json
 class EncoderRow(SimpleNamespace):
     """One model: a row of `data/encoders/table.json`.
 
-    Args:
-        name: what `load_encoder` takes.
-        field: what it was made for.
-        image_size: pixels a side that it sees.
-        context_length: the most tokens of a text that it reads.
-        width: numbers in a feature.
-        tokenizer: `CLIP`, or the name of a tokenizer of `transformers`.
-        activation: `GELU` or `QuickGELU`.
-        resize: `shortest` crops the middle, `squash` does not keep the proportions.
-        interpolation: how pixels are resized.
-        mean: of the pixels, by colour; it is taken off.
-        std: of the pixels, by colour; they are divided by it.
-        loss: `softmax` or `sigmoid`.
-        logit_scale: factor on cosines, where it was published; the true one stands in the weights.
-        logit_scale_known: what else is known about it.
-        weights: where they come from on the hub.
-        licence: of the weights, as its source says.
-        training_data: as its source says.
-        note: what else a user should know.
-        sources: fact -> number in `sources()`.
+    * `name`: what `load_encoder` takes.
+    * `field`: what it was made for.
+    * `image_size`: pixels a side that it sees.
+    * `context_length`: the most tokens of a text that it reads.
+    * `width`: numbers in a feature.
+    * `tokenizer`: `CLIP`, or the name of a tokenizer of `transformers`.
+    * `activation`: `GELU` or `QuickGELU`.
+    * `resize`: `shortest` crops the middle, `squash` does not keep the proportions.
+    * `interpolation`: how pixels are resized.
+    * `mean`: of the pixels, by colour; it is taken off.
+    * `std`: of the pixels, by colour; they are divided by it.
+    * `loss`: `softmax` or `sigmoid`.
+    * `logit_scale`: factor on cosines, where it was published; the true one stands in the weights.
+    * `logit_scale_known`: what else is known about it.
+    * `weights`: where they come from on the hub.
+    * `licence`: of the weights, as its source says.
+    * `training_data`: as its source says.
+    * `note`: what else a user should know.
+    * `sources`: fact -> number in `sources()`.
 
     Chapter: ch-real-data
     """

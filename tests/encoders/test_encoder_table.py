@@ -119,6 +119,6 @@ def test_the_command_prints_the_table_and_one_row():
 
 
 def test_each_row_has_the_facts_that_are_explained():
-    explained = re.findall(r"^ {8}(\w+): ", EncoderRow.__doc__, re.MULTILINE)
+    explained = re.findall(r"^ +\* `(\w+)`: ", EncoderRow.__doc__, re.MULTILINE)
     assert len(explained) == 19
     assert all(list(vars(row)) == explained for row in encoder_table())
