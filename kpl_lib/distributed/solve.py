@@ -4,7 +4,7 @@ What is shared is as large as the proxies: a gradient `[C, D]`, a scatter `[D, D
 in float64 over the processes; the rest is the arithmetic of one process, which is handed a `Group`.
 """
 
-from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -73,23 +73,15 @@ def text_proxies(
     return text_proxies_sweep(bank, images, (k,), Group(group))[0]
 
 
-def sinkhorn(
-    logits: Tensor,
-    *,
-    temperature: float = 0.01,
-    prior: Tensor | Sequence[float] | None = None,
-    iterations: int = 20,
-    tolerance: float | None = None,
-    group: ProcessGroup | None = None,
-) -> TransportPlan:
+def sinkhorn(logits: Tensor, *, group: ProcessGroup | None = None, **settings: Any) -> TransportPlan:
     """`kpl_lib.transport.sinkhorn` with column sums over all processes; a sweep sends C numbers.
 
         P_ij ← P_ij q_j / Σ_r Σ_i P_ij,   P_ij ← P_ij / (N Σ_j P_ij)
 
     Args:
         logits: rows of this process, `[n_r, C]`.
-        temperature, prior, iterations, tolerance: as for one process, the same everywhere.
         group: the processes.
+        settings: temperature, prior, iterations, tolerance, as for one process, the same everywhere.
 
     Returns:
         TransportPlan with the rows of this process; errors and potentials are those of the whole plan.
@@ -105,8 +97,7 @@ def sinkhorn(
     Source: Cuturi 2013 (arXiv 1306.0895).
     Chapter: ch-scaling
     """
-    rule = {"iterations": iterations, "tolerance": tolerance}
-    return transport.sinkhorn(logits, temperature=temperature, prior=prior, **rule, sums=Group(group))
+    return transport.sinkhorn(logits, **settings, sums=Group(group))
 
 
 def fit_proxies(
@@ -114,12 +105,8 @@ def fit_proxies(
     initial: Tensor,
     pseudo_labels: Tensor,
     *,
-    temperature: float = 0.04,
-    learning_rate: float = 10.0,
-    steps: int = 2000,
-    confidence: float = 0.6,
-    callback: Callable[[int, Tensor, float, float], None] | None = None,
     group: ProcessGroup | None = None,
+    **settings: Any,
 ) -> VisionProxies:
     """`kpl_lib.vision_proxies.fit_proxies` with the gradient summed over all processes; a step sends C D numbers.
 
@@ -129,8 +116,8 @@ def fit_proxies(
         images: unit rows of this process, `[n_r, D]`.
         initial: unit rows `[C, D]`, the same everywhere.
         pseudo_labels: their rows, `[n_r, C]`.
-        temperature, learning_rate, steps, confidence, callback: as for one process.
         group: the processes.
+        settings: temperature, learning_rate, steps, confidence, callback, as for one process.
 
     Returns:
         VisionProxies, the same on all processes.
@@ -147,18 +134,11 @@ def fit_proxies(
     float32 images.
     Chapter: ch-scaling
     """
-    rule = {"temperature": temperature, "learning_rate": learning_rate, "steps": steps}
-    rule |= {"confidence": confidence, "callback": callback}
-    return vision_proxies.fit_proxies(images, initial, pseudo_labels, **rule, sums=Group(group))
+    return vision_proxies.fit_proxies(images, initial, pseudo_labels, **settings, sums=Group(group))
 
 
 def ridge_proxies(
-    images: Tensor,
-    pseudo_labels: Tensor,
-    *,
-    temperature: float = 0.04,
-    intercept: bool = False,
-    group: ProcessGroup | None = None,
+    images: Tensor, pseudo_labels: Tensor, *, group: ProcessGroup | None = None, **settings: Any
 ) -> VisionProxies:
     """`kpl_lib.vision_proxies.ridge_proxies` with moments and scatter summed over all processes, D² + C D numbers.
 
@@ -167,8 +147,8 @@ def ridge_proxies(
     Args:
         images: unit rows of this process, `[n_r, D]`.
         pseudo_labels: their rows of a plan whose mass over all processes is about 1, `[n_r, C]`.
-        temperature, intercept: as for one process.
         group: the processes.
+        settings: temperature, intercept, as for one process.
 
     Returns:
         VisionProxies, the same on all processes.
@@ -184,5 +164,4 @@ def ridge_proxies(
     Source: derived for this project. Several processes always solve D x D.
     Chapter: ch-scaling
     """
-    rule = {"temperature": temperature, "intercept": intercept}
-    return vision_proxies.ridge_proxies(images, pseudo_labels, **rule, sums=Group(group))
+    return vision_proxies.ridge_proxies(images, pseudo_labels, **settings, sums=Group(group))
