@@ -81,7 +81,6 @@ def encode(
 
 def _check_out(out: str | None) -> None:
     """Refuse a result that could not be written, before anything is encoded."""
-
     if out is None:
         raise InputError("--out is missing: name the file of features to write, such as chest.safetensors")
     if not out.endswith(".safetensors"):
@@ -105,15 +104,15 @@ def _dataset(dataset: str | None, images: str | None, root: str | None, split: s
 app = typer.Typer(help="Image-text models that load by name.", no_args_is_help=True)
 
 COLUMNS = ("name", "made for", "pixels", "tokens", "width", "loss", "licence")
+PIXELS = ("resize", "interpolation", "mean", "std", "loss")
 GROUPS = {
-    "config": ("image_size", "context_length", "width", "tokenizer", "activation"),
+    "config": ("image_size", "context_length", "width", "tokenizer", "activation", *PIXELS),
     "weights": ("weights",),
     "logit_scale": ("logit_scale", "logit_scale_known"),
     "licence": ("licence",),
     "training_data": ("training_data",),
     "note": ("note",),
 }
-PREPROCESSING = ("resize", "interpolation", "mean", "std", "loss")
 
 
 @app.command("list")
@@ -145,7 +144,6 @@ def _lines(row: "EncoderRow") -> list[str]:
     lines, references = [row.name, f"  field: {row.field}"], sources()
     for group, facts in GROUPS.items():
         known = [fact for fact in facts if getattr(row, fact) not in (None, "")]
-        known += PREPROCESSING if group == "config" else ()
         lines += [f"  {fact.replace('_', ' ')}: {_said(getattr(row, fact))}" for fact in known]
         if known and row.sources.get(group):
             lines.append(f"      from {references[row.sources[group]]}")

@@ -111,19 +111,17 @@ def _fetching(name: str, kind: type[Exception] = Exception) -> Iterator[None]:
     except InputError:
         raise
     except kind as error:  # the hub and the network raise nearly anything
-        raise InputError(_missing(name, one_line(error, kind=True))) from None
-
-
-def _missing(name: str, why: str) -> str:
-    """What to say about files that are not here."""
-    if _is_local(name):
-        return f"encoder {name!r}: files of its text model are missing ({why}); put them into the folder"
-    if constants.HF_HUB_OFFLINE:
-        return (
-            f"encoder {name!r}: not on this machine, and no network; run `kpl encode --download-only --encoder {name}` "
-            f"where there is one and copy {constants.HF_HUB_CACHE} here, or use 'phantom'"
-        )
-    return f"encoder {name!r}: could not be fetched ({why}); check the name and the network, or use 'phantom'"
+        why, said = one_line(error, kind=True), f"encoder {name!r}: "
+        if _is_local(name):
+            said += f"files of its text model are missing ({why}); put them into the folder"
+        elif constants.HF_HUB_OFFLINE:
+            said += (
+                f"not on this machine, and no network; run `kpl encode --download-only --encoder {name}` "
+                f"where there is one and copy {constants.HF_HUB_CACHE} here, or use 'phantom'"
+            )
+        else:
+            said += f"could not be fetched ({why}); check the name and the network, or use 'phantom'"
+        raise InputError(said) from None
 
 
 def _reachable() -> bool:

@@ -70,8 +70,9 @@ def load(root: str | Path, classes: Sequence[str] | None = None) -> ImageDataset
     facts = [(sample.key, sample.place, sample.facts.get("label")) for sample in samples]
     later = partial(folder_fingerprint, shards[0].parent, shards, (names, groups, facts))
     name = f"webdataset {re.sub(r'[-_.]*[{].*', '', Path(root).stem) or Path(root)}"
+    places = [(sample.shard, *sample.place, sample.path) for sample in samples]
     paths = [sample.path for sample in samples]
-    return ImageDataset(name, partial(_read, samples), paths, names, labels, groups, later)
+    return ImageDataset(name, partial(_read, places), paths, names, labels, groups, later)
 
 
 def shard_paths(root: str | Path) -> list[Path]:
@@ -174,14 +175,13 @@ def _labels(
     return names, labels
 
 
-def _read(samples: list[Sample], index: int) -> Image.Image:
+def _read(places: list[tuple[Path, int, int, str]], index: int) -> Image.Image:
     """Decode one image from its place in its shard."""
-    sample = samples[index]
-    offset, size = sample.place
-    with open(sample.shard, "rb") as file:
+    shard, offset, size, path = places[index]
+    with open(shard, "rb") as file:
         file.seek(offset)
         data = file.read(size)
     if not data:
-        raise InputError(f"{sample.path}: empty (0 bytes); copy the shard again, or leave it out")
-    with images.readable(sample.path):
-        return images.decode(io.BytesIO(data), sample.path)
+        raise InputError(f"{path}: empty (0 bytes); copy the shard again, or leave it out")
+    with images.readable(path):
+        return images.decode(io.BytesIO(data), path)
