@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.datasets import images
 from kpl_lib.datasets.base import ImageDataset
+from kpl_lib.datasets.images import SUFFIXES, read_image
 
 WHOLE = 65_536  # bytes; a file up to this size is hashed whole
 PART = 16_384  # bytes that are hashed at the start, in the middle and at the end of a larger one
@@ -52,10 +52,18 @@ def list_folder(folder: str | Path) -> Listing:
             entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); change its permissions") from None
-    kinds: dict[str, list[Path]] = {"images": [], "folders": [], "others": []}
+    images, folders, others = [], [], []
     for entry in entries:
-        kinds[_kind(folder, entry)].append(folder / entry.name)
-    return Listing(**{kind: tuple(paths) for kind, paths in kinds.items()})
+        try:
+            inner = entry.is_dir()
+            odd = not (inner or entry.is_file()) and os.path.exists(entry.path)
+        except OSError:  # a link that points to itself
+            inner = odd = False
+        image = entry.name.lower().endswith(SUFFIXES)
+        if image and odd:
+            raise InputError(f"{folder / entry.name}: a pipe or a device, no image file; take it away")
+        (folders if inner else images if image else others).append(folder / entry.name)
+    return Listing(tuple(images), tuple(folders), tuple(others))
 
 
 def need_folder(folder: str | Path) -> Path:
@@ -152,20 +160,5 @@ def _look(path: str) -> bytes:
     return b"%d\0" % size + digest.digest()
 
 
-def _kind(folder: Path, entry: os.DirEntry) -> str:
-    """`images`, `folders` or `others`; refuses what only has the name of an image."""
-    try:
-        if entry.is_dir():
-            return "folders"
-        regular = entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
-    except OSError:  # a link that points to itself
-        regular = True
-    if not entry.name.lower().endswith(images.SUFFIXES):
-        return "others"
-    if not regular:
-        raise InputError(f"{folder / entry.name}: a pipe or a device, no image file; take it away")
-    return "images"
-
-
 def _read(paths: list[Path], index: int) -> Image.Image:
-    return images.read_image(paths[index])
+    return read_image(paths[index])

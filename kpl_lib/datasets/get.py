@@ -82,21 +82,16 @@ def get(
 
 def steps(facts: DatasetCard, root: Path) -> str:
     """What the reader has to do, and where the files belong."""
-    lines = [
-        f"{facts.name}: {facts.title}",
-        f"  source:   {facts.home}",
-        f"  licence:  {facts.licence}",
-        f"  size:     {facts.size}",
-        "It cannot be downloaded by a program. Do this:",
-    ]
-    lines += [
-        f"  {i}. {step.replace('ROOT', shlex.quote(str(root)))}" for i, step in enumerate(facts.steps, 1)
-    ]
-    lines += [
-        f"Afterwards {root} holds: {facts.layout}",
-        f"Then: kpl datasets check {facts.name} --root {shlex.quote(str(root))}",
-    ]
-    return "\n".join(lines)
+    place = shlex.quote(str(root))
+    todo = "\n".join(f"  {i}. {step.replace('ROOT', place)}" for i, step in enumerate(facts.steps, 1))
+    return f"""{facts.name}: {facts.title}
+  source:   {facts.home}
+  licence:  {facts.licence}
+  size:     {facts.size}
+It cannot be downloaded by a program. Do this:
+{todo}
+Afterwards {root} holds: {facts.layout}
+Then: kpl datasets check {facts.name} --root {place}"""
 
 
 def _count(facts: DatasetCard, dataset: ImageDataset) -> str:
