@@ -131,9 +131,10 @@ def token_counts(texts: Sequence[str], tokenizer: Callable | None = None, enough
         >>> token_counts(["a photo of a cat"])
         [7]
     """
+    size = cache(lambda word: len((tokenizer or _clip_tokenizer()).encode(word)))  # a word is cut by itself
     most = [len("".join(text.split()).encode()) + 2 for text in texts]  # a token holds a byte or more
     return [
-        bound if bound <= enough else len((tokenizer or _clip_tokenizer()).encode(text)) + 2
+        bound if bound <= enough else 2 + sum(map(size, text.split()))
         for text, bound in zip(texts, most, strict=True)
     ]
 
@@ -153,23 +154,20 @@ def check_base(
     whole: bool = False,
     class_names: Sequence[str] | None = None,
 ) -> Report:
-    """Check everything that words tell: texts, length of sentences, wording, tags, and the classes.
+    """Check everything that words tell; arguments and errors as of `KnowledgeBase.check`.
 
     Args:
         name: the knowledge base.
         records: for each class its descriptions.
         sentences: for each class its descriptions, each in its sentence.
         whole: the descriptions are whole sentences themselves, and may say the class name.
-        class_names: the classes that there should be, as of a dataset; None does not compare.
+        class_names: the classes that there should be; None does not compare.
 
     Returns:
         Duplicates and near duplicates within a class, texts that classes share or nearly share (where the Jaccard
         overlap of their content stems is above 0.6), class names in descriptions, uneven counts; sentences of more
         than 70 tokens of CLIP; words of what cannot be seen, where `visual` does not say so; tags that
         `data/words/tags.txt` lacks; classes that are missing, unknown, or in another order.
-
-    Raises:
-        InputError: if `class_names` is one text.
     """
     if isinstance(class_names, str):
         raise InputError(f"check: class_names must be a list of names, not {class_names!r}")
@@ -264,14 +262,7 @@ def too_long(
     limit: int = TOKENS,
     reader: str = "CLIP's tokenizer",
 ) -> Iterator[Finding]:
-    """Sentences with too many tokens.
-
-    Args:
-        sentences: for each class its descriptions, each in its sentence.
-        tokenizer: None is CLIP's own.
-        limit: the most tokens, begin and end counted.
-        reader: what to call the tokenizer in a message.
-    """
+    """Sentences of more tokens than the limit; `reader` is what a message calls the tokenizer, None is CLIP's own."""
     flat = [(label, text) for label, texts in sentences.items() for text in texts]
     counts = token_counts([text for _, text in flat], tokenizer, limit)
     for (label, text), count in zip(flat, counts, strict=True):

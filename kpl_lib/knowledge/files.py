@@ -153,8 +153,6 @@ def _read_classes(
             sources, value = value.get("references", []), value.get("descriptions")
         if not isinstance(value, list):
             raise InputError(f"{place} must hold a list of descriptions, not {short(value)}")
-        if not value:
-            raise InputError(f"{place} has no descriptions; add some, or drop the class")
         if not _texts(sources):
             raise InputError(f"{place}: 'references' must be a list of texts, not {short(sources)}")
         records[name] = [_read(f"{place}, description {i}", item, keys) for i, item in enumerate(value, 1)]

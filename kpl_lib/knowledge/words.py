@@ -127,14 +127,12 @@ class Phrases:
         found: dict[str, None] = {}
         for start, first in enumerate(stems):
             for phrase, spelled, wanted in self._by_start.get(first, ()):
-                end = start + len(wanted)
-                if stems[start:end] == wanted and self._close(spelled, words[start:end]):
+                said = words[start : start + len(wanted)]
+                if stems[start : start + len(wanted)] == wanted and all(
+                    abs(len(a) - len(b)) <= self.slack for a, b in zip(spelled, said, strict=True)
+                ):
                     found.setdefault(phrase)
         return list(found)
-
-    def _close(self, spelled: list[str], words: Sequence[str]) -> bool:
-        """Whether the words are inflections within the slack."""
-        return all(abs(len(a) - len(b)) <= self.slack for a, b in zip(spelled, words, strict=True))
 
 
 BLOCK = 256  # texts compared at once, so that memory stays small

@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import pytest
@@ -233,8 +234,12 @@ def test_it_is_given_up_in_time_even_where_the_report_lags_behind(monkeypatch):
             asked.append(messages)
             raise EndpointError("failed")
 
-    original = EndpointError.__str__
-    monkeypatch.setattr(EndpointError, "__str__", lambda error: time.sleep(0.01) or original(error))
+    def slowly(futures):
+        for future in as_completed(futures):
+            time.sleep(0.01)
+            yield future
+
+    monkeypatch.setattr("kpl_lib.knowledge.generate.write.as_completed", slowly)
     writer = Writer(Failing(), load_prompt("visual"), "photograph", 0, Cache(None, {}))
     with pytest.raises(InputError, match=r"^failed; \d of 60 classes failed: "):
         write_all([WrittenClass(name, (), 2) for name in things(60)], writer, 2, 60, progress=False)

@@ -28,16 +28,7 @@ PART, WHOLE = 6, 12  # letters in a row of a secret that an error, or an answer,
 
 @dataclass(frozen=True)
 class Access:
-    """An address without secrets, and the secrets, which are not shown.
-
-    Args:
-        host: with the port.
-        url: without login and query.
-        key: empty where none is needed.
-        headers: with the login of the address, where it has one.
-        query: of the address.
-        secrets: all that must not be shown, in all its spellings.
-    """
+    """An address without login and query; and what is not shown: these, the key, and all of it in all its spellings."""
 
     host: str
     url: str

@@ -19,6 +19,8 @@ ROUNDS = 6  # answers for one class, before it stays short
 COUNTS = ("calls", "retries", "tokens_in", "tokens_out", "uncounted")
 NOT_ASKED = "not asked"
 
+_LOCK = Lock()  # one write at a time: each looks at what is there
+
 
 @dataclass(frozen=True)
 class WrittenClass:
@@ -86,12 +88,14 @@ class Cache:
 
     def store(self, made: WrittenClass) -> None:
         """Keep one class, unless a whole answer is there and this is a part of one."""
-        old = self.load(made.class_name)
-        if self.folder is None or (old and old.complete and not made.complete):
+        if self.folder is None:
             return
         content = {key: value for key, value in vars(made).items() if key != "spent"}
         content |= {key: made.spent[key] for key in COUNTS}
-        write_json(self._path(made.class_name), content)
+        with _LOCK:
+            old = self.load(made.class_name)
+            if made.complete or not (old and old.complete):
+                write_json(self._path(made.class_name), content)
 
 
 class Writer:

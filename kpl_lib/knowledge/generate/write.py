@@ -178,14 +178,9 @@ def generate(
 def write_all(
     todo: Sequence[WrittenClass], writer: Writer, concurrency: int, total: int, progress: bool = True
 ) -> dict[str, WrittenClass]:
-    """Write many classes, each by its name. Calls under way are waited for, as they may be paid for.
+    """Write the classes that are not whole; gives them by name. The bar counts to `total`.
 
-    Args:
-        todo: the classes that are not whole.
-        writer: writes one.
-        concurrency: how many at the same time.
-        total: classes in all, for the bar.
-        progress: whether to show the bar.
+    Calls under way are waited for, as they may be paid for.
 
     Raises:
         InputError: if some failed; says why, which, and what is kept.
@@ -270,14 +265,11 @@ def _check(**values: int) -> None:
 
 
 def checked(source: object, named: Sequence[tuple[str, object]]) -> tuple[str, ...]:
-    """The names, if each is text, stands once and is neither empty nor too long.
+    """The names with single spaces, if each is text, stands once and is neither empty nor too long.
 
     Args:
         source: where they come from, for messages.
         named: pairs of place and name.
-
-    Returns:
-        The names with single spaces.
 
     Raises:
         InputError: otherwise; says where.
@@ -289,8 +281,7 @@ def checked(source: object, named: Sequence[tuple[str, object]]) -> tuple[str, .
     """
     if not named:
         raise InputError(f"{source}: no classes; give one name at least")
-    places: dict[str, str] = {}
-    names = []
+    names, places = [], {}
     for place, name in named:
         if not isinstance(name, str):
             raise InputError(f"{source}: {place} must be a class name, not {name!r:.60}")
