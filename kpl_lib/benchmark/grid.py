@@ -14,7 +14,7 @@ from kpl_lib.classifiers.base import Classifier, available, create
 from kpl_lib.classifiers.references import REFERENCES
 from kpl_lib.common.checks import check_count
 from kpl_lib.common.errors import InputError, among
-from kpl_lib.common.files import find_shipped, shipped
+from kpl_lib.common.files import find_shipped, read_json, shipped
 from kpl_lib.datasets.load import available as known_datasets
 
 PRIORS = ("uniform", "true")
@@ -118,6 +118,12 @@ def _values(value: Any) -> list:
     return value if isinstance(value, list) else [value]
 
 
+def _crossed(parameters: dict) -> Iterator[dict]:
+    """Each choice of one value for every parameter."""
+    for values in itertools.product(*map(_values, parameters.values())):
+        yield dict(zip(parameters, values, strict=True))
+
+
 def unfold(
     block: dict, dataset: DatasetSpec, encoder: str, knowledge: str, seeds: Sequence[int]
 ) -> Iterator[Setting]:
@@ -131,18 +137,16 @@ def unfold(
     for prior in (priors := _values(block.get("priors", "uniform"))):
         if prior not in PRIORS:
             raise InputError(f"unknown prior {prior!r}: {among(prior, PRIORS)}")
-    swept = {key: _values(value) for key, value in block.get("parameters", {}).items()}
     for name in names:
         defaults = _parameters(name)
         if "only" in block and name not in block["only"]:
             continue
         several = seeds if "seed" in defaults else seeds[:1]
-        axes = itertools.product(_values(block.get("text", "default")), *swept.values(), priors, several)
-        for text, *values, prior, seed in axes:
+        texts, swept = _values(block.get("text", "default")), _crossed(block.get("parameters", {}))
+        for text, given, prior, seed in itertools.product(texts, swept, priors, several):
             if every and prior != "uniform" and not create(name).takes_prior:
                 continue
             text = defaults["text"] if text == "default" else text
-            given = dict(zip(swept, values, strict=True))
             create(name, text=text, **given)
             changed = {key: value for key, value in given.items() if defaults[key] != value}
             yield Setting(dataset, encoder, knowledge, name, text, changed, prior, seed)
@@ -151,16 +155,13 @@ def unfold(
 def unfold_reference(line: dict, dataset: DatasetSpec, encoder: str, seed: int) -> Iterator[Setting]:
     """The runs of one reference line on one dataset."""
     check_known(line, ("name", "parameters"), "a reference of the grid")
-    if line.get("name") not in REFERENCES:
-        raise InputError(
-            f"unknown reference {line.get('name')!r}: {among(line.get('name'), list(REFERENCES))}"
-        )
-    taken = [p for p in inspect.signature(REFERENCES[line["name"]]).parameters if p not in NOT_GIVEN]
-    check_known(line.get("parameters", {}), taken, f"reference {line['name']!r}")
-    swept = {key: _values(value) for key, value in line.get("parameters", {}).items()}
-    for values in itertools.product(*swept.values()):
-        given = dict(zip(swept, values, strict=True))
-        yield Setting(dataset, encoder, "none", line["name"], "labels", given, "none", seed, True)
+    name = line.get("name")
+    if name not in REFERENCES:
+        raise InputError(f"unknown reference {name!r}: {among(name, REFERENCES)}")
+    taken = [p for p in inspect.signature(REFERENCES[name]).parameters if p not in NOT_GIVEN]
+    check_known(line.get("parameters", {}), taken, f"reference {name!r}")
+    for given in _crossed(line.get("parameters", {})):
+        yield Setting(dataset, encoder, "none", name, "labels", given, "none", seed, True)
 
 
 KEYS = ("name", "about", "resamples", "seeds", "encoders", "options", "datasets", "blocks", "references")
@@ -209,14 +210,7 @@ class Grid:
                 unknown; the nearest known one is said.
         """
         path = find_shipped("benchmarks", name_or_path, "grid")
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(
-                f"{path}: no such file; name a grid ({', '.join(known_grids())}) or a file"
-            ) from None
-        except (ValueError, OSError) as error:
-            raise InputError(f"{path}: not a grid that can be read ({error}); correct it") from None
+        content = read_json(path)
         try:
             return cls.from_dict(content)
         except InputError as error:
@@ -253,28 +247,26 @@ class Grid:
         Raises:
             InputError: for a name that the grid does not hold.
         """
-        grid = self
-        if datasets:
-            kept = [d for d in self.datasets if any(matches(d.name, wish) for wish in datasets)]
-            for wish in datasets:
-                if not any(matches(d.name, wish) for d in self.datasets):
-                    raise InputError(
-                        f"unknown dataset {wish!r}: {among(wish, [d.name for d in self.datasets])}"
-                    )
-            grid = replace(grid, datasets=tuple(kept))
+        names = [dataset.name for dataset in self.datasets]
+        for wish in datasets or ():
+            if not any(matches(name, wish) for name in names):
+                raise InputError(f"unknown dataset {wish!r}: {among(wish, names)}")
+        kept = [d for d in self.datasets if not datasets or any(matches(d.name, wish) for wish in datasets)]
         if n is not None:
             check_count(n, "n")
-            resized = (replace(d, options={**d.options, "n": n}) for d in grid.datasets)
-            grid = replace(grid, datasets=tuple(resized))
-        if classifiers:
-            held = {s.classifier for s in self.settings()}
-            for wish in classifiers:
-                if wish not in held:
-                    raise InputError(f"unknown classifier {wish!r}: {among(wish, sorted(held))}")
-            blocks = [{**b, "only": tuple(classifiers)} for b in grid.blocks]
-            lines = [r for r in grid.references if r["name"] in classifiers]
-            grid = replace(grid, blocks=tuple(blocks), references=tuple(lines))
-        return grid if resamples is None else replace(grid, resamples=check_count(resamples, "resamples"))
+            kept = [replace(d, options={**d.options, "n": n}) for d in kept]
+        resamples = self.resamples if resamples is None else check_count(resamples, "resamples")
+        grid = replace(self, datasets=tuple(kept), resamples=resamples)
+        if not classifiers:
+            return grid
+        held = {s.classifier for s in self.settings()}
+        for wish in classifiers:
+            if wish not in held:
+                raise InputError(f"unknown classifier {wish!r}: {among(wish, sorted(held))}")
+        blocks = tuple({**block, "only": tuple(classifiers)} for block in self.blocks)
+        return replace(
+            grid, blocks=blocks, references=tuple(r for r in self.references if r["name"] in classifiers)
+        )
 
     def settings(self) -> tuple[Setting, ...]:
         """Every run of the grid, once, by dataset and encoder; references last."""

@@ -37,18 +37,12 @@ class Inputs:
         encoder: a name for `load_encoder`.
         device: where to compute; None chooses.
         cache: folder that keeps features; None keeps none.
-        progress: show a bar for the encoding.
     """
 
     def __init__(
-        self,
-        dataset: DatasetSpec,
-        encoder: str,
-        device: str | None = None,
-        cache: str | Path | None = None,
-        progress: bool = False,
+        self, dataset: DatasetSpec, encoder: str, device: str | None = None, cache: str | Path | None = None
     ) -> None:
-        self.spec, self.progress, self.cache = dataset, progress, cache
+        self.spec, self.cache = dataset, cache
         self._name, self._device = encoder, device
         self._banks: dict[tuple[str, bool], TextBank] = {}
         self._bases: dict[str, KnowledgeBase] = {}
@@ -93,7 +87,7 @@ class Inputs:
             base = self.base(knowledge)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                bank = self.encoder.encode_knowledge(base, progress=self.progress)
+                bank = self.encoder.encode_knowledge(base, progress=False)
                 bank = with_controls(bank, base, self.encoder.encode_texts) if key[1] else bank
             self.notes[key] = [*user_warnings(caught), *_scale_note(self.encoder)]
             self._banks[key] = bank.to(self.encoder.device)
@@ -109,7 +103,8 @@ class Inputs:
             found = match_classes(KnowledgeBase.load(knowledge), self.dataset.class_names)
             if not found.complete:
                 what, names = (
-                    ("lacks", found.missing) if found.missing else ("has more classes:", found.left_over)
+                    "lacks" if found.missing else "has more classes:",
+                    found.missing or found.left_over,
                 )
                 raise InputError(
                     f"knowledge base {knowledge!r} {what} {', '.join(names)} of {self.spec.label}: "
@@ -127,11 +122,7 @@ class Inputs:
         ]
         if setting.reference:
             pool = self.pool_dataset
-            parts += [
-                pool and self._images(pool),
-                setting.parameters,
-                code_checksum(LINES, *MEASURES),
-            ]
+            parts += [pool and self._images(pool), setting.parameters, code_checksum(LINES, *MEASURES)]
         else:
             base, made = self.base(setting.knowledge), setting.make()
             plain = type(create(BASELINE))
@@ -149,7 +140,7 @@ class Inputs:
 
     def _encode(self, dataset: ImageDataset) -> Features:
         cache = self.cache if dataset.fingerprint else None
-        found = self.encoder.encode_images(dataset, cache=cache, progress=self.progress)
+        found = self.encoder.encode_images(dataset, cache=cache, progress=False)
         return found.to(self.encoder.device)
 
 

@@ -28,6 +28,13 @@ from kpl_lib.metrics.tally import bootstrap_weights, make_cases, tally, tally_on
 from kpl_lib.prediction import Prediction
 
 DIFFERENCES = ("accuracy", "balanced_accuracy")
+VERSIONS = {  # that a figure may depend on
+    "kpl_lib": __version__,
+    "python": platform.python_version(),
+    "torch": torch.__version__,
+    "numpy": np.__version__,
+    "scikit-learn": sklearn.__version__,
+}
 
 
 @dataclass(frozen=True)
@@ -133,20 +140,22 @@ class Runner:
         return {
             "key": setting.key,
             "checksum": checksum,
-            **self._identity(setting),
+            **self._identity(setting, positive_class(predictions[0], self.inputs.spec.positive)),
             "metrics": as_rows(found),
             "difference": gain,
-            "spread": _spread(found) if len(predictions) > 1 else None,
+            "spread": dict(zip(found.names, map(plain, found.spread), strict=True))
+            if len(predictions) > 1
+            else None,
             "resamples": self.resamples,
             "seconds": round(seconds, 4),
             "device": self.inputs.device,
             "threads": torch.get_num_threads(),
-            "versions": versions(),
+            "versions": VERSIONS,
             "warnings": notes,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
-    def _identity(self, setting: Setting) -> dict:
+    def _identity(self, setting: Setting, positive: int | None) -> dict:
         """Which run this is, on which images."""
         spec, features = self.inputs.spec, self.inputs.features
         counts = Counter(features.labels.tolist())
@@ -168,14 +177,8 @@ class Runner:
             "classes": len(features.class_names),
             "class_counts": {name: counts[c] for c, name in enumerate(features.class_names)},
             "majority_rate": plain(max(counts.values()) / len(features)),
-            "positive": self._positive(),
+            "positive": None if positive is None else features.class_names[positive],
         }
-
-    def _positive(self) -> str | None:
-        names, chosen = self.inputs.features.class_names, self.inputs.spec.positive
-        if chosen is None:
-            return names[1] if len(names) == 2 else None
-        return chosen if isinstance(chosen, str) else names[chosen]
 
     def _read(self, setting: Setting) -> None:
         """Encode what the run reads, before the clock starts."""
@@ -220,18 +223,3 @@ class Runner:
             )
             self._blocks[seed] = list(drawn)
         return figures_of(predictions, features.labels, self._blocks[seed], spec.positive, spec.ordered)
-
-
-def _spread(found: Figures) -> dict:
-    return {name: plain(x) for name, x in zip(found.names, found.spread, strict=True)}
-
-
-def versions() -> dict[str, str]:
-    """Versions that a figure may depend on."""
-    return {
-        "kpl_lib": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "scikit-learn": sklearn.__version__,
-    }

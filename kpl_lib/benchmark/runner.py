@@ -1,47 +1,35 @@
 """Benchmarks: a grid of runs in, a file of rows out, safe to interrupt and to run again, in one process or several."""
 
-import multiprocessing
 import os
-import signal
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from queue import Empty
 
-import torch
+from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from kpl_lib.benchmark.grid import DatasetSpec, Grid, Setting
+from kpl_lib.benchmark.grid import Grid, Setting
 from kpl_lib.benchmark.inputs import Inputs
 from kpl_lib.benchmark.row import Runner
 from kpl_lib.benchmark.rows import ResultsFile
 from kpl_lib.common.checks import check_count
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.common.files import default_folder
-
-PATIENCE = 2.0  # seconds to wait for a worker before a look at it
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Runs that share dataset and encoder, with the checksum of each."""
+    """Runs that share dataset and encoder, each with the checksum of what it reads."""
 
-    dataset: DatasetSpec
-    encoder: str
-    settings: tuple[Setting, ...]
-    checksums: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where the runs compute and write."""
-
-    out: str
+    make_inputs: Callable[[], Inputs]
+    runs: tuple[tuple[Setting, str], ...]
+    out: Path
     resamples: int
-    device: str | None
-    cache: str | None
 
 
 @dataclass(frozen=True)
@@ -49,102 +37,58 @@ class RunOutcome:
     """What became of a run: `failed` says why there is no row, `written` is False where another runner had it."""
 
     setting: Setting
-    written: bool
+    written: bool = False
     failed: str = ""
 
 
-def outcomes(groups: Sequence[Batch], place: Where, jobs: int) -> Iterator[RunOutcome]:
+def outcomes(batches: Sequence[Batch], jobs: int) -> Iterator[RunOutcome]:
     """Do all runs; give each outcome when its row is on the disk.
 
     Raises:
         InputError: if the results cannot be written, or a worker process is killed.
     """
-    if jobs == 1 or len(groups) < 2:
-        store = ResultsFile(place.out)
-        for group in groups:
-            yield from run_group(group, place, store)
-    else:
-        yield from _in_processes(groups, place, min(jobs, len(groups)))
+    if jobs == 1 or len(batches) < 2:
+        for batch in batches:
+            yield from run_batch(batch)
+        return
+    work = Parallel(min(jobs, len(batches)), return_as="generator_unordered")
+    try:
+        for found in work(delayed(_in_worker)(batch, os.getpid()) for batch in batches):
+            yield from found
+    except BrokenProcessPool:
+        raise InputError("a worker process was killed; run again: whole rows are kept") from None
 
 
-def run_group(group: Batch, place: Where, store: ResultsFile) -> Iterator[RunOutcome]:
-    """Do the runs of a group one after the other."""
-    runner = Runner(Inputs(group.dataset, group.encoder, place.device, place.cache), place.resamples)
-    for setting, checksum in zip(group.settings, group.checksums, strict=True):
+def run_batch(batch: Batch) -> Iterator[RunOutcome]:
+    """Do the runs of a batch one after the other."""
+    store, runner = ResultsFile(batch.out), Runner(batch.make_inputs(), batch.resamples)
+    for setting, checksum in batch.runs:
         if store.rows().get(setting.key, {}).get("checksum") == checksum:
-            yield RunOutcome(setting, written=False)
+            yield RunOutcome(setting)
             continue
         try:
             row = runner.row(setting, checksum)
         except Exception as error:  # whatever a method raises, the other runs go on
-            yield RunOutcome(setting, written=False, failed=reason(error))
+            yield RunOutcome(setting, failed=reason(error))
             continue
         yield RunOutcome(setting, written=store.add(row))
 
 
+def _in_worker(batch: Batch, parent: int) -> list[RunOutcome]:
+    """The runs of a batch in a worker process, which ends with the process that started it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return list(run_batch(batch))
+
+
 def reason(error: Exception) -> str:
-    """An error in one line."""
-    text = " ".join(str(error).split()) or "no message"
-    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
-
-
-def _in_processes(groups: Sequence[Batch], place: Where, jobs: int) -> Iterator[RunOutcome]:
-    context = multiprocessing.get_context("spawn")
-    tasks, answers = context.Queue(), context.Queue()
-    for item in (*groups, *[None] * jobs):
-        tasks.put(item)
-    threads = max(1, torch.get_num_threads() // jobs)
-    workers = [
-        context.Process(target=_work, args=(tasks, answers, place, threads), daemon=True) for _ in range(jobs)
-    ]
-    for worker in workers:
-        worker.start()
-    try:
-        left = sum(len(group.settings) for group in groups)
-        while left:
-            answer = _next(answers, workers)
-            if isinstance(answer, str):
-                raise InputError(answer)
-            left -= 1
-            yield answer
-        for worker in workers:
-            worker.join(PATIENCE)
-    finally:
-        for worker in workers:
-            worker.terminate()
-            worker.join()
-
-
-def _next(answers, workers) -> RunOutcome | str:
-    while True:
-        dead = [worker for worker in workers if worker.exitcode not in (None, 0)]
-        try:
-            return answers.get(timeout=PATIENCE)
-        except Empty:
-            if dead:
-                return f"a worker process ended with code {dead[0].exitcode}; run again: whole rows are kept"
-
-
-def _work(tasks, answers, place: Where, threads: int) -> None:
-    """A worker process: groups until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    from threadpoolctl import threadpool_limits
-
-    torch.set_num_threads(threads)
-    with threadpool_limits(threads):
-        try:
-            store = ResultsFile(place.out)
-            for group in iter(tasks.get, None):
-                for outcome in run_group(group, place, store):
-                    answers.put(outcome)
-        except (InputError, OSError) as error:
-            answers.put(f"{place.out}: {reason(error)}" if isinstance(error, OSError) else str(error))
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    """An error in one line; the kind too, where it is not our own."""
+    return str(error) if isinstance(error, InputError) else one_line(error, 300, kind=True)
 
 
 @dataclass(frozen=True)
@@ -191,7 +135,7 @@ def run(
     Args:
         grid: a grid, or its name or file.
         out: the results file, JSON lines.
-        jobs: processes; each takes whole datasets. More than one needs a script guarded by `__main__`.
+        jobs: processes; each takes whole datasets.
         device: where to compute; None chooses.
         cache: folder of features; None is the one that chapters use.
         progress: show a bar with the time that remains.
@@ -206,14 +150,12 @@ def run(
     """
     grid = grid if isinstance(grid, Grid) else Grid.load(grid)
     check_count(jobs, "jobs")
-    place = Where(str(out), grid.resamples, device, str(cache or default_folder()))
-    groups, kept, failed = _plan(grid, place)
-    total, written = sum(len(group.settings) for group in groups), 0
+    batches, kept, failed = _plan(grid, Path(out), device, str(cache or default_folder()))
+    total, written = sum(len(batch.runs) for batch in batches), 0
     with tqdm(total=total, desc="benchmark", unit="run", disable=not progress or not total) as bar:
-        for outcome in outcomes(groups, place, jobs):
-            bar.set_postfix_str(
-                f"{outcome.setting.dataset.label} {outcome.setting.classifier}", refresh=False
-            )
+        for outcome in outcomes(batches, jobs):
+            setting = outcome.setting
+            bar.set_postfix_str(f"{setting.dataset.label} {setting.classifier}", refresh=False)
             bar.update()
             written += outcome.written
             kept += not outcome.written and not outcome.failed
@@ -221,26 +163,26 @@ def run(
     return RunReport(Path(out), written, kept, len(failed), tuple(_lines(failed)))
 
 
-def _plan(grid: Grid, place: Where) -> tuple[list[Batch], int, list[RunOutcome]]:
+def _plan(grid: Grid, out: Path, device: str | None, cache: str) -> tuple[list[Batch], int, list[RunOutcome]]:
     """The runs to do, by dataset and encoder; how many rows are there already; runs whose inputs are missing."""
-    there = ResultsFile(place.out).rows()
-    groups, kept, failed = [], 0, []
+    there = ResultsFile(out).rows()
+    batches, kept, failed = [], 0, []
     for (dataset, encoder), found in groupby(grid.settings(), key=lambda s: (s.dataset, s.encoder)):
-        inputs = Inputs(dataset, encoder, place.device, place.cache)
-        wanted = []
+        make_inputs = partial(Inputs, dataset, encoder, device, cache)
+        inputs, wanted = make_inputs(), []
         for setting in found:
             try:
                 checksum = inputs.checksum(setting, grid.resamples)
             except (InputError, OSError) as error:
-                failed.append(RunOutcome(setting, written=False, failed=reason(error)))
+                failed.append(RunOutcome(setting, failed=reason(error)))
                 continue
             if there.get(setting.key, {}).get("checksum") == checksum:
                 kept += 1
             else:
                 wanted.append((setting, checksum))
         if wanted:
-            groups.append(Batch(dataset, encoder, *zip(*wanted, strict=True)))
-    return groups, kept, failed
+            batches.append(Batch(make_inputs, tuple(wanted), out, grid.resamples))
+    return batches, kept, failed
 
 
 def _lines(failed: Sequence[RunOutcome]) -> list[str]:

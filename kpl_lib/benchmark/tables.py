@@ -30,11 +30,8 @@ def to_markdown(table: pd.DataFrame) -> str:
 
     Chapter: ch-benchmark
     """
-    rows = [
-        list(map(str, table.columns)),
-        *([_cell(x) for x in row] for row in table.itertuples(index=False)),
-    ]
-    lines = ["| " + " | ".join(_escape(x) for x in row) + " |" for row in rows]
+    rows = [table.columns, *table.itertuples(index=False)]
+    lines = ["| " + " | ".join(_escape(_cell(x)) for x in row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(table.columns), *lines[1:]])
 
 
@@ -51,60 +48,32 @@ def to_latex(table: pd.DataFrame, caption: str, label: str) -> str:
 
     Chapter: ch-benchmark
     """
-    text = table.map(_cell)
-    text.columns = [_tex(str(name)) for name in table.columns]
-    body = text.map(_tex).to_latex(index=False, escape=False, caption=_tex(caption), label=f"tab:{label}")
+    text = table.map(lambda x: _tex(_cell(x))).rename(columns=lambda name: _tex(str(name)))
+    body = text.to_latex(index=False, escape=False, caption=_tex(caption), label=f"tab:{label}")
     return f"% needs \\usepackage{{booktabs}}\n{body}"
 
 
-def write(table: pd.DataFrame, folder: Path, name: str, caption: str) -> list[Path]:
-    """Write a table three times, each file whole or not at all; return the files."""
-    texts = {
-        "md": f"{caption}\n\n{to_markdown(table)}\n",
-        "csv": table.map(_cell).to_csv(index=False, lineterminator="\n"),
-        "tex": to_latex(table, caption, name),
-    }
-    files = []
-    for ending, text in texts.items():
-        files.append(folder / f"{name}.{ending}")
-        with atomic_path(files[-1]) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="")
-    return files
-
-
-def slug(name: str) -> str:
-    """A file name of letters, digits and dashes."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "table"
-
-
 def _cell(x: object) -> str:
-    if isinstance(x, float):
-        return "" if x != x else f"{x:.4g}"
-    return "" if x is None else str(x)
+    if x is None or x != x:
+        return ""
+    return f"{x:.4g}" if isinstance(x, float) else str(x)
 
 
 def _escape(text: str) -> str:
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
 
 
-TEX = {
+TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    "−": r"$-$",
+    "−": "$-$",
     "Δ": r"$\Delta$",
 }
 
 
 def _tex(text: str) -> str:
-    return "".join(TEX.get(letter, letter) for letter in text)
+    return text.translate(str.maketrans(TEX))
 
 
 METRICS = {
@@ -173,20 +142,20 @@ def report(rows: pd.DataFrame | str | Path, out: str | Path | None = None) -> Ta
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
     """Add what tables show: the setting in words, and whose knowledge it is."""
     rows = rows.copy()
-    changed = [", ".join(f"{key}={value}" for key, value in row.items()) for row in rows["changed"]]
     several = rows["seed"].nunique() > 1
-    seeds = [f"seed={seed}" if several else "" for seed in rows["seed"]]
-    rows["setting"] = [", ".join(filter(None, pair)) for pair in zip(changed, seeds, strict=True)]
+    told = zip(rows["changed"], rows["seed"], strict=True)
+    rows["setting"] = [_pairs(changed | {"seed": seed} if several else changed) for changed, seed in told]
     own = rows["knowledge"] == rows["dataset"].str.split("/").str[0]
     rows["knowledge"] = rows["knowledge"].mask(own, "own")
-    rows["labels used"] = ["yes" if reference else "no" for reference in rows["reference"]]
-    options = [", ".join(f"{k}={v}" for k, v in found.items()) for found in rows["options"]]
-    twice = rows.groupby("dataset")["options"].transform(lambda found: found.map(str).nunique()) > 1
-    rows["dataset"] = [
-        f"{name} ({text})" if many else name
-        for name, text, many in zip(rows["dataset"], options, twice, strict=True)
-    ]
+    rows["labels used"] = rows["reference"].map({True: "yes", False: "no"})
+    options = rows["options"].map(_pairs)
+    many = options.groupby(rows["dataset"]).transform("nunique") > 1
+    rows["dataset"] = rows["dataset"].mask(many, rows["dataset"] + " (" + options + ")")
     return rows.sort_values(["reference", "dataset"], kind="stable")
+
+
+def _pairs(found: dict) -> str:
+    return ", ".join(f"{key}={value}" for key, value in found.items())
 
 
 def overview(rows: pd.DataFrame) -> pd.DataFrame:
@@ -204,7 +173,10 @@ def overview(rows: pd.DataFrame) -> pd.DataFrame:
             line[f"balanced accuracy, {variant}"] = _percent(part.mean())
         if "difference_balanced_accuracy" in found:
             gain = found["difference_balanced_accuracy"]
-            line |= {"Δ balanced, mean": _signed(gain.mean()), "Δ balanced, worst": _signed(gain.min())}
+            line |= {
+                "Δ balanced, mean": _percent(gain.mean(), "+"),
+                "Δ balanced, worst": _percent(gain.min(), "+"),
+            }
         line["seconds"] = f"{found['seconds'].mean():.3f}"
         lines.append(line)
     return pd.DataFrame(lines)
@@ -218,37 +190,37 @@ def _dataset_table(rows: pd.DataFrame) -> pd.DataFrame:
         for key, title in METRICS.items():
             line[title] = _interval(row, key)
         for key in ("accuracy", "balanced_accuracy"):
-            line[f"Δ {METRICS[key]}"] = _interval(row, f"difference_{key}", signed=True)
+            line[f"Δ {METRICS[key]}"] = _interval(row, f"difference_{key}", "+")
         lines.append(line | {"seconds": f"{row['seconds']:.3f}"})
     return pd.DataFrame(lines)
 
 
-def _interval(row: dict, key: str, signed: bool = False) -> str:
-    show = _signed if signed else _percent
-    value, low, high = (row.get(f"{key}{end}", float("nan")) for end in ("", "_low", "_high"))
-    return "" if pd.isna(value) else f"{show(value)} [{show(low)}, {show(high)}]"
+def _interval(row: dict, key: str, sign: str = "") -> str:
+    value, low, high = (_percent(row.get(f"{key}{end}", float("nan")), sign) for end in ("", "_low", "_high"))
+    return f"{value} [{low}, {high}]" if value else ""
 
 
-def _percent(x: float) -> str:
-    return "" if pd.isna(x) else f"{100 * x:.1f}"
-
-
-def _signed(x: float) -> str:
-    return "" if pd.isna(x) else f"{100 * x:+.1f}".replace("-", "−")
+def _percent(x: float, sign: str = "") -> str:
+    return "" if pd.isna(x) else f"{100 * x:{sign}.1f}".replace("-", "−")
 
 
 def _write(tables: dict[str, pd.DataFrame], rows: pd.DataFrame, out: Path) -> tuple[Path, ...]:
+    """Write each table three times, all rows and the report; each file whole or not at all."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"cannot write {out}: {error.strerror}; name a folder that you may write to"
         ) from None
-    files = []
-    for name, table in tables.items():
-        files += write(table, out, slug(name), f"{name}. {NOTE}")
-    for name, text in (("rows.csv", rows.to_csv(index=False)), ("report.md", Tables(tables).markdown())):
-        files.append(out / name)
-        with atomic_path(files[-1]) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return tuple(files)
+    texts = {}
+    for title, table in tables.items():
+        name = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-").lower()
+        texts[f"{name}.md"] = f"{title}. {NOTE}\n\n{to_markdown(table)}\n"
+        texts[f"{name}.csv"] = table.map(_cell).to_csv(index=False, lineterminator="\n")
+        texts[f"{name}.tex"] = to_latex(table, f"{title}. {NOTE}", name)
+    texts["rows.csv"] = rows.to_csv(index=False, lineterminator="\n")
+    texts["report.md"] = Tables(tables).markdown()
+    for name, text in texts.items():
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
+    return tuple(out / name for name in texts)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kpl_lib import datasets  # noqa: F401 (imported before workers are forked)
 from kpl_lib.benchmark import Grid, run
-from kpl_lib.benchmark.runner import Where, outcomes
+from kpl_lib.benchmark.runner import outcomes
 
 SETS = ("phantom-chest/unseen/even", "phantom-malaria/unseen/skewed")
 
@@ -65,8 +65,8 @@ def runner(content: dict, out: Path, cache: Path, log: Path | None = None) -> No
     """What a child process does: the benchmark; each finished run is also noted in `log`."""
     from kpl_lib.benchmark import runner as module
 
-    def noted(groups, place: Where, jobs: int):
-        for outcome in outcomes(groups, place, jobs):
+    def noted(batches, jobs):
+        for outcome in outcomes(batches, jobs):
             if log is not None:
                 with log.open("a") as file:
                     file.write(outcome.setting.key + "\n")
