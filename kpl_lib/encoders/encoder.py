@@ -161,7 +161,7 @@ class Encoder:
 
         Chapter: ch-zero-shot
         """
-        return self._encode(False, dataset, batch_size, workers, progress, on_error, cache)
+        return self._encode(dataset, False, on_error, cache, batch_size, workers, progress)
 
     def encode_patches(
         self,
@@ -185,26 +185,16 @@ class Encoder:
         Source: Guo et al. 2022, arXiv 2209.14169.
         Chapter: ch-benchmark
         """
-        return self._encode(True, dataset, batch_size, workers, progress, on_error, cache)
+        return self._encode(dataset, True, on_error, cache, batch_size, workers, progress)
 
     def _encode(
-        self,
-        patches: bool,
-        dataset: ImageDataset,
-        batch_size: int,
-        workers: int,
-        progress: bool,
-        on_error: str,
-        cache: str | Path | None,
+        self, dataset: ImageDataset, patches: bool, on_error: str, cache: str | Path | None, *how: int
     ) -> Features | Patches:
-        """The features, from the cache where they are there; images that cannot be read are told."""
-        check_count(batch_size, "batch_size")
-        check_count(workers, "workers", 0)
+        """What a job gives, kept where asked for; `how` is its batch size, workers and progress."""
         if on_error not in ON_ERROR:
             raise InputError(f"on_error {on_error!r} is unknown: choose one of {', '.join(ON_ERROR)}")
         encode, size = partial(self.encode_pixels, patches=patches), image_size(self.model.visual)
-        own = self.preprocess, size, self.device, self.name
-        job = Job(dataset, encode, *own, batch_size, workers, progress, patches)
+        job = Job(dataset, encode, self.preprocess, size, self.device, self.name, *how, patches)
         made = remember(cache, job, self.fingerprint) if cache is not None else job.run()
         _tell_skipped(made.features if patches else made, dataset, on_error)
         return made

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from kpl_lib.common.checks import check_count
 from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.images import MAX_PIXELS, decode_for
@@ -120,9 +121,8 @@ class Tensors(Dataset):
             with decode_for(self.size):
                 image = self.dataset[index][0]
             short, long = sorted(image.size)
-            if (
-                self.size**2 * long > MAX_PIXELS * short
-            ):  # as wide as the model wants, it would fill the memory
+            # resized by its shorter side, a strip would fill the memory
+            if self.size**2 * long > MAX_PIXELS * short:
                 width, height = image.size
                 return index, f"{path}: {width} x {height} pixels is a strip; cut it, or leave it out"
             return index, self.preprocess(image)
@@ -173,6 +173,10 @@ class Job:
     workers: int
     progress: bool
     patches: bool = False
+
+    def __post_init__(self) -> None:
+        check_count(self.batch_size, "batch_size")
+        check_count(self.workers, "workers", 0)
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
         """Encode the images from number `start` on; one block a batch."""
