@@ -86,9 +86,7 @@ def _resume(part: Path, progress: bool, url: str, output_file: str, pooch) -> No
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT, SILENCE)) as answer:
-        if not (
-            have and answer.status_code == 416
-        ):  # else all is here, or the file changed: the checksum says
+        if not have or answer.status_code != 416:  # else all is here, or another file: the checksum says
             answer.raise_for_status()
             place = answer.headers.get("Content-Range", "")
             goes_on = answer.status_code == 206 and place.startswith(f"bytes {have}-")
