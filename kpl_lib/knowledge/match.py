@@ -38,13 +38,10 @@ class Matched:
         found = len(self.knowledge.records)
         lines = [f"{self.knowledge.name}: {found} of {found + len(self.missing)} classes found"]
         lines += [f"  {old!r} taken for {new!r}" for old, new in self.renamed.items()]
-        lines += [f"  missing: {name!r}{self._hint(name)}" for name in self.missing]
+        hints = {name: f" (is it {near!r}?)" for name, near in self.nearest.items()}
+        lines += [f"  missing: {name!r}{hints.get(name, '')}" for name in self.missing]
         lines += [f"  left over: {name!r}" for name in self.left_over]
         return "\n".join(lines)
-
-    def _hint(self, name: str) -> str:
-        """The nearest name, as a question."""
-        return f" (is it {self.nearest[name]!r}?)" if name in self.nearest else ""
 
 
 def match_classes(base: KnowledgeBase, class_names: Sequence[str]) -> Matched:

@@ -55,7 +55,14 @@ class Prompt:
         if not self.name.strip():
             raise InputError("prompt '': 'name' is empty; write it")
         for key, (needed, allowed) in PLACES.items():
-            _check_places(f"prompt {self.name!r}: {key!r}", getattr(self, key), needed, allowed)
+            where, text = f"prompt {self.name!r}: {key!r}", getattr(self, key)
+            for word in needed:
+                if f"{{{word}}}" not in text:
+                    raise InputError(f"{where} must hold {{{word}}}, once at least")
+            for word in re.findall(r"\{ *(\w*) *\}", text):
+                if word not in (*needed, *allowed) or f"{{{word}}}" not in text:
+                    known = ", ".join(f"{{{word}}}" for word in (*needed, *allowed))
+                    raise InputError(f"{where} holds {{{word}}}, which nothing fills; known: {known}")
         check_template(self.template, "{description}")
 
     @property
@@ -126,14 +133,3 @@ def load_prompt(name_or_path: str | Path) -> Prompt:
         return Prompt(**content)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def _check_places(where: str, text: str, needed: tuple[str, ...], allowed: tuple[str, ...]) -> None:
-    """Refuse a text that lacks a placeholder or holds one that nothing fills."""
-    for word in needed:
-        if f"{{{word}}}" not in text:
-            raise InputError(f"{where} must hold {{{word}}}, once at least")
-    for word in re.findall(r"\{ *(\w*) *\}", text):
-        if word not in (*needed, *allowed) or f"{{{word}}}" not in text:
-            known = ", ".join(f"{{{word}}}" for word in (*needed, *allowed))
-            raise InputError(f"{where} holds {{{word}}}, which nothing fills; known: {known}")
