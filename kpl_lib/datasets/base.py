@@ -1,7 +1,7 @@
 """The one shape of every dataset, and what is known about one without its files (`DatasetCard`)."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -82,13 +82,8 @@ class ImageDataset:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int | None]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"{self.name}: image {index} of {len(self)}")
-        index = range(len(self))[index]
+        index = range(len(self))[index]  # from the end, too; an IndexError ends a loop
         return self.read(index), None if self.labels is None else self.labels[index]
-
-    def __iter__(self) -> Iterator[tuple[Image.Image, int | None]]:
-        return (self[index] for index in range(len(self)))
 
     def subset(self, indices: Sequence[int], name: str | None = None) -> "ImageDataset":
         """Return the images with these numbers, in this order.
