@@ -110,7 +110,9 @@ def encode_shared(
         store.set(f"done/{where.rank}", key)
         if where.rank > 0:
             return None
-        _check_keys(_wait(store, "done", where, seconds), key)
+        for rank, other in enumerate(_wait(store, "done", where, seconds)):
+            if other != key:
+                raise InputError(f"rank {rank} has another encoder, dataset, batch size or version: {APART}")
         return _merge(Path(out), _parts(Path(out), where, len(dataset), batch_size, key), kind)
 
 
@@ -171,16 +173,8 @@ def _wait(store: Store, name: str, where: Place, seconds: float) -> list[str]:
 
 def _key(encoder: Encoder, dataset: ImageDataset, batch_size: int, kind: str) -> str:
     """Checksum of what the bits of a part depend on."""
-    facts = [
-        encoder.fingerprint,
-        encoder.name,
-        encoder.device.type,
-        torch.__version__,
-        kind,
-        READING,
-        batch_size,
-    ]
-    facts += [dataset.name, dataset.fingerprint, len(dataset)]
+    facts = [encoder.fingerprint, encoder.name, encoder.device.type, torch.__version__, kind, READING]
+    facts += [batch_size, dataset.name, dataset.fingerprint, len(dataset)]
     return hashlib.sha256("\n".join(map(str, facts)).encode()).hexdigest()[:16]
 
 
@@ -217,13 +211,6 @@ def _make_folder(folder: Path) -> None:
         raise InputError(
             f"{folder}: {error.strerror}; name --out in a folder that you may write to"
         ) from None
-
-
-def _check_keys(keys: list[str], key: str) -> None:
-    """Refuse to join what was made of other images or by another encoder."""
-    for rank, other in enumerate(keys):
-        if other != key:
-            raise InputError(f"rank {rank} has another encoder, dataset, batch size or version: {APART}")
 
 
 def _merge(out: Path, parts: list[Path], kind: str) -> WrittenFeatures:

@@ -7,7 +7,7 @@ the group of all processes; without one, every function here is that of a single
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -60,13 +60,17 @@ class Place:
 
 
 @contextmanager
-def meeting(where: Place) -> Iterator[None]:
-    """Say in one line that the others do not come."""
+def one_lost(label: str, what: str, cure: str) -> Iterator[None]:
+    """Say in one line that another process is gone, where the block finds that out."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        why = one_line(error)
-        raise RankLost(f"{where.label}: cannot meet the others ({why}); start all of them") from None
+        raise RankLost(f"{label}: {what} ({one_line(error)}); {cure}") from None
+
+
+def meeting(where: Place) -> AbstractContextManager[None]:
+    """The block in which processes come together."""
+    return one_lost(where.label, "cannot meet the others", "start all of them")
 
 
 def place() -> Place:
@@ -260,11 +264,6 @@ class Group(Sums):
                 dist.all_reduce(result, how, self.group)
         return result
 
-    @contextmanager
-    def _lost(self) -> Iterator[None]:
-        """Say in one line that a process of the group is gone."""
-        try:
-            yield
-        except RuntimeError as error:
-            why = f"another process ended or is stuck ({one_line(error)}); start all again"
-            raise RankLost(f"rank {self.rank} of {self.world}: {why}") from None
+    def _lost(self) -> AbstractContextManager[None]:
+        what = "another process ended or is stuck"
+        return one_lost(f"rank {self.rank} of {self.world}", what, "start all again")
