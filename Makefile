@@ -43,16 +43,16 @@ $(STAMP):
 	@touch $@
 
 book: $(STAMP) ## execute the chapters and build the site; prints the path of index.html (STRICT=1: every figure must come out)
-	@$(BIN)/python book/tools/build_book.py $(if $(filter-out 0,$(STRICT)),--strict)
+	@$(BIN)/python -m book.tools build $(if $(filter-out 0,$(STRICT)),--strict)
 
 self-checks: $(STAMP) ## write the questions of book/questions onto their pages, and for a quiz system
-	@$(BIN)/python book/tools/self_checks.py
+	@$(BIN)/python -m book.tools self-checks
 
 slides: $(STAMP) ## a deck of slides for each chapter of the built book, in _build/slides
-	@$(BIN)/python book/tools/slides.py
+	@$(BIN)/python -m book.tools slides
 
 student: $(STAMP) ## the student edition of the built book, without solutions, in _build/student
-	@$(BIN)/python book/tools/student.py
+	@$(BIN)/python -m book.tools student
 
 test-kit: $(STAMP) ## check the slides and the student edition that were made
 	$(PYTEST) -m 'site or browser' tests/book/test_student.py tests/book/test_slides.py tests/book/test_assignments.py
@@ -61,7 +61,7 @@ site: $(STAMP) ## check the built site: links, alt texts, nothing from the netwo
 	$(PYTEST) -m site tests/book/test_site.py
 
 pdf: $(STAMP) ## print the built site as one PDF (needs Chromium); prints its path
-	@$(BIN)/python book/tools/make_pdf.py
+	@$(BIN)/python -m book.tools pdf
 
 test-site: $(STAMP) ## open every page in Chromium: errors, widths, images, mathematics, accessibility, search
 	$(PYTEST) -m browser --timeout 1200 tests/book/test_browser.py tests/book/test_pdf.py
@@ -85,7 +85,7 @@ bench: $(STAMP) ## timings of the solvers and encoders
 notebooks: $(STAMP) ## execute the notebooks and check their claims, or one: make notebooks NB=book/chapters/01_name.ipynb
 	@rm -rf $(CLAIMS)
 	KPL_CLAIMS=$(abspath $(CLAIMS)) OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PYTEST) -n $(JOBS) -m '' --nbmake --nbmake-timeout=600 $(NB)
-	@$(BIN)/python book/tools/claims.py report $(CLAIMS) --strict $(if $(filter $(NOTEBOOKS),$(NB)),$(if $(filter-out $(NB),$(NOTEBOOKS)),,--whole))
+	@$(BIN)/python -m book.tools claims report $(CLAIMS) --strict $(if $(filter $(NOTEBOOKS),$(NB)),$(if $(filter-out $(NB),$(NOTEBOOKS)),,--whole))
 
 check: $(STAMP) ## style of code and notebooks, direction of imports, no outputs in notebooks, spelling
 	$(BIN)/ruff check $(CODE)
@@ -103,13 +103,13 @@ lab: $(STAMP) ## open the book in JupyterLab
 	$(BIN)/jupyter lab book
 
 grade: $(STAMP) ## grade a folder of submissions: make grade SUBMISSIONS=folder ASSIGNMENT=1
-	@$(BIN)/python book/tools/grade.py '$(SUBMISSIONS)' --assignment '$(ASSIGNMENT)' --seed '$(SEED)'
+	@$(BIN)/python -m book.tools grade '$(SUBMISSIONS)' --assignment '$(ASSIGNMENT)' --seed '$(SEED)'
 
 linkcheck: $(STAMP) ## follow every external link of the book (needs the network)
 	PYTHONPATH=. $(BIN)/jupyter-book build book --builder linkcheck
 
 set-repository: $(STAMP) ## change the repository's address everywhere: make set-repository URL=...
-	@$(BIN)/python book/tools/set_repository.py '$(URL)'
+	@$(BIN)/python -m book.tools set-repository '$(URL)'
 
 clean: ## remove what was built; .venv stays
 	rm -rf _build build dist .pytest_cache .ruff_cache .hypothesis

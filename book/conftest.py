@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from execute_chapters import where_it_stopped
+
+from book.tools.building.execute import where_it_stopped
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 import typer
-from api_docs import convert
-from command_docs import MARKER, commands
-from formula_tex import is_formula, lines_to_tex, to_tex
-from link_code import in_its_room
-from page_text import without_magics
 
 import kpl_lib
+from book.tools.extensions.api_docs import convert
+from book.tools.extensions.command_docs import MARKER, commands
+from book.tools.extensions.formula_tex import is_formula, lines_to_tex, to_tex
+from book.tools.extensions.link_code import in_its_room
+from book.tools.rules.page_text import without_magics
 from kpl_lib.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -386,8 +386,8 @@ def test_a_docstring_becomes_a_page():
 
 PROJECT = """
 import sys
-sys.path.insert(0, {tools!r})
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "api_docs"]
+sys.path.insert(0, {root!r})
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "book.tools.extensions.api_docs"]
 """
 PAGE = """.. _ch-here:
 
@@ -400,7 +400,7 @@ Title
 
 
 def test_an_unknown_chapter_fails_the_build(tmp_path):
-    (tmp_path / "conf.py").write_text(PROJECT.format(tools=str(BOOK / "tools")))
+    (tmp_path / "conf.py").write_text(PROJECT.format(root=str(ROOT)))
     (tmp_path / "index.rst").write_text(PAGE)
     (tmp_path / "library.py").write_text(
         'def f():\n    """Do it.\n\n    Chapter: ch-here, ch-gone\n    """\n'

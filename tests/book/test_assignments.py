@@ -6,19 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import grade
-import grade_run
 import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from grade_run import GRADING, read_rubric
 from grading_world import BOOK, HIDDEN, NUMBERS, RUBRICS, code_lines, messages, world
-from setup_cell import repository_url
-from setup_cell import source as setup_source
-from submission import load
 
+from book.tools.building.setup_cell import repository_url
+from book.tools.building.setup_cell import source as setup_source
+from book.tools.grading import grade
+from book.tools.grading import run as grade_run
+from book.tools.grading.run import GRADING, read_rubric
+from book.tools.grading.submission import load
 from kpl_lib.features import TextBank
 from kpl_lib.solvers.ridge import ridge_system
 from kpl_lib.text_proxies import text_proxies
@@ -295,7 +295,7 @@ def test_the_command_survives_hostile_files_and_grades_the_others(tmp_path, caps
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_command_gives_the_samples_the_points_of_the_rubric(number, tmp_path):
     folder = GRADING / f"assignment_{number}"
-    command = [sys.executable, str(BOOK / "tools" / "grade.py"), str(folder / "samples"), "--seed", "7"]
+    command = [sys.executable, "-m", "book.tools", "grade", str(folder / "samples"), "--seed", "7"]
     done = subprocess.run(
         [*command, "--assignment", str(number), "--out", str(tmp_path)], capture_output=True, text=True
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from chapter_rules import RULES, breaches
-from setup_cell import cell as setup_cell
-from setup_cell import config, repository_url
+
+from book.tools.building.setup_cell import cell as setup_cell
+from book.tools.building.setup_cell import config, repository_url
+from book.tools.rules.chapters import RULES, breaches
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 CHAPTERS = sorted((BOOK / "chapters").glob("*.ipynb"))

@@ -39,7 +39,6 @@ def tree(tmp_path) -> Path:
         (tmp_path / part).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / part, tmp_path / part)
     for folder in (
-        "book/tools",
         "book/chapters",
         "book/_static",
         "kpl_lib",
@@ -57,8 +56,7 @@ def tree(tmp_path) -> Path:
     ):
         (tmp_path / "kpl_lib" / module).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / "kpl_lib" / module, tmp_path / "kpl_lib" / module)
-    for tool in (ROOT / "book" / "tools").glob("*.py"):
-        shutil.copy(tool, tmp_path / "book" / "tools")
+    shutil.copytree(ROOT / "book" / "tools", tmp_path / "book" / "tools")
     shutil.copy(ROOT / "book" / "conftest.py", tmp_path / "book")
     for logo in (ROOT / "book" / "_static").glob("logo*"):
         shutil.copy(logo, tmp_path / "book" / "_static")

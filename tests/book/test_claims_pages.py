@@ -6,15 +6,15 @@ import os
 import subprocess
 import sys
 
-import claims
-import claims_on_pages
-import claims_spread
 import nbformat
 import pytest
-from claims import check, main, pages_with_claims, stray, too_wide
 from nbclient import NotebookClient
-from page_text import BOOK
 
+from book.tools.claims import spread as claims_spread
+from book.tools.claims import statements as claims
+from book.tools.claims.statements import check, main, pages_with_claims, stray, too_wide
+from book.tools.extensions import claims_on_pages
+from book.tools.rules.page_text import BOOK
 from kpl_lib.claim_files import Claim, Figure, Page, claims_file, read_claims
 from kpl_lib.claims import Outcome
 from kpl_lib.common.files import data_dir
@@ -103,7 +103,9 @@ def test_tolerances_follow_from_four_values():
     moved = values | {"sse": 84.27}
     assert claims_spread.tolerance(figure, values, 0.03) == 0.03
     assert claims_spread.tolerance(figure, moved, 40.0) == 0.23  # 0.07 off, 3 x 0.05, a margin of 0.01
-    assert claims_spread.tolerance(figure, moved, 0.1) == pytest.approx(0.22)  # more than it states: write tells
+    assert claims_spread.tolerance(figure, moved, 0.1) == pytest.approx(
+        0.22
+    )  # more than it states: write tells
 
 
 # A reader who changes the code.
@@ -175,7 +177,7 @@ def test_a_sentence_is_readable_without_its_markup():
 
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, BOOK / "tools" / "claims.py", *arguments]
+    command = [sys.executable, "-m", "book.tools", "claims", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
 
 

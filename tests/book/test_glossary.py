@@ -4,9 +4,10 @@ import json
 import re
 
 import pytest
-from glossary_rules import findings, glossary, lost, main, reading_pages
-from glossary_terms import EVERYDAY, entries, longest_first, matcher, sentences
-from page_text import BOOK, labels_of, toc_pages
+
+from book.tools.rules.glossary import findings, glossary, lost, main, reading_pages
+from book.tools.rules.glossary_terms import EVERYDAY, entries, longest_first, matcher, sentences
+from book.tools.rules.page_text import BOOK, labels_of, toc_pages
 
 PAGES = reading_pages()
 TERMS = glossary()

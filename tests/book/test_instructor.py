@@ -5,10 +5,11 @@ import json
 import re
 from pathlib import Path
 
-import goals_page
 import pytest
 import yaml
 from grading_world import NUMBERS, RUBRICS
+
+from book.tools.teaching import goals as goals_page
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "book" / "instructor").glob("*.md"))
@@ -67,7 +68,7 @@ def test_there_is_a_lecture_a_half_day_and_four_weeks():
 
 
 def test_the_page_of_goals_is_what_its_tool_writes():
-    assert PROSE["goals"] == goals_page.page(), "run: python book/tools/goals_page.py"
+    assert PROSE["goals"] == goals_page.page(), "run: python -m book.tools goals"
 
 
 def test_a_goal_without_its_list_is_noticed(tmp_path):
@@ -213,6 +214,6 @@ def test_the_release_recipe_names_every_place_of_the_version():
         "pyproject.toml",
         "CITATION.cff",
         "CHANGELOG.md",
-        "book/tools/setup_cell.py",
+        "book/tools/building/setup_cell.py",
     ):
         assert place in part and (ROOT / place).is_file(), place

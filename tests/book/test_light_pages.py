@@ -4,13 +4,14 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import light_pages
 import numpy as np
 import pydata_sphinx_theme
 import pytest
 from docutils import nodes, utils
 from fontTools.ttLib import TTFont
 from PIL import Image
+
+from book.tools.extensions import light_pages
 
 THEME = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
 ROCKET, GHOST, BELL = 0xF135, 0xF6E2, 0xF0F3

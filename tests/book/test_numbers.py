@@ -5,11 +5,11 @@ import json
 import re
 
 import pytest
-from number_code import settings
-from number_rules import EXEMPT, ROOT, findings, main, pages, pictures, read_page, strip_exempt
-from number_text import plain, quoted
-from page_text import BOOK, labels_of, notebook_blocks, page_blocks
 
+from book.tools.rules.number_code import settings
+from book.tools.rules.number_text import plain, quoted
+from book.tools.rules.numbers import EXEMPT, ROOT, findings, main, pages, pictures, read_page, strip_exempt
+from book.tools.rules.page_text import BOOK, labels_of, notebook_blocks, page_blocks
 from kpl_lib.transport import sinkhorn
 from kpl_lib.vision_proxies import fit_proxies
 
@@ -107,7 +107,7 @@ def lines(tmp_path, monkeypatch):
         read_page.cache_clear()
         return findings(tmp_path / "x.ipynb", {})
 
-    for name in ("number_rules", "kpl_lib.claim_files"):
+    for name in ("book.tools.rules.numbers", "kpl_lib.claim_files"):
         monkeypatch.setattr(f"{name}.claims_file", lambda name: tmp_path / f"{name}.toml")
     yield found
     read_page.cache_clear()
@@ -129,7 +129,7 @@ def test_a_number_of_another_chapter_is_held_where_the_paragraph_names_it(tmp_pa
     other, page = tmp_path / "other.ipynb", tmp_path / "page.md"
     other.write_text(json.dumps({"cells": []}))
     (tmp_path / "other.toml").write_text(CLAIMS)
-    for name in ("number_rules", "kpl_lib.claim_files"):
+    for name in ("book.tools.rules.numbers", "kpl_lib.claim_files"):
         monkeypatch.setattr(f"{name}.claims_file", lambda name: tmp_path / f"{name}.toml")
     page.write_text("# T\n\nIt gains 5.1 points, as {ref}`ch-o` shows.\n\nYes, 5.1 points.\n")
     assert findings(page, {"ch-o": other}) == ["page cell 0: 5.1 points: Yes, 5.1 points."]

@@ -3,8 +3,9 @@
 import json
 import re
 
-import overview
 import pytest
+
+from book.tools.building import overview
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def coordinates(svg: str) -> list[float]:
 def test_the_figure_is_the_one_that_the_numbers_give(rows):
     drawn, kept = coordinates(overview.draw(rows)), coordinates(overview.PICTURE.read_text(encoding="utf-8"))
     assert len(drawn) > 400
-    assert drawn == pytest.approx(kept, abs=0.01), "run `python book/tools/overview.py`"
+    assert drawn == pytest.approx(kept, abs=0.01), "run `python -m book.tools overview`"
 
 
 def test_another_number_gives_another_figure(rows):

@@ -2,11 +2,12 @@
 
 import re
 
-import make_pdf
 import pytest
 from bs4 import BeautifulSoup
-from one_page import document, entries
 from pypdf import PdfReader
+
+from book.tools.building import pdf as make_pdf
+from book.tools.building.one_page import document, entries
 
 MENU = """<nav class="bd-links"><ul><li><a class="reference internal" href="#">Home</a></li></ul>
 <p class="caption">Chapters</p><ul>

@@ -5,10 +5,11 @@ import re
 import shutil
 
 import pytest
-import self_checks
-from questions import KEYS, load, load_all, page_of
-from quiz_export import export, gift, to_html
-from setup_cell import ROOT
+
+from book.tools.building.setup_cell import ROOT
+from book.tools.teaching import self_checks
+from book.tools.teaching.questions import KEYS, load, load_all, page_of
+from book.tools.teaching.quiz_export import export, gift, to_html
 
 BOOK = ROOT / "book"
 FILES = sorted((BOOK / "questions").glob("*.yml"))

@@ -7,7 +7,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from setup_cell import config
+
+from book.tools.building.setup_cell import config
 
 pytestmark = pytest.mark.site
 SITE = Path(os.environ.get("KPL_SITE", Path(__file__).resolve().parents[2] / "_build" / "html"))

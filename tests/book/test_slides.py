@@ -5,12 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
-import slides
 from bs4 import BeautifulSoup
-from setup_cell import ROOT
-from slide_code import LONGEST, WIDTH, short_code
-from slide_deck import LIST_LIMIT, caption, deck
-from slide_text import as_note, portions, sentences, take, words
+
+from book.tools.building.setup_cell import ROOT
+from book.tools.teaching import slides
+from book.tools.teaching.slide_code import LONGEST, WIDTH, short_code
+from book.tools.teaching.slide_deck import LIST_LIMIT, caption, deck
+from book.tools.teaching.slide_text import as_note, portions, sentences, take, words
 
 DECKS = Path(os.environ.get("KPL_SLIDES", ROOT / "_build" / "slides"))
 CHAPTERS = sorted(path.stem for path in (ROOT / "book" / "chapters").glob("[0-9]*.ipynb"))

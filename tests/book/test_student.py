@@ -8,13 +8,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import student
 from bs4 import BeautifulSoup
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
-from questions import load_all
-from setup_cell import ROOT, is_setup
-from without_solutions import ANSWER, WRITE, pieces, student_notebook, student_page
+
+from book.tools.building.setup_cell import ROOT, is_setup
+from book.tools.teaching import student
+from book.tools.teaching.questions import load_all
+from book.tools.teaching.without_solutions import ANSWER, WRITE, pieces, student_notebook, student_page
 
 BOOK = ROOT / "book"
 NOTEBOOKS = [BOOK / "_template.ipynb", *sorted(BOOK.glob("*/*.ipynb"))]

@@ -4,6 +4,7 @@ import importlib
 import json
 import pickle
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,10 @@ def test_an_old_module_leads_to_one_that_is_there(old, new):
         importlib.util.find_spec(f"kpl_lib.{new}").loader
         is not importlib.util.find_spec(f"kpl_lib.{old}").loader
     )
+    parent, _, name = f"kpl_lib.{old}".rpartition(".")
+    assert (
+        name not in dir(importlib.import_module(parent)) or f"{parent}.{name}" in sys.modules
+    )  # it would be hidden
     assert not (ROOT / "kpl_lib" / f"{old.replace('.', '/')}.py").exists()
 
 

@@ -11,7 +11,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from requirements import CORE, EXTRAS, PROJECT, asked
-from setup_cell import repository_url, source
+
+from book.tools.building.setup_cell import repository_url, source
 
 LISTS = ("pip-freeze.txt", "pip-freeze.gpu.txt")
 NEVER = ("torch", "torchvision", "numpy")

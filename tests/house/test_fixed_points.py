@@ -70,4 +70,4 @@ def test_nbmake_runs_every_notebook():
     tested = subprocess.run(
         ["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    assert "--nbmake" in tested and "claims.py report" in tested
+    assert "--nbmake" in tested and "book.tools claims report" in tested

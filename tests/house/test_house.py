@@ -16,8 +16,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from requirements import CORE, OPTIONAL, PROJECT, asked
-from set_repository import clean, mention, name, set_repository, text_files
-from setup_cell import config, repository_url, source
+
+from book.tools.building.set_repository import clean, mention, name, set_repository, text_files
+from book.tools.building.setup_cell import config, repository_url, source
 
 ROOT = Path(__file__).resolve().parents[2]
 DIRECT = [*{str(r): r for r in [*CORE, *asked("book"), *asked("dev")]}.values()]

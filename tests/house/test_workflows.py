@@ -9,6 +9,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from book.tools.__main__ import COMMANDS, about, main
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".github" / "workflows"
 FILES = sorted(FOLDER.glob("*.yml"))
@@ -36,6 +38,22 @@ def test_every_step_runs_something_that_is_there(path):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
         for file in re.findall(r"(?:bash|python3) ([\w./-]+\.(?:sh|py)|\.ci/run)", step.get("run", "")):
             assert (ROOT / file).is_file(), file
+        assert set(re.findall(r"-m book\.tools ([\w-]+)", step.get("run", ""))) <= set(COMMANDS)
+
+
+def test_one_door_leads_to_every_tool_and_is_what_is_written_of(capsys):
+    assert main([]) == 0 and main(["nothing"]) == 2
+    listed = capsys.readouterr().out
+    assert all(f"  {name} " in listed and about(module) in listed for name, module in COMMANDS.items())
+    tools = {path for path in (ROOT / "book" / "tools").rglob("*.py") if "__main__" in path.read_text()}
+    told = {f"{module.replace('.', '/')}.py" for module in COMMANDS.values()} | {
+        "__main__.py",
+        "grading/child.py",
+    }
+    assert {path.relative_to(ROOT / "book" / "tools").as_posix() for path in tools} == told
+    pages = [ROOT / "Makefile", ROOT / "CONTRIBUTING.md", *(ROOT / "book").rglob("*.md")]
+    written = {name for page in pages for name in re.findall(r"-m book\.tools ([\w-]+)", page.read_text())}
+    assert written <= set(COMMANDS) and {"build", "grade", "goals"} <= written
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -78,7 +96,7 @@ def test_shell_scripts_of_the_workflows_parse():
 
 
 def test_the_colab_run_installs_what_the_setup_cell_installs():
-    command = [sys.executable, str(ROOT / "book" / "tools" / "setup_cell.py"), "--requirements"]
+    command = [sys.executable, "-m", "book.tools", "setup-cell", "--requirements"]
     here, *others = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert here == "."
     assert {Requirement(line.strip("'\"")).name for line in others} == {"open_clip_torch", "ftfy", "POT"}

@@ -14,8 +14,9 @@ BOOK = Path(__file__).resolve().parents[2] / "book"
 GRADING = BOOK / "instructor" / "grading"
 sys.path.append(str(GRADING))
 from checks import Student, line  # noqa: E402 (its folder is no package)
-from grade_run import read_rubric  # noqa: E402
-from submission import load  # noqa: E402
+
+from book.tools.grading.run import read_rubric  # noqa: E402
+from book.tools.grading.submission import load  # noqa: E402
 
 NUMBERS = (1, 2)
 RUBRICS = {number: read_rubric(number) for number in NUMBERS}

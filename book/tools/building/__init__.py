@@ -1,0 +1,1 @@
+"""Make the site and the PDF, and write what each page has alike."""

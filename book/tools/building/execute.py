@@ -1,0 +1,92 @@
+"""Execute the notebooks of the table of contents, as many at once as there are cores, into the cache of the build."""
+
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from fnmatch import fnmatch
+from pathlib import Path
+
+import nbformat
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
+from jupyter_cache.executors.utils import ExecutionResult, single_nb_execution
+from sphinx_external_toc.parsing import parse_toc_yaml
+
+from book.tools.building.setup_cell import config
+from book.tools.claims.statements import claims_name, judged
+from book.tools.rules.page_text import said_before
+from kpl_lib.claim_files import claims_file, read_claims
+
+
+def notebooks(book: Path) -> list[Path]:
+    """The notebooks of book/_toc.yml, in its order."""
+    toc = parse_toc_yaml(book / "_toc.yml")
+    files = {
+        path.relative_to(book).with_suffix("").as_posix(): path for path in sorted(book.rglob("*.ipynb"))
+    }
+    wanted = [
+        name for document in toc.values() for name in (*document.child_files(), *document.child_globs())
+    ]
+    found = [path for pattern in wanted for name, path in files.items() if fnmatch(name, pattern)]
+    return [path for path in dict.fromkeys(found) if ".ipynb_checkpoints" not in path.parts]
+
+
+def known(cache: JupyterCacheAbstract, notebook: nbformat.NotebookNode, measured: Path) -> bool:
+    """Whether the cache has the outputs of this code, and the table of claims that they end with is today's."""
+    try:
+        cache.match_cache_notebook(notebook)
+    except KeyError:
+        return False
+    if not claims_file(measured.stem).is_file():
+        return True
+    record = json.loads(measured.read_text(encoding="utf-8")) if measured.is_file() else {}
+    if record.get("digest") != read_claims(measured.stem).digest:
+        return False
+    return [row["status"] for row in record["claims"]] == [row.status for row in judged(record)]
+
+
+def run(path: Path, notebook: nbformat.NotebookNode, timeout: int) -> ExecutionResult:
+    """Execute one notebook in its folder."""
+    return single_nb_execution(notebook, cwd=str(path.parent), timeout=timeout, allow_errors=False)
+
+
+def where_it_stopped(path: Path, cells: list[dict]) -> str:
+    """The cell of an executed notebook that raised, and the sentence that stands before it, in one line."""
+    raised = [
+        number
+        for number, cell in enumerate(cells)
+        if cell.get("outputs") and cell["outputs"][-1]["output_type"] == "error"
+    ]
+    if not raised:
+        return f"{path.name} stopped before its first cell"
+    said = said_before(path.stem, cells, raised[-1])
+    return f"{path.name} stopped in cell {raised[-1] + 1}, after the sentence: {said}"
+
+
+def execute(root: Path) -> list[Path]:
+    """Execute what the cache does not have, say how long each took, and give the notebooks that failed."""
+    cache = get_cache(str(root / "_build" / ".jupyter_cache"))
+    read = {path: nbformat.read(path, as_version=4) for path in notebooks(root / "book")}
+    claims = root / "_build" / "claims"
+    left = {
+        path: notebook
+        for path, notebook in read.items()
+        if not known(cache, notebook, claims / f"{claims_name(path)}.json")
+    }
+    os.environ["KPL_CLAIMS"] = str(claims)
+    cores, failed = os.cpu_count() or 1, []
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # small steps gain nothing from a second thread
+    with ThreadPoolExecutor(cores) as pool:
+        timeout = config()["execute"]["timeout"]
+        runs = {pool.submit(run, path, notebook, timeout): path for path, notebook in left.items()}
+        for done in as_completed(runs):
+            path, result = runs[done], done.result()
+            if result.err is not None:
+                failed.append(path)
+                print(result.exc_string, where_it_stopped(path, result.nb.cells), sep="\n", file=sys.stderr)
+                continue
+            print(f"{path.relative_to(root)}: {result.time:.0f} s", flush=True)
+            bundle = CacheBundleIn(result.nb, str(path), data={"execution_seconds": result.time})
+            cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+    return failed

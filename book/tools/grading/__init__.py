@@ -1,0 +1,1 @@
+"""Grade assignments: each submission in a process of its own."""

@@ -1,0 +1,1 @@
+"""Rules that chapters keep to, and how their text is read."""

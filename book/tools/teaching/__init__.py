@@ -1,0 +1,1 @@
+"""What teachers get: self-checks, goals, slides, the student edition."""
