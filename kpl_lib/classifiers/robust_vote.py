@@ -10,32 +10,41 @@ from torch import Tensor
 
 from kpl_lib.classifiers.base import register
 from kpl_lib.classifiers.start import log_shares, start_rows
-from kpl_lib.classifiers.zero_shot import DescriptionVote, TextClassifier
+from kpl_lib.classifiers.zero_shot import DescriptionVote
 from kpl_lib.common.checks import check_same_space, check_unit_rows, working_dtype
 from kpl_lib.features import TextBank
 
 
 @dataclass(frozen=True, eq=False)
-class RobustTexts(TextClassifier):
-    """The texts that vote, `weights` `[ΣM_c, D]`, class after class.
+class RobustTexts:
+    """The texts that vote.
 
     Args:
-        weights, offset, temperature: as in `TextClassifier`, the offset `[C]`.
+        texts: `[ΣM_c, D]`, unit rows, class after class.
         counts: M_c of each class.
+        offset: `log(C q)` `[C]`, float64.
+        temperature: τ, in units of cosines.
         delta, rho: as in `RobustVote`.
     """
 
+    texts: Tensor
     counts: Sequence[int]
+    offset: Tensor
+    temperature: float
     delta: float
     rho: float
 
     def scores(self, images: Tensor) -> Tensor:
         """The soft-trimmed mean cosine with the texts of each class, `+ τ log(C q)`, `[N, C]`."""
         check_unit_rows(images, "images")
-        check_same_space(self.weights, images, "weights")
-        votes = (images.double() @ self.weights.double().T).split(tuple(self.counts), dim=1)
+        check_same_space(self.texts, images, "texts")
+        votes = (images.double() @ self.texts.double().T).split(tuple(self.counts), dim=1)
         means = torch.stack([trimmed_mean(rows, self.delta, self.rho) for rows in votes], dim=1)
-        return (means + self.temperature * self.offset).to(working_dtype(images, self.weights))
+        return (means + self.temperature * self.offset).to(working_dtype(images, self.texts))
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """`softmax(scores / τ)`, `[N, C]`."""
+        return (self.scores(images) / self.temperature).softmax(dim=1)
 
 
 @register("robust-vote")
@@ -81,7 +90,7 @@ class RobustVote(DescriptionVote):
         texts = torch.cat(rows)
         offset = log_shares(prior, len(bank)).to(texts.device)
         counts = tuple(len(group) for group in rows)
-        model = RobustTexts(texts, offset, self.temperature, counts, self.delta, self.rho)
+        model = RobustTexts(texts, counts, offset, self.temperature, self.delta, self.rho)
         return model, chosen
 
 

@@ -15,6 +15,9 @@ LISTED = {
     "inmap-sinkhorn": (91.3, 92.5),
     "kpl-released": (95.6, 94.9),
     "kpl-closed-form": (95.6, 94.9),
+    "transclip": (97.4, 96.8),
+    "stata": (97.7, 97.1),
+    "zlap": (91.1, 89.5),
 }
 
 
