@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from kpl_lib.classifiers.adapt import shrunk_directions
 from kpl_lib.classifiers.base import Classifier, register
 from kpl_lib.classifiers.start import log_shares, start, text_logits
 from kpl_lib.classifiers.zero_shot import TextClassifier
-from kpl_lib.common.checks import check_count, check_images, check_same_space
+from kpl_lib.common.checks import check_images, check_same_space
 from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
 from kpl_lib.prediction import Prediction
@@ -116,14 +116,10 @@ class OGA(Classifier):
     temperature: float = 0.01
     cache: int = 8
     strength: float = 0.05
-    seed: int = field(default_factory=int)  # 0; as a default it would be held to be a count
+    seed: int = 1
     transductive: ClassVar[bool] = True
     order_free: ClassVar[bool] = False
     model_type: ClassVar[type] = Stream
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count(self.seed, "seed", minimum=0)
 
     @torch.no_grad()
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:

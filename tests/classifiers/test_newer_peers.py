@@ -152,7 +152,7 @@ def naive_stream(x, t, order, temperature):
     return said, lambda v: softmax(v @ t.T / temperature + np.log(Q) + 0.05 * exponent(v))
 
 
-@pytest.mark.parametrize(("seed", "temperature"), [(0, 0.01), (7, 0.3)])
+@pytest.mark.parametrize(("seed", "temperature"), [(1, 0.01), (7, 0.3)])
 def test_oga_is_its_loop_and_goes_on_with_new_images(world, seed, temperature):
     images, bank, _ = world
     x, t = arrays(world)
@@ -167,9 +167,9 @@ def test_oga_is_its_loop_and_goes_on_with_new_images(world, seed, temperature):
 def test_a_stream_in_parts_is_the_whole_stream(world, tmp_path):
     images, bank, _ = world
     images = images.double()
-    order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(1))
     whole = create("oga").fit_predict(images, bank)
-    turns = torch.randperm(2, generator=torch.Generator().manual_seed(0))
+    turns = torch.randperm(2, generator=torch.Generator().manual_seed(1))
     first = create("oga").fit(
         images[order[:2]][turns.argsort()], bank
     )  # the same first two, in the same turn
@@ -186,8 +186,8 @@ def test_a_stream_in_parts_is_the_whole_stream(world, tmp_path):
 
 def test_the_order_of_a_stream_matters_and_the_tail_of_many_orders_says_how_much():
     images, bank, labels = make_world((60, 30, 10), noise=0.9)
-    orders = [create("oga", temperature=0.2, seed=seed).fit_predict(images, bank) for seed in range(10)]
-    again = create("oga", temperature=0.2, seed=2).fit_predict(images, bank)
+    orders = [create("oga", temperature=0.2, seed=seed).fit_predict(images, bank) for seed in range(1, 11)]
+    again = create("oga", temperature=0.2, seed=3).fit_predict(images, bank)
     assert torch.equal(again.labels, orders[2].labels)
     results = [float(accuracy(found, labels)) for found in orders]
     assert len(set(results)) > 1 and not create("oga").order_free

@@ -138,7 +138,6 @@ def test_one_image_is_classified_or_refused_in_one_line(name, world):
 @pytest.mark.parametrize(
     ("name", "parameters", "said"),
     [
-        ("oga", {"seed": -1}, "seed must be a whole number of at least 0"),
         ("zlap", {"damping": 1.0}, "damping must be below 1"),
         ("zlap", {"neighbours": 0}, "neighbours must be a whole number of at least 1"),
         ("transclip", {"softness": 0.0}, "softness must be a number above 0"),
