@@ -38,7 +38,7 @@ class CentredText(Clip):
         >>> CentredText().fit_predict(both_nearer_to_cat, bank).labels.tolist()
         [0, 1]
 
-    Source: derived for this project; the first step of KPL's closed form, and a baseline that no paper reports.
+    Source: the first step of what KPL's closed form does, and a baseline that no paper reports.
     Cost: one product `[N, D] x [D, C]`, as `clip`.
     Chapter: ch-benchmark
     """

@@ -1,4 +1,4 @@
-"""A robust vote: the mean over descriptions is CGBC's, which odd ones cannot move far; a control of the text side."""
+"""Description voting with a mean that odd descriptions cannot move far: CGBC's, as a control of the text side."""
 
 import math
 from collections.abc import Sequence
