@@ -6,16 +6,12 @@ of images, encoders or knowledge.
 """
 
 from kpl_lib.classifiers import (
-    adapt,
     calip,
-    centred_text,
     inmap,
     kpl,
     kpl_adaptive,
     kpl_em,
-    oga,
     otter,
-    robust_vote,
     sinkhorn_labels,
     ss_text,
     transclip,
@@ -29,19 +25,15 @@ __all__ = ["Classifier", "Prediction", "available", "create", "register"]
 
 #: The files of methods: importing one makes its names known to `create`.
 METHODS = (
-    adapt,
     calip,
-    centred_text,
+    zero_shot,
     inmap,
     kpl,
     kpl_adaptive,
     kpl_em,
-    oga,
     otter,
-    robust_vote,
     sinkhorn_labels,
     ss_text,
     transclip,
-    zero_shot,
     zlap,
 )

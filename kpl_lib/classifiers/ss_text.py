@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.start import log_shares, start, text_logits
+from kpl_lib.classifiers.start import cosines, start
 from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.common.checks import working_dtype
 from kpl_lib.features import TextBank
+from kpl_lib.transport import sinkhorn
 
 
 @register("ss-text")
@@ -21,8 +22,6 @@ class SSText(Classifier):
     """Alternate balanced pseudo labels and class vectors, the latter in closed form.
 
     Three times: `Z = Sinkhorn(X Ŵᵀ/τ, q)`, `W = T + (1/τ)(1/N) Zᵀ X`, `Ŵ = normalize(W)`; then `softmax(X Ŵᵀ/τ)`.
-    The 10 sweeps, columns first, start from `exp(X Ŵᵀ/τ)` as it is. From its row softmax, as elsewhere in this
-    library, they end elsewhere: 10 sweeps do not converge.
     It reads the images as a set, at least 2; their order does not matter. The vectors classify new images, one by
     one: the prior shapes them, but no longer holds the class shares.
 
@@ -37,9 +36,8 @@ class SSText(Classifier):
         >>> SSText().fit_predict(torch.eye(2), bank).labels.tolist()
         [0, 1]
 
-    Source: Silva-Rodríguez and Konukoglu 2026, the repository jusiro/SS-Text-U (MIT), the unlabelled half alone:
-    there, labelled images are a further term of W. In float32 the release overflows at a scale of 100, CLIP's; here
-    the sweeps run on logarithms, in float64.
+    Source: Silva-Rodríguez and Konukoglu 2026, SS-Text-U (MIT), the unlabelled half alone: there, labelled images
+    are a further term of W.
     Cost: 6 products `[N, D] x [D, C]`.
     Chapter: ch-benchmark
     """
@@ -54,12 +52,9 @@ class SSText(Classifier):
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         text, chosen = start(bank, images, self.text, self.k)
         text = text.to(working_dtype(images, text))
-        weights, log_q = text, log_shares(prior, len(text)).to(images.device)
+        weights, rule = text, {"temperature": self.temperature, "iterations": self.sweeps}
         for _ in range(self.iterations):
-            z = text_logits(images, weights, self.temperature, None)
-            for _ in range(self.sweeps):
-                z = (z - z.logsumexp(dim=0) + log_q).log_softmax(dim=1)
-            labels = z.exp().to(text)
-            pull = labels.T @ images.to(labels) / len(images)
+            labels = sinkhorn(cosines(images, weights), prior=prior, **rule).pseudo_labels
+            pull = labels.T @ images.to(labels.dtype) / len(images)
             weights = F.normalize(text + pull / self.temperature, dim=1)
         return TextClassifier(weights, weights.new_zeros(len(weights)), self.temperature), chosen

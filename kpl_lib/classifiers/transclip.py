@@ -5,7 +5,7 @@ StatA anchors the Gaussians to the texts, the more so the fewer images a class h
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -80,8 +80,8 @@ class GaussianMixture(Classifier):
     model_type: ClassVar[type] = GaussianClassifier
 
     @abstractmethod
-    def _open(self, x: Tensor, z: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """First means and variances `[C, D]` from the zero-shot probabilities z `[N, C]`."""
+    def _open(self, x: Tensor, z: Tensor, text: Tensor) -> Tensor:
+        """First variances `[C, D]`."""
 
     @abstractmethod
     def _renew(self, x: Tensor, z: Tensor, text: Tensor, opened: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,27 +94,21 @@ class GaussianMixture(Classifier):
         x, text, z = images.double(), weights.double(), log_text.exp()
         links = at_most(self.neighbours, len(x) - 1, "neighbours")
         graph = nearest_rows(images, images, links, themselves=True)
-        means, opened = self._open(x, z, text)
-        variances = opened.clamp_min(LEAST_VARIANCE)
-        for turn in range(self.rounds + 1):
+        top = z.topk(at_most(self.confident, len(x), "confident"), dim=0).indices
+        means = F.normalize(x[top].mean(dim=0), dim=1)
+        opened = variances = self._open(x, z, text).clamp_min(LEAST_VARIANCE)
+        for _ in range(self.rounds):
             own = log_text + log_densities(x, means, variances) / self.softness
             for _ in range(self.turns):
                 around = graph.pull(z) + graph.push(z, len(x))
                 self.joint = (own + around / (2 * links)).log_softmax(dim=1)
                 z = self.joint.exp()
-            if turn < self.rounds:
-                means, renewed = self._renew(x, z, text, opened)
-            if turn < self.rounds - 1:
-                variances = renewed.clamp_min(LEAST_VARIANCE)
+            means, variances = self._renew(x, z, text, opened)
+            variances = variances.clamp_min(LEAST_VARIANCE)
         self.joint = self.joint.to(working_dtype(images, weights))
         offset = log_shares(prior, len(bank)).to(weights)
         model = GaussianClassifier(weights, offset, means, variances, self.temperature, self.softness)
         return model, chosen
-
-    def _confident_means(self, x: Tensor, z: Tensor) -> Tensor:
-        """`norm(Σ_i z_ic x_i)` over the most confident images of each class, `[C, D]`."""
-        top = z.topk(at_most(self.confident, len(x), "confident"), dim=0)
-        return F.normalize(torch.einsum("kc,kcd->cd", top.values, x[top.indices]), dim=1)
 
 
 @register("transclip")
@@ -122,10 +116,9 @@ class GaussianMixture(Classifier):
 class TransCLIP(GaussianMixture):
     """Assignments that agree with the text, with Gaussians of the classes, and between neighbours.
 
-    `ŷ = softmax(X Tᵀ/τ + log q)`, z = ŷ; `μ_c = norm(Σ ŷ_ic x_i)` over the 8 most confident images, one variance a
-    feature, σ = 1/D. Ten times: `l_ic = −½ Σ_d (x_id − μ_cd)²/σ_d`; five times
-    `z ← norm(ŷ · exp(l/50 + (Aᵀz + A z)/(2·3)))`, with A the cosines of the 3 nearest images; then
-    `μ = norm(mean of x under z)`, σ the variance under z. At the end z is found once more, with the last means.
+    `ŷ = softmax(X Tᵀ/τ + log q)`, z = ŷ; μ_c from the 8 most confident images, one variance a feature, σ = 1/D.
+    Ten times: `l_ic = −½ Σ_d (x_id − μ_cd)²/σ_d`; five times `z ← norm(ŷ · exp(l/50 + (Aᵀz + A z)/(2·3)))`, with A
+    the cosines of the 3 nearest images; then `μ = norm(mean of x under z)`, σ the variance under z.
 
     It reads the images as a set, at least 2; their order does not matter. `fit_predict` gives the joint z. `predict`
     places images one by one, by text and Gaussians: a new image has no place in the graph.
@@ -144,15 +137,14 @@ class TransCLIP(GaussianMixture):
         >>> TransCLIP().fit_predict(torch.eye(2).repeat(9, 1), bank).labels[:4].tolist()
         [0, 1, 0, 1]
 
-    Source: Zanella et al. 2024, arXiv 2406.01837. Its code is AGPL; this is written from the formulas, and reaches
-    the figures of the release: there, confident images are weighed by their probability, and z is found an eleventh
-    time, with the variances of the round before. The paper has no prior; here it enters ŷ.
+    Source: Zanella et al. 2024, arXiv 2406.01837. Its code is AGPL; this is written from the formulas. The paper
+    has no prior; here it enters ŷ.
     Cost: one product `[N, D] x [D, N]`, and 5 of `[N, D] x [D, C]` a round.
     Chapter: ch-benchmark
     """
 
-    def _open(self, x: Tensor, z: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        return self._confident_means(x, z), torch.full_like(text, 1 / x.shape[1])
+    def _open(self, x: Tensor, z: Tensor, text: Tensor) -> Tensor:
+        return torch.full_like(text, 1 / x.shape[1])
 
     def _renew(self, x: Tensor, z: Tensor, text: Tensor, opened: Tensor) -> tuple[Tensor, Tensor]:
         means = F.normalize(z.T @ x, dim=1)
@@ -164,11 +156,9 @@ class TransCLIP(GaussianMixture):
 class StatA(GaussianMixture):
     """TransCLIP with text anchors, and with variances of each class.
 
-    The means open at the texts, μ = T. `β_c = N_c/(1 + N_c)`, with N_c the images whose largest z is that of class c;
-    `μ_c = norm(β_c norm(mean) + (1 − β_c) T_c)`; `σ_c = β_c var + (1 − β_c)(σ⁰ + (T_c − μ_c)²)`; the densities get
-    `−½ Σ_d log σ_cd`. The anchor's variance is one average over all images,
-    `σ⁰ = (1/N) Σ_i Σ_c ŷ_ic (x_i − T_c)²`. All else as in `transclip`. A class that loses its last image falls back
-    to its text and hardly ever wins again; soft counts never reach zero.
+    `β_c = N_c/(1 + N_c)` with `N_c = Σ_i z_ic`; `μ_c = norm(β_c mean + (1 − β_c) T_c)`;
+    `σ_c = β_c var + (1 − β_c)(σ⁰ + (T_c − μ_c)²)`; the densities get `−½ Σ_d log σ_cd`. The anchor's variance is one
+    average over all images, `σ⁰ = (1/N) Σ_i Σ_c ŷ_ic (x_i − T_c)²`. All else as in `transclip`.
 
     It reads the images as a set, at least 2; their order does not matter. `fit_predict` gives the joint z. `predict`
     places images one by one, by text and Gaussians: a new image has no place in the graph.
@@ -176,13 +166,11 @@ class StatA(GaussianMixture):
     Args:
         text, k: where the text proxies come from; the default is the class names.
         temperature: τ, in units of cosines.
-        confident: images that open each mean, where `initial_means` says so.
+        confident: images that open each mean.
         neighbours: of each image in the graph.
         rounds, turns: of the Gaussians, and of z within each.
         softness: what log densities are divided by, 50.
         anchor: N_c at which images and text weigh the same, in images.
-        initial_means: `text`, as released, or `confident`: the most confident images, as in `transclip`.
-        soft_counts: count `N_c = Σ_i z_ic`, which no script of the authors does.
 
     Example:
         >>> from kpl_lib.features import TextBank
@@ -190,26 +178,20 @@ class StatA(GaussianMixture):
         >>> StatA().fit_predict(torch.eye(2).repeat(9, 1), bank).labels[:4].tolist()
         [0, 1, 0, 1]
 
-    Source: Zanella et al. 2025, arXiv 2501.03729. Its code is AGPL; this is written from the formulas, with the
-    defaults of the release. Soft counts with either start were better on real histology (9 classes, 1,000 images).
-    The paper has no prior; here it enters ŷ.
+    Source: Zanella et al. 2025, arXiv 2501.03729. Its code is AGPL; this is written from the formulas. The paper
+    has no prior; here it enters ŷ.
     Cost: one product `[N, D] x [D, N]`, and 6 of `[N, D] x [D, C]` a round.
     Chapter: ch-benchmark
     """
 
     anchor: float = 1.0
-    initial_means: str = "text"
-    soft_counts: bool = False
-    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"initial_means": ("text", "confident")}
 
-    def _open(self, x: Tensor, z: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        means = text if self.initial_means == "text" else self._confident_means(x, z)
-        return means, (weighted_moments(x, z, text).sum(dim=0) / len(x)).expand_as(text)
+    def _open(self, x: Tensor, z: Tensor, text: Tensor) -> Tensor:
+        return (weighted_moments(x, z, text).sum(dim=0) / len(x)).expand_as(text)
 
     def _renew(self, x: Tensor, z: Tensor, text: Tensor, opened: Tensor) -> tuple[Tensor, Tensor]:
-        mass = z.sum(dim=0)[:, None].clamp_min(torch.finfo(z.dtype).tiny)
-        count = mass if self.soft_counts else z.argmax(dim=1).bincount(minlength=len(text))[:, None]
+        count = z.sum(dim=0)[:, None].clamp_min(torch.finfo(z.dtype).tiny)
         share = count / (self.anchor + count)
-        means = F.normalize(share * F.normalize(z.T @ x / mass, dim=1) + (1 - share) * text, dim=1)
-        spread = weighted_moments(x, z, means) / mass
+        means = F.normalize(share * (z.T @ x / count) + (1 - share) * text, dim=1)
+        spread = weighted_moments(x, z, means) / count
         return means, share * spread + (1 - share) * (opened + (text - means) ** 2)

@@ -59,17 +59,15 @@ class ZLaP(Classifier):
     """Label propagation over images and class texts.
 
     Nodes are classes and images. A links each image to its 5 nearest images, by cosine, and to its 5 nearest texts,
-    by cosine^5; the first of those images is the image itself, and that link is dropped. `W = A + Aᵀ`,
-    `S = D^-½ W D^-½` with the degrees D. Scores are the rows of `(I − 0.3 S)⁻¹` at the class nodes:
-    `F = Σ_t (0.3 S)^t E`, E the class nodes. `P = F` scaled to rows of sum 1, scores `log F`.
+    by cosine^5; `W = A + Aᵀ`, `S = D^-½ W D^-½` with the degrees D. Scores are the rows of `(I − 0.3 S)⁻¹` at the
+    class nodes: `F = Σ_t (0.3 S)^t E`, E the class nodes. `P = F` scaled to rows of sum 1, scores `log F`.
 
     It reads the images as a set, at least 2; their order does not matter. `fit_predict` gives F. `predict` links
-    new images one by one to their 5 nearest of the fitted graph, and takes one step along it; so the model keeps the
-    fitted images.
+    new images one by one to the fitted graph, and takes one step along it; so the model keeps the fitted images.
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        neighbours: of an image among images, itself among them, and among texts (fewer where there are fewer classes).
+        neighbours: of an image among images, and among texts (fewer where there are fewer classes).
         power: of the cosines with texts.
         damping: α of the series, below 1.
 
@@ -102,7 +100,7 @@ class ZLaP(Classifier):
         if bool((log_shares(prior, len(bank)).abs() > 1e-6).any()):
             warnings.warn("zlap knows no prior: it is left out", UserWarning, stacklevel=3)
         x, classes = images.double(), len(bank)
-        links = at_most(self.neighbours, len(x), "neighbours") - 1
+        links = at_most(self.neighbours, len(x) - 1, "neighbours")
         near = nearest_rows(images, images, links, themselves=True)
         near = Graph(near.weights.clamp_min(0), near.index)
         texts = _text_links(x, weights, self.neighbours, self.power)

@@ -17,7 +17,6 @@ NAMES = available()
 FAST = {name: {"steps": 200} for name in ("inmap", "inmap-sinkhorn", "kpl", "kpl-released")}
 CONTRACT = {"clip", "cupl", "description-vote", "waffle", "inmap", "inmap-sinkhorn", "sinkhorn", "kpl"}
 CONTRACT |= {"kpl-released", "kpl-closed-form", "transclip", "stata", "zlap", "otter", "ss-text"}
-CONTRACT |= {"centred-text", "robust-vote", "adapt", "oga"}
 
 
 def unit(*shape, seed=0, shift=0.0):
@@ -98,7 +97,7 @@ def test_saved_and_loaded_predictions_are_the_same_also_on_new_images(name, worl
         assert torch.equal(before.labels, after.labels)
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {"oga"}))  # a stream is its order: see test_newer_peers
+@pytest.mark.parametrize("name", NAMES)
 def test_order_of_images_does_not_matter(name, world):
     features, bank = world
     order = torch.randperm(120, generator=torch.Generator().manual_seed(5))

@@ -113,8 +113,7 @@ def test_few_images_still_give_probabilities(name, count):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
-    (("zlap", "neighbours = 5 is clipped to 4"), ("transclip", "confident = 8 is clipped to 4")),
+    ("name", "said"), (("zlap", "neighbours = 5 is clipped to 3"), ("stata", "confident = 8 is clipped to 4"))
 )
 def test_neighbourhoods_larger_than_the_set_are_clipped_with_a_warning(name, said):
     images, bank, _ = make_world((2, 1, 1))
