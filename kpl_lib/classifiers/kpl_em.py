@@ -1,6 +1,5 @@
 """KPL-EM: the closed form of KPL, repeated, with the text as evidence for every image."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,13 +8,11 @@ import torch
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.mixture import EvidenceModel, text_evidence
+from kpl_lib.classifiers.mixture import Cloud, EvidenceModel, fit_ridge_mixture, text_evidence
 from kpl_lib.classifiers.start import start
 from kpl_lib.common.checks import check_images, check_prior
 from kpl_lib.common.errors import InputError
-from kpl_lib.features import TextBank, mean_image
-
-EVERY = 5  # iterations between updates of the covariance
+from kpl_lib.features import TextBank
 
 
 @register("kpl-em")
@@ -68,26 +65,18 @@ class KPLEM(Classifier):
         if prior is not None and self.estimate_shares:
             raise InputError("prior and estimate_shares=True: give the class shares or have them estimated")
         text, chosen = start(bank, images, self.text, self.k)
-        x, shares = images.double(), check_prior(prior, len(bank)).to(images.device)
-        evidence, log_mass = text_evidence(x @ text.double().T, self.text_temperature)
-        u = mean_image(images)
-        axis = u / u.norm().clamp_min(1e-12)
-        x = x - torch.outer(x @ axis, axis)
-        ridge = self.temperature * u.norm() * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        z = (evidence - math.log(len(x))).softmax(dim=0)
-        scatter = x.T @ x / len(x)
-        within, means = scatter, z.T @ x
-        for step in range(self.iterations):
-            weights = self.sharpness * torch.linalg.solve(within + ridge, means.T).T
-            offsets = shares.log() - 0.5 * (weights * means).sum(dim=1)
-            z = (x @ weights.T + offsets + self.strength * evidence).softmax(dim=1)
-            counts = z.sum(dim=0).clamp_min(1e-12)
-            if self.estimate_shares:
-                shares = (counts + 1) / (len(x) + len(bank))
-            means = z.T @ x / counts[:, None]
-            if step % EVERY == EVERY - 1:
-                within = scatter - means.T @ (means * counts[:, None]) / len(x)
-        weights = self.sharpness * torch.linalg.solve(within + ridge, means.T).T
-        offsets = shares.log() - 0.5 * (weights * means).sum(dim=1)
+        shares = None if self.estimate_shares else check_prior(prior, len(bank)).to(images.device)
+        evidence, log_mass = text_evidence(images.double() @ text.double().T, self.text_temperature)
+        opened = evidence.softmax(dim=0) * (len(images) / len(bank))
+        weights, offsets, shares, _ = fit_ridge_mixture(
+            Cloud.of(images, self.temperature),
+            evidence,
+            opened,
+            sharpness=self.sharpness,
+            strength=self.strength,
+            iterations=self.iterations,
+            prior=shares,
+        )
+        offsets = offsets + shares.log()
         model = EvidenceModel(weights, offsets, text, log_mass, shares, self.strength, self.text_temperature)
         return model, chosen

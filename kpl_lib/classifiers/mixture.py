@@ -1,4 +1,4 @@
-"""A Gaussian mixture over image features with text evidence for every image: what kpl-em and kpl-adaptive fit.
+"""Gaussian mixtures over image features with text evidence for every image: what kpl-em and kpl-adaptive fit.
 
 `EvidenceModel` is what they predict with: a linear score of the image plus the evidence of the text.
 """
@@ -9,9 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kpl_lib.classifiers.transclip import LEAST_VARIANCE, log_densities, weighted_moments
 from kpl_lib.common.checks import check_same_space, check_unit_rows, working_dtype
+from kpl_lib.features import mean_image
 
 FLOOR = 1e-2  # share of the total variance that is added to each within-class variance
+EVERY = 5  # iterations between two covariances
+BLOCK = 1 << 14  # images scored together
 RANK = 1e-8  # directions with less than this share of the largest variance are left out
 
 
@@ -25,6 +29,8 @@ class Mixture:
         log_shares: log class shares `[C]`.
         responsibilities: `[N, C]`, rows sum to 1; the text evidence is part of them.
         support: integrated classification likelihood over that of one Gaussian, in nats an image.
+        likelihood: log-likelihood with the text evidence over that of one Gaussian, in nats an image: what the
+            rounds climb.
 
     Chapter: ch-failures
     """
@@ -34,6 +40,47 @@ class Mixture:
     log_shares: Tensor
     responsibilities: Tensor
     support: float
+    likelihood: float
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Images, with the moments that every mixture over them reads; all float64.
+
+    Args:
+        images: unit rows X `[N, D]`.
+        mean: u, `[D]`.
+        scatter: `XᵀX/N − u uᵀ`, `[D, D]`.
+        ridge: `τ ‖u‖ I`, `[D, D]`.
+
+    Chapter: ch-failures
+    """
+
+    images: Tensor
+    mean: Tensor
+    scatter: Tensor
+    ridge: Tensor
+
+    @staticmethod
+    def of(images: Tensor, temperature: float) -> "Cloud":
+        """The moments of images `[N, D]`, with the ridge of a temperature τ."""
+        x, u = images.double(), mean_image(images)
+        ridge = temperature * u.norm() * torch.eye(len(u), dtype=x.dtype, device=x.device)
+        return Cloud(x, u, x.T @ x / len(x) - torch.outer(u, u), ridge)
+
+    def means(self, responsibilities: Tensor) -> tuple[Tensor, Tensor]:
+        """Class means about u, `[C, D]`, and class counts `[C]`."""
+        counts = responsibilities.sum(dim=0).clamp_min(1e-12)
+        return responsibilities.T @ self.images / counts[:, None] - self.mean, counts
+
+    def within(self, means: Tensor, counts: Tensor) -> Tensor:
+        """Scatter about the class means, `[D, D]`."""
+        return self.scatter - means.T @ (means * counts[:, None]) / len(self.images)
+
+    def fisher_directions(self, responsibilities: Tensor) -> Tensor:
+        """`V = (S_within + τ‖u‖ I)⁻¹ (m_c − m̄)`, `[C, D]`."""
+        means, counts = self.means(responsibilities)
+        return torch.linalg.solve(self.within(means, counts) + self.ridge, (means - means.mean(dim=0)).T).T
 
 
 def text_evidence(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -111,9 +158,11 @@ def fit_mixture(
         log_shares = ((counts + 1) / (n + c)).log() if prior is None else prior.to(f).log()
         density = f @ directions.T + offsets + log_shares
         z = (density + strength * evidence).softmax(dim=1)
-    support = _support(f, density, within)
+    gain = _gain(f, density, within)
+    support = float((gain - _entropy(density)).mean()) - 0.5 * (c - 1) * (f.shape[1] + 1) * math.log(n) / n
+    led = (density + strength * evidence).logsumexp(dim=1) - density.logsumexp(dim=1)
     weights = directions @ basis.T
-    return Mixture(weights, offsets - weights @ centre, log_shares, z, support)
+    return Mixture(weights, offsets - weights @ centre, log_shares, z, support, float((gain + led).mean()))
 
 
 def _whitening(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,19 +174,100 @@ def _whitening(features: Tensor) -> tuple[Tensor, Tensor]:
     return centre, vectors[:, kept] / values[kept].sqrt()
 
 
-def _support(f: Tensor, density: Tensor, within: Tensor) -> float:
-    """ICL of the mixture less that of one Gaussian, in nats an image; `f` has unit variance."""
-    n, d = f.shape
-    c = density.shape[1]
+def _gain(f: Tensor, density: Tensor, within: Tensor) -> Tensor:
+    """Log density of the mixture less that of one Gaussian, for each image; `f` has unit variance."""
     precision = torch.linalg.inv(within)
     shared = -0.5 * ((f @ precision) * f).sum(dim=1) - 0.5 * torch.linalg.slogdet(within).logabsdet
-    gain = density.logsumexp(dim=1) + shared + 0.5 * (f * f).sum(dim=1)
+    return density.logsumexp(dim=1) + shared + 0.5 * (f * f).sum(dim=1)
+
+
+def _entropy(density: Tensor) -> Tensor:
     log_z = density.log_softmax(dim=1)
-    entropy = -(log_z.exp() * log_z).sum(dim=1)
-    return float((gain - entropy).mean()) - 0.5 * (c - 1) * (d + 1) * math.log(n) / n
+    return -(log_z.exp() * log_z).sum(dim=1)
 
 
-BLOCK = 1 << 14  # images scored together
+@torch.no_grad()
+def fit_ridge_mixture(
+    cloud: Cloud,
+    evidence: Tensor,
+    start: Tensor,
+    *,
+    sharpness: float = 5.0,
+    strength: float = 1.0,
+    iterations: int = 30,
+    prior: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Expectation maximisation in all D dimensions, with a ridge under the covariance.
+
+    `Z_ic ∝ q_c exp(κ (x̃_i A m_c − ½ m_c A m_c) + λ ℓ_ic)`,  `A = (S_within + τ_i ‖u‖ I)⁻¹`; x̃ is x about the mean
+    image u and across it, and A is renewed every 5th iteration.
+
+    Args:
+        cloud: the images.
+        evidence: ℓ `[N, C]`.
+        start: responsibilities to start from, `[N, C]`.
+        sharpness: κ, an exponent of the likelihood.
+        strength: λ.
+        iterations: how many.
+        prior: class shares q `[C]` to keep; None estimates them, `q_c = (Σ_i Z_ic + 1)/(N + C)`.
+
+    Returns:
+        Weights `[C, D]` and offsets `[C]` of the scores `κ (x̃ A m_c − ½ m_c A m_c)`, shares `[C]`, Z `[N, C]`.
+
+    Chapter: ch-failures
+    """
+    n, c = start.shape
+    axis = cloud.mean / cloud.mean.norm().clamp_min(1e-12)
+
+    def across(rows: Tensor) -> Tensor:
+        return rows - torch.outer(rows @ axis, axis)
+
+    def solved() -> tuple[Tensor, Tensor, Tensor]:
+        weights = sharpness * torch.linalg.solve(within + cloud.ridge, means.T).T
+        shares = (counts + 1) / (n + c) if prior is None else prior
+        return weights, -0.5 * (weights * means).sum(dim=1), shares
+
+    z = start
+    scatter = across(across(cloud.scatter).T)
+    within, (means, counts) = scatter, cloud.means(z)
+    means = across(means)
+    for step in range(iterations):
+        weights, offsets, shares = solved()
+        z = (cloud.images @ weights.T + offsets + shares.log() + strength * evidence).softmax(dim=1)
+        means, counts = cloud.means(z)
+        means = across(means)
+        if step % EVERY == EVERY - 1:
+            within = scatter - means.T @ (means * counts[:, None]) / n
+    return *solved(), z
+
+
+@torch.no_grad()
+def diagonal_rounds(images: Tensor, told: Tensor, *, confident: int = 8, iterations: int = 10) -> Tensor:
+    """Expectation maximisation with one variance a feature, opened by the images that the text is surest of.
+
+    `Z_ic ∝ p_ic exp(−½ Σ_d (x_id − μ_cd)²/σ_d)`;  μ, σ from Z; at the start μ_c is the mean of the most confident
+    images and σ = 1/D.
+
+    Args:
+        images: unit rows, float64 `[N, D]`.
+        told: `log p` of the text, `[N, C]`.
+        confident: images that open each mean; all where there are fewer.
+        iterations: how many.
+
+    Returns:
+        Z `[N, C]`.
+
+    Chapter: ch-failures
+    """
+    n, width = images.shape
+    top = told.topk(min(confident, n), dim=0).indices
+    means = images[top].mean(dim=0)
+    variances = torch.full_like(means[0], 1 / width)
+    for _ in range(iterations):
+        z = (told + log_densities(images, means, variances.expand_as(means))).softmax(dim=1)
+        means = z.T @ images / z.sum(dim=0).clamp_min(1e-12)[:, None]
+        variances = (weighted_moments(images, z, means).sum(dim=0) / n).clamp_min(LEAST_VARIANCE)
+    return z
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +284,9 @@ class EvidenceModel:
         temperature: τ.
         moved: whether the fit left the text proxies; False gives the text proxies alone.
         support: how much better C Gaussians describe the images than one, in nats an image; nan where not asked.
-        names, halves: agreement of the text, see `kpl_lib.classifiers.agreement`; nan where not asked.
+        contradiction: how much the images refute the text's class shares, in nats an image; nan where not asked.
+        agreement: of text proxies and class names, see `kpl_lib.classifiers.agreement`; nan where not asked.
+        text_shares: class shares of the text's labels `[C]`; None where not asked.
 
     Chapter: ch-failures
     """
@@ -168,8 +300,9 @@ class EvidenceModel:
     temperature: float
     moved: bool = True
     support: float = float("nan")
-    names: float = float("nan")
-    halves: float = float("nan")
+    contradiction: float = float("nan")
+    agreement: float = float("nan")
+    text_shares: Tensor | None = None
 
     def scores(self, images: Tensor) -> Tensor:
         """Scores of images `[N, D]`, fitted or new: `[N, C]`."""
