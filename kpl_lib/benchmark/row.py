@@ -6,7 +6,6 @@ A row has the metrics with their intervals, and paired differences against the p
 import math
 import platform
 import time
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,10 +17,10 @@ import torch
 
 from kpl_lib import __version__
 from kpl_lib.benchmark.grid import Setting
-from kpl_lib.benchmark.inputs import BASELINE, Inputs, user_warnings
+from kpl_lib.benchmark.inputs import BASELINE, Inputs
 from kpl_lib.classifiers.base import create
 from kpl_lib.classifiers.references import REFERENCES
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, noted
 from kpl_lib.metrics.estimates import bounds, positive_class
 from kpl_lib.metrics.measures import measure_all, metric_names
 from kpl_lib.metrics.tally import bootstrap_weights, make_cases, tally, tally_once
@@ -123,19 +122,17 @@ class Runner:
 
         Args:
             setting: what to run.
-            checksum: of its inputs, as it was when the benchmark was planned.
+            checksum: of its inputs.
 
         Raises:
             InputError: if labels are missing, or the method refuses its input.
         """
         self._read(setting)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with noted() as notes:
             start = time.perf_counter()
             predictions = self._predict(setting)
             seconds = time.perf_counter() - start
         found = self._measure(predictions, setting.seed)
-        notes = [*self.inputs.notes_on(setting.knowledge, setting.text), *user_warnings(caught)]
         gain = None if setting.reference else difference(found, self._baseline(setting))
         return {
             "key": setting.key,
@@ -151,7 +148,7 @@ class Runner:
             "device": self.inputs.device,
             "threads": torch.get_num_threads(),
             "versions": VERSIONS,
-            "warnings": notes,
+            "warnings": [*self.inputs.notes_on(setting.knowledge, setting.text), *notes],
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
@@ -207,12 +204,10 @@ class Runner:
         key = (setting.knowledge, made.text, made.k, setting.seed)
         if key not in self._plain:
             bank = self.inputs.bank(setting.knowledge, made.text)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                method = create(BASELINE, text=made.text, k=made.k)
-                self._plain[key] = self._measure(
-                    [method.fit_predict(self.inputs.features, bank)], setting.seed
-                )
+            method = create(BASELINE, text=made.text, k=made.k)
+            with noted():  # the run itself says it
+                prediction = method.fit_predict(self.inputs.features, bank)
+            self._plain[key] = self._measure([prediction], setting.seed)
         return self._plain[key]
 
     def _measure(self, predictions: list[Prediction], seed: int) -> Figures:
