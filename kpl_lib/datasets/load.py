@@ -15,12 +15,12 @@ PHANTOMS = ("phantom-chest", "phantom-retinopathy", "phantom-malaria", "phantom-
 FAMILIES = {
     "shenzhen": "tuberculosis",
     "montgomery": "tuberculosis",
-    "idrid": "idrid",
+    "idrid": "listed",
     "malaria": "class_folders",
     "cataract": "class_folders",
-    "cub": "cub",
-    "places365": "places365",
-    "oxford-pets": "oxford_pets",
+    "cub": "listed",
+    "places365": "listed",
+    "oxford-pets": "listed",
     "imagenet": "imagenet",
 }
 MEDMNIST = "path derma oct pneumonia retina breast blood tissue organa organc organs"
