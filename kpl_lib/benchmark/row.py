@@ -7,9 +7,10 @@ import math
 import platform
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import sklearn
@@ -127,12 +128,13 @@ class Runner:
         Raises:
             InputError: if labels are missing, or the method refuses its input.
         """
-        self._read(setting)
+        predict = self._prepared(setting)
         with noted() as notes:
             start = time.perf_counter()
-            predictions = self._predict(setting)
+            predictions = predict()
             seconds = time.perf_counter() - start
         found = self._measure(predictions, setting.seed)
+        spread = dict(zip(found.names, map(plain, found.spread), strict=True))
         gain = None if setting.reference else difference(found, self._baseline(setting))
         return {
             "key": setting.key,
@@ -140,9 +142,7 @@ class Runner:
             **self._identity(setting, positive_class(predictions[0], self.inputs.spec.positive)),
             "metrics": as_rows(found),
             "difference": gain,
-            "spread": dict(zip(found.names, map(plain, found.spread), strict=True))
-            if len(predictions) > 1
-            else None,
+            "spread": spread if len(predictions) > 1 else None,
             "resamples": self.resamples,
             "seconds": round(seconds, 4),
             "device": self.inputs.device,
@@ -177,26 +177,19 @@ class Runner:
             "positive": None if positive is None else features.class_names[positive],
         }
 
-    def _read(self, setting: Setting) -> None:
-        """Encode what the run reads, before the clock starts."""
-        if self.inputs.features.labels is None:
-            raise InputError(
-                f"{self.inputs.spec.label}: labels are missing; a benchmark needs the true classes"
-            )
-        if setting.reference:
-            _ = self.inputs.pool
-        else:
-            self.inputs.bank(setting.knowledge, setting.text)
-
-    def _predict(self, setting: Setting) -> list[Prediction]:
+    def _prepared(self, setting: Setting) -> Callable[[], list[Prediction]]:
+        """What is timed: what it reads is encoded before the clock starts."""
         features = self.inputs.features
+        if features.labels is None:
+            where = self.inputs.spec.label
+            raise InputError(f"{where}: labels are missing; a benchmark needs the true classes")
         if setting.reference:
             make = REFERENCES[setting.classifier]
-            return make(features, self.inputs.pool, seed=setting.seed, **setting.parameters)
+            return partial(make, features, self.inputs.pool, seed=setting.seed, **setting.parameters)
         bank, prior = self.inputs.bank(setting.knowledge, setting.text), None
         if setting.prior == "true":
             prior = torch.bincount(features.labels, minlength=len(bank)).double() / len(features)
-        return [setting.make().fit_predict(features, bank, prior)]
+        return lambda: [setting.make().fit_predict(features, bank, prior)]
 
     def _baseline(self, setting: Setting) -> Figures:
         """The plain text proxy on the same text, under a uniform prior."""
