@@ -69,7 +69,8 @@ def run_batch(batch: Batch) -> Iterator[RunOutcome]:
             checksum = inputs.checksum(setting, batch.resamples)
             row = None if there == checksum else runner.row(setting, checksum)
         except Exception as error:  # whatever a method raises, the other runs go on
-            yield RunOutcome(setting, failed=reason(error))
+            ours = isinstance(error, InputError)
+            yield RunOutcome(setting, failed=str(error) if ours else one_line(error, 300, kind=True))
             continue
         yield RunOutcome(setting, written=row is not None and store.add(row))
 
@@ -84,11 +85,6 @@ def _in_worker(batch: Batch, parent: int) -> list[RunOutcome]:
 
     threading.Thread(target=watch, daemon=True).start()
     return list(run_batch(batch))
-
-
-def reason(error: Exception) -> str:
-    """An error in one line; the kind too, where it is not our own."""
-    return str(error) if isinstance(error, InputError) else one_line(error, 300, kind=True)
 
 
 @dataclass(frozen=True)
