@@ -52,7 +52,6 @@ def load(card: DatasetCard, root: str | Path, split: str | None = None) -> Image
     """Read the images that the lists of a set name.
 
     Args:
-        card: what is known about the set.
         root: the folder that holds its outer folder (such as `CUB_200_2011`), or that folder.
         split: a part of `card.images`; None is what the paper evaluates.
 
