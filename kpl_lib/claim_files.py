@@ -15,11 +15,9 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import data_dir
 
 KEYS = {"says", "measure", "said", "within", "holds"}
-
 NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-
-VAGUE = 0.02  # of the value that words state: "one quarter" stands for 0.245 to 0.255
 WORDS = {word: value for value, word in enumerate(NUMBERS.split(" "))}
+VAGUE = 0.02  # of the value that words state: "one quarter" stands for 0.245 to 0.255
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Figure:
     measure: str
     said: float
     within: float
-    half: float = 0.5  # of the last digit that is quoted
+    half: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -118,18 +116,12 @@ def read_claims(source: str | Path) -> Page:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path.name}: no valid TOML: {error}") from None
     unknown = set(content) - {"prepare", "claim"}
-    if (
-        unknown
-        or not isinstance(content.get("claim", []), list)
-        or not isinstance(content.get("prepare", ""), str)
-    ):
-        raise InputError(
-            f"{path.name}: it holds `prepare` and entries [[claim]], not {', '.join(unknown) or 'this'}"
-        )
-    claims = tuple(
-        _claim(path.name, number, entry) for number, entry in enumerate(content.get("claim", []), 1)
-    )
-    return Page(path.stem, claims, content.get("prepare", ""))
+    entries, prepare = content.get("claim", []), content.get("prepare", "")
+    if unknown or not isinstance(entries, list) or not isinstance(prepare, str):
+        other = ", ".join(unknown) or "this"
+        raise InputError(f"{path.name}: it holds `prepare` and entries [[claim]], not {other}")
+    claims = tuple(_claim(path.name, number, entry) for number, entry in enumerate(entries, 1))
+    return Page(path.stem, claims, prepare)
 
 
 def _claim(file: str, number: int, entry: dict) -> Claim:
@@ -137,9 +129,9 @@ def _claim(file: str, number: int, entry: dict) -> Claim:
     says = entry.get("says", "")
     where = f"{file}, claim {number} ({str(says)[:40]!r})"
     if set(entry) - KEYS or not isinstance(says, str) or not says.strip():
-        raise InputError(
-            f"{where}: an entry has `says` and may have {', '.join(sorted(KEYS - {'says'}))}, no more"
-        )
+        rest = ", ".join(sorted(KEYS - {"says"}))
+        raise InputError(f"{where}: an entry has `says` and may have {rest}, no more")
+    says = " ".join(says.split())
     measures, holds = entry.get("measure", {}), entry.get("holds", [])
     conditions = tuple([holds] if isinstance(holds, str) else holds)
     if not measures and not conditions:
@@ -151,23 +143,22 @@ def _claim(file: str, number: int, entry: dict) -> Claim:
     figures = tuple(_figure(where, says, text, measure, entry) for text, measure in measures.items())
     for expression in (*(figure.measure for figure in figures), *conditions):
         compiled(expression, where)
-    return Claim(" ".join(says.split()), figures, conditions)
+    return Claim(says, figures, conditions)
 
 
 def _figure(where: str, says: str, text: str, measure: str, entry: dict) -> Figure:
     """One number of a sentence."""
-    if not re.search(rf"(?<![\w.,]){re.escape(text)}(?!\w|[.,]\d)", " ".join(says.split())):
+    if not re.search(rf"(?<![\w.,]){re.escape(text)}(?!\w|[.,]\d)", says):
         raise InputError(f"{where}: {text!r} does not stand in its sentence")
     digits = re.match(r"[-−+±~]?(\d+(?:,\d{3})*)(\.\d+)?", text)
-    said = entry.get("said", {}).get(text)
-    if said is None and digits is None and text.lower() not in WORDS:
+    own, half = WORDS.get(text.lower()), 0.5
+    if digits:
+        own = float(digits[0].replace("−", "-").replace(",", "").lstrip("+±~"))
+        half = 0.5 * 10.0 ** -len((digits[2] or ".")[1:])
+    said = entry.get("said", {}).get(text, own)
+    if said is None:
         raise InputError(f"{where}: {text!r} is no number; give said.{text!r}")
-    if said is None and digits is None:
-        said = WORDS[text.lower()]
-    elif said is None:
-        said = float(digits[0].replace("−", "-").replace(",", "").lstrip("+±~"))
-    half = 0.5 * 10.0 ** -len((digits[2] or ".")[1:]) if digits else 0.5
-    if digits is None and text.lower() not in WORDS and isinstance(said, int | float):
+    if own is None and isinstance(said, int | float):
         half = VAGUE * abs(said)
     within = entry.get("within", {}).get(text, half)
     if not isinstance(said, int | float) or not isinstance(within, int | float) or within < 0:

@@ -5,7 +5,6 @@ A chapter ends with `notebook.claims("PAGE")`. The statements are data: see `cla
 
 import html
 import json
-import os
 import platform
 import re
 import warnings
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from kpl_lib.claim_files import Claim, Page, compiled
+from kpl_lib.common.errors import one_line
 from kpl_lib.common.files import atomic_path
 
 HELD, DIFFERS, UNMEASURED = "comes out", "differs", "not measured"
@@ -95,10 +95,8 @@ class Outcomes:
         return "\n".join([self.summary, *lines])
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><td>{html.escape(row.claim.says)}</td><td>{html.escape(row.found)}</td></tr>"
-            for row in self.differing
-        )
+        told = [(html.escape(row.claim.says), html.escape(row.found)) for row in self.differing]
+        cells = "".join(f"<tr><td>{says}</td><td>{found}</td></tr>" for says, found in told)
         head = "<thead><tr><th>The page says</th><th>Measured here</th></tr></thead>"
         table = f"<table>{head}<tbody>{cells}</tbody></table>" if cells else ""
         return f"<p>{html.escape(self.summary)}</p>{table}"
@@ -106,19 +104,15 @@ class Outcomes:
     def save(self, folder: str | Path) -> Path:
         """Write what was measured as FOLDER/PAGE.json."""
         path = Path(folder) / f"{self.page.name}.json"
-        rows = [_record(row) for row in self.rows]
+        told = [{"says": row.claim.says, "status": row.status, "error": row.error} for row in self.rows]
+        found = [{"measured": row.measured, "held": row.held} for row in self.rows]
+        claims = [said | values for said, values in zip(told, found, strict=True)]
+        head = {"page": self.page.name, "digest": self.page.digest, "machine": self.machine}
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            head = {"page": self.page.name, "digest": self.page.digest, "machine": self.machine}
-            record = json.dumps(head | {"claims": rows}, indent=1, ensure_ascii=False)
+            record = json.dumps(head | {"claims": claims}, indent=1, ensure_ascii=False)
             temporary.write_text(record, encoding="utf-8")
         return path
-
-
-def _record(row: Outcome) -> dict:
-    """An outcome as JSON keeps it."""
-    told = {"says": row.claim.says, "status": row.status, "error": row.error}
-    return told | {"measured": list(row.measured), "held": list(row.held)}
 
 
 def machine() -> dict[str, str]:
@@ -133,22 +127,16 @@ def machine() -> dict[str, str]:
 
     Chapter: ch-reproduced
     """
-    names = re.findall(r"model name\s*:\s*(.+)", _text("/proc/cpuinfo"))
-    cuda = torch.cuda.is_available()
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    threads = torch.get_num_threads()
+    listed = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", listed.read_text() if listed.is_file() else "")
+    threads, cuda = torch.get_num_threads(), torch.cuda.is_available()
     return {
         "processor": names[0] if names else platform.processor() or platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": f"{threads} thread" + "s" * (threads > 1),
         "device": torch.cuda.get_device_name() if cuda else "CPU",
-        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "versions": f"python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}",
     }
-
-
-def _text(path: str) -> str:
-    """A small text file, or nothing."""
-    return Path(path).read_text(errors="replace") if os.path.isfile(path) else ""
 
 
 def measure(page: Page, namespace: Mapping[str, Any]) -> Outcomes:
@@ -177,21 +165,21 @@ def measure(page: Page, namespace: Mapping[str, Any]) -> Outcomes:
         try:
             exec(compile(page.prepare, f"{page.name}.toml, prepare", "exec"), scope)
         except Exception as reason:
-            error = f"prepare raises {_line(reason)}"
+            error = f"prepare raises {one_line(reason, kind=True)}"
         rows = tuple(_outcome(claim, scope, error) for claim in page.claims)
     return Outcomes(page, rows, machine())
 
 
 def _outcome(claim: Claim, scope: dict, prepared: str) -> Outcome:
     """One statement, measured."""
-    expressions = [*(figure.measure for figure in claim.figures), *claim.conditions]
     found, errors = [], []
-    for expression in expressions:
+    for expression in (*(figure.measure for figure in claim.figures), *claim.conditions):
         try:
-            found.append(_array(eval(compiled(expression, ""), scope)))
+            value = eval(compiled(expression, ""), scope)
+            found.append(np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value))
         except Exception as reason:
             found.append(None)
-            errors.append(f"{expression!r} raises {_line(reason)}")
+            errors.append(f"{expression!r} raises {one_line(reason, kind=True)}")
     split = len(claim.figures)
     measured = tuple(
         None if values is None or not values.size else _worst(values, figure.said)
@@ -209,13 +197,3 @@ def _worst(values: np.ndarray, said: float) -> float:
     """A number, or that number of several which lies farthest from what is said."""
     found = values.astype(float).ravel()
     return float(found[np.argmax(np.abs(found - said))])
-
-
-def _array(value: Any) -> np.ndarray:
-    """A tensor on any device, a table or a number as an array."""
-    return np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
-
-
-def _line(error: Exception) -> str:
-    """An error as one short line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"

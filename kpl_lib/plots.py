@@ -79,24 +79,16 @@ def image_grid(
 
     Chapter: ch-zero-shot
     """
-    columns = max(len(images) for images in rows.values())
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(size * columns + 1.4, size * len(rows) + 0.3), squeeze=False
-    )
+    columns = max(map(len, rows.values()))
+    room = (size * columns + 1.4, size * len(rows) + 0.3)
+    figure, axes = plt.subplots(len(rows), columns, figsize=room, squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for axis in line:
             axis.axis("off")
         for axis, image in zip(line, images, strict=False):
             axis.imshow(image)
-        line[0].text(
-            -0.08,
-            0.5,
-            name.replace(" ", "\n", 1) if len(name) > 14 else name,
-            transform=line[0].transAxes,
-            ha="right",
-            va="center",
-            fontsize=9,
-        )
+        name = name.replace(" ", "\n", 1) if len(name) > 14 else name
+        line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=9)
     figure.suptitle(note, x=0.99, ha="right", fontsize=8, color=COLOURS["grey"])
     return figure
 
@@ -160,8 +152,16 @@ KINDS = {  # colour and shape both say it, so that neither is needed
 }
 FORMATS = (".png", ".svg")
 WIDTH = 10.0  # inches
+#: Panels side by side -> inches of height, size of a mark, size of a title, letters in a line of it.
+PANELS = {
+    2: (3.4, 5.0, 10.5, 34),
+    3: (3.0, 5.0, 10.5, 34),
+    5: (1.75, 3.8, 9, 20),
+    7: (1.45, 3.4, 7.5, 16),
+}
 
 
+@mpl.rc_context(STYLE)
 def knowledge_figure(coverage: Coverage, title: str = "") -> plt.Figure:
     """Draw for each class its descriptions, sorted by mean cosine to the images.
 
@@ -187,20 +187,25 @@ def knowledge_figure(coverage: Coverage, title: str = "") -> plt.Figure:
     """
     count = len(coverage.texts)
     columns = 2 if count == 4 else count if count <= 3 else 3 if count <= 9 else 5 if count <= 25 else 7
+    height, size, letters, width = PANELS[max(2, columns)]
     lines = -(-count // columns)
-    height = {2: 3.4, 3: 3.0, 1: 3.4}.get(columns, 2.5 if columns == 3 else 1.75 if columns == 5 else 1.45)
-    figure = plt.Figure(
-        figsize=(WIDTH, height * lines + 1.0), dpi=110, layout="constrained", facecolor="white"
-    )
+    figure = plt.Figure(figsize=(WIDTH, height * lines + 1.0))
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    size = {5: 3.8, 7: 3.4}.get(columns, 5.0)
     for c, (axis, name) in enumerate(zip(axes, coverage.texts, strict=False)):
         _class_panel(axis, coverage, c, size)
-        axis.set_title(_wrapped(name, columns), fontsize={5: 9, 7: 7.5}.get(columns, 10.5), loc="left")
-    _trim(axes, count, columns)
+        title_lines = textwrap.wrap(name, width) or [name]
+        if len(title_lines) > 2:
+            title_lines = [title_lines[0], title_lines[1][:-1] + "…"]
+        axis.set_title("\n".join(title_lines), fontsize=letters)
+        if c >= count - columns:  # the last panel of its column keeps its numbers
+            axis.tick_params(labelbottom=True)
+            axis.set_xlabel("place in the class" if columns <= 5 else "place", fontsize=8.5)
+    for axis in axes[count:]:
+        axis.remove()
     figure.supylabel("mean cosine to the images", fontsize=10)
     figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
-    _legend(figure, coverage)
+    marks = _marks(coverage)
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), fontsize=9)
     return figure
 
 
@@ -215,17 +220,14 @@ def figure_words(coverage: Coverage) -> str:
 
     Chapter: ch-knowledge
     """
-    total = sum(map(len, coverage.texts.values()))
-    gone = len(coverage.never)
-    parts = []
+    total, parts = sum(map(len, coverage.texts.values())), []
     for name, flags, kept in zip(coverage.texts, coverage.visual, coverage.kept, strict=True):
         unseen = sum(flag is False for flag, k in zip(flags, kept, strict=True) if k)
         parts.append(f"{name}: {sum(kept)} of {len(kept)} kept, {unseen} of these cannot be seen")
     return (
         f"One panel a class. Its descriptions are sorted by mean cosine to {coverage.images} images; the "
-        f"{coverage.k} best are kept. {gone} of {total} never survive on any half of the images. "
-        + ". ".join(parts)
-        + "."
+        f"{coverage.k} best are kept. {len(coverage.never)} of {total} never survive on any half of the "
+        f"images. {'. '.join(parts)}."
     )
 
 
@@ -244,9 +246,8 @@ def save_figure(coverage: Coverage, path: str | Path, title: str = "") -> None:
     """
     check_figure(path)
     with atomic_path(path) as temporary:
-        knowledge_figure(coverage, title).savefig(
-            temporary, metadata={"Description": figure_words(coverage)}, bbox_inches="tight"
-        )
+        words = {"Description": figure_words(coverage)}
+        knowledge_figure(coverage, title).savefig(temporary, metadata=words, bbox_inches="tight")
 
 
 def check_figure(path: str | Path) -> None:
@@ -258,64 +259,30 @@ def check_figure(path: str | Path) -> None:
 def _class_panel(axis: plt.Axes, coverage: Coverage, c: int, size: float) -> None:
     """Draw the descriptions of one class."""
     cosine = np.array(coverage.cosine[c])
-    order = np.argsort(-cosine, kind="stable")
-    rank = np.empty(len(order))
-    rank[order] = np.arange(1, len(order) + 1)
+    rank = np.argsort(np.argsort(-cosine, kind="stable")) + 1
     kept, fine = np.array(coverage.kept[c]), np.array(coverage.survives[c])
     axis.axvspan(0.5, kept.sum() + 0.5, color=COLOURS["sky"], alpha=0.18, lw=0)
     for visual, (_, colour, shape) in KINDS.items():
         mine = np.array([flag is visual for flag in coverage.visual[c]])
-        for where, full, scale in ((kept, True, 1.0), (~kept & fine, False, 1.0), (~fine, False, 0.6)):
-            axis.plot(
-                rank[mine & where],
-                cosine[mine & where],
-                shape,
-                ms=size * scale,
-                color=colour,
-                mfc=colour if full else "white",
-                mew=0.9,
-                ls="none",
-            )
+        for where, fill, scale in ((kept, colour, 1.0), (~kept & fine, "white", 1.0), (~fine, "white", 0.6)):
+            look = {"ms": size * scale, "color": colour, "mfc": fill, "mew": 0.9, "ls": "none"}
+            axis.plot(rank[mine & where], cosine[mine & where], shape, **look)
     axis.set_xlim(0, max(map(len, coverage.cosine)) + 1)
-    axis.grid(axis="y", color="#E6E6E6")
     axis.grid(axis="x", visible=False)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
 
 
-def _trim(axes: np.ndarray, count: int, columns: int) -> None:
-    """Take away empty panels; the last panel of each column keeps its numbers."""
-    for axis in axes[count:]:
-        axis.remove()
-    for axis in axes[max(0, count - columns) : count]:
-        axis.tick_params(labelbottom=True)
-        axis.set_xlabel("place in the class" if columns <= 5 else "place", fontsize=8.5)
-
-
-def _wrapped(name: str, columns: int) -> str:
-    """A class name on at most two lines."""
-    lines = textwrap.wrap(name, {5: 20, 7: 16}.get(columns, 34)) or [name]
-    return "\n".join(lines if len(lines) <= 2 else [lines[0], lines[1][:-1] + "…"])
-
-
-def _legend(figure: plt.Figure, coverage: Coverage) -> None:
-    """What the marks mean; only kinds that are there."""
+def _marks(coverage: Coverage) -> list[plt.Line2D]:
+    """What the marks mean, for the legend; only kinds that are there."""
     there = {flag for flags in coverage.visual for flag in flags}
-    ink = "#333333"
-    marks = [
-        plt.Line2D([], [], marker=shape, color=colour, ls="none", ms=6, label=label)
-        for flag, (label, colour, shape) in KINDS.items()
-        if flag in there
+    ink, kinds = "#333333", [kind for flag, kind in KINDS.items() if flag in there]
+    told = [(label, shape, colour, colour, 6) for label, colour, shape in kinds]
+    told += [(f"kept (best {coverage.k})", "s", ink, ink, 6), ("dropped", "s", ink, "white", 6)]
+    told += [("dropped on every half", "s", ink, "white", 3.4)]
+    return [
+        plt.Line2D([], [], marker=shape, color=colour, mfc=fill, ls="none", ms=size, label=label)
+        for label, shape, colour, fill, size in told
     ]
-    marks += [
-        plt.Line2D([], [], marker="s", color=ink, ls="none", ms=6, label=f"kept (best {coverage.k})"),
-        plt.Line2D([], [], marker="s", color=ink, mfc="white", ls="none", ms=6, label="dropped"),
-        plt.Line2D(
-            [], [], marker="s", color=ink, mfc="white", ls="none", ms=3.4, label="dropped on every half"
-        ),
-    ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, fontsize=9)
 
 
 @torch.no_grad()
@@ -330,19 +297,16 @@ def plane(
 ) -> Tensor:
     """Coordinates in a plane, for a picture: PCA (a projection) or UMAP (a drawing of neighbourhoods).
 
-    PCA: (X − u) V₂, V₂ the two leading right singular vectors, each signed so that its largest entry is
-    positive.
-
-    UMAP keeps who is near whom. Distances between clusters, their sizes and the gap between them mean
-    nothing.
+    PCA: (X − u) V₂, V₂ the two leading right singular vectors, each signed so that its largest entry is positive.
+    UMAP keeps who is near whom; distances between clusters, their sizes and the gap between them mean nothing.
 
     Args:
         features: rows `[N, D]`; for images and texts together, stack them.
         method: "pca" or "umap".
         seed: of UMAP.
         neighbours, min_dist: of UMAP.
-        cache: folder that keeps UMAP's coordinates, or None. The file name is a digest of the features, the
-            settings and the versions of UMAP and numpy: changed input or software never meets an old picture.
+        cache: folder that keeps UMAP's coordinates, or None. A file is named by features, settings and the versions
+            of UMAP and numpy: changed input or software never meets an old picture.
 
     Returns:
         `[N, 2]`, float32, on the CPU.
@@ -401,7 +365,6 @@ def _cache_file(folder: Path, rows: Tensor, settings: dict) -> Path:
 
 def _umap(rows: Tensor, settings: dict) -> Tensor:
     umap = need("umap", "method 'umap'")
-    rest = {key: value for key, value in settings.items() if key != "seed"}
-    rest["n_neighbors"] = min(rest["n_neighbors"], len(rows) - 1)
-    model = umap.UMAP(n_components=2, metric="cosine", random_state=settings["seed"], n_jobs=1, **rest)
+    near = {"n_neighbors": min(settings["n_neighbors"], len(rows) - 1), "min_dist": settings["min_dist"]}
+    model = umap.UMAP(n_components=2, metric="cosine", random_state=settings["seed"], n_jobs=1, **near)
     return torch.from_numpy(model.fit_transform(rows.numpy())).float()

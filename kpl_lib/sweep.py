@@ -1,21 +1,14 @@
 """Many settings at the price of few: k, prior, τ and α swept together, from cached features."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from kpl_lib.common.checks import (
-    check_count,
-    check_images,
-    check_plan,
-    check_positive,
-    check_proxies,
-    working_dtype,
-)
+from kpl_lib.common.checks import check_count, check_positive, working_dtype
 from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
 from kpl_lib.solvers.gradient import descend, harden
@@ -39,7 +32,7 @@ class SweepPoint:
         confidence: α; it plays no part in the closed form.
         text: the text proxies.
         pseudo_labels: `[N, C]`.
-        proxies: the vision proxies.
+        proxies: the vision proxies; None until they are fitted.
 
     Chapter: ch-closed-form
     """
@@ -50,7 +43,7 @@ class SweepPoint:
     confidence: float
     text: TextProxies
     pseudo_labels: Tensor
-    proxies: VisionProxies
+    proxies: VisionProxies | None = None
 
 
 @torch.no_grad()
@@ -100,21 +93,16 @@ def sweep(
     Source: KPL (arXiv 2501.11231) sweeps k one run at a time.
     Chapter: ch-closed-form
     """
-    texts = text_proxies_sweep(bank, images, ks)
-    settings, labels = [], []
-    for (k, text), prior in product(zip(ks, texts, strict=True), priors):
-        made = _labels(images, text.weights, plan, text_temperature, prior)
-        for temperature, confidence in product(temperatures, confidences):
-            settings.append((k, prior, temperature, confidence, text, made))
-            labels.append(made)
-    if closed_form:
-        proxies = _solved(images, settings, intercept)
-    else:
-        initial = [setting[4].weights for setting in settings]
-        taus, alphas = [s[2] for s in settings], [s[3] for s in settings]
-        rule = {"learning_rate": learning_rate, "steps": steps}
-        proxies = fit_many(images, initial, labels, temperatures=taus, confidences=alphas, **rule)
-    return tuple(SweepPoint(*setting, fit) for setting, fit in zip(settings, proxies, strict=True))
+    points: list[SweepPoint] = []
+    for (k, text), prior in product(zip(ks, text_proxies_sweep(bank, images, ks), strict=True), priors):
+        labels = _labels(images, text.weights, plan, text_temperature, prior)
+        rules = product(temperatures, confidences)
+        points += [SweepPoint(k, prior, tau, alpha, text, labels) for tau, alpha in rules]
+    if not points:
+        raise InputError("priors, temperatures and confidences must hold at least one value each")
+    rule = (learning_rate, steps)
+    fits = _solved(images, points, intercept) if closed_form else _stepped(images, points, *rule)
+    return tuple(replace(point, proxies=fit) for point, fit in zip(points, fits, strict=True))
 
 
 def _labels(
@@ -135,75 +123,38 @@ def _labels(
     raise InputError(f"plan must be 'softmax', 'sinkhorn', 'converged' or 'released', not {plan!r}")
 
 
-def _solved(images: Tensor, settings: list[tuple], intercept: bool) -> list[VisionProxies]:
-    """One factorisation and one solve for each τ, handed back in the order of the settings."""
-    proxies: list = [None] * len(settings)
-    for tau in dict.fromkeys(setting[2] for setting in settings):
-        rows = [row for row, setting in enumerate(settings) if setting[2] == tau]
+def _solved(images: Tensor, points: list[SweepPoint], intercept: bool) -> list[VisionProxies]:
+    """One factorisation and one solve for each τ, handed back in the order of the points."""
+    proxies: list = [None] * len(points)
+    for tau in dict.fromkeys(point.temperature for point in points):
+        rows = [row for row, point in enumerate(points) if point.temperature == tau]
         system = ridge_system(images, check_positive(tau, "temperatures"))
-        for row, fit in zip(rows, solved(system, [settings[row][5] for row in rows], intercept), strict=True):
+        plans = [points[row].pseudo_labels for row in rows]
+        for row, fit in zip(rows, solved(system, plans, intercept), strict=True):
             proxies[row] = fit
     return proxies
 
 
-@torch.no_grad()
-def fit_many(
-    images: Tensor,
-    initial: Sequence[Tensor],
-    pseudo_labels: Sequence[Tensor],
-    *,
-    temperatures: Sequence[float],
-    confidences: Sequence[float],
-    learning_rate: float = 10.0,
-    steps: int = 2000,
-) -> tuple[VisionProxies, ...]:
-    """`fit_proxies` for B settings on the same images, stepped together: one product serves all B.
+def _stepped(
+    images: Tensor, points: list[SweepPoint], learning_rate: float, steps: int
+) -> list[VisionProxies]:
+    """`fit_proxies` for all points, as many together as LABEL_BYTES holds: one product of the images serves them.
 
-    Args:
-        images: unit rows `[N, D]`.
-        initial: B tensors `[C, D]` of unit rows.
-        pseudo_labels: B tensors `[N, C]`.
-        temperatures, confidences: B values τ and α.
-        learning_rate, steps: as in `fit_proxies`.
-
-    Returns:
-        B VisionProxies; a setting whose steps have died out leaves the batch.
-
-    Raises:
-        InputError: if the B settings do not fit together.
-
-    >>> x, y = torch.eye(2), torch.tensor([[0.9, 0.1], [0.2, 0.8]])
-    >>> both = fit_many(x, [x, x], [y, y], temperatures=[0.04, 0.1], confidences=[0.6, 1.0])
-    >>> len(both)
-    2
-
-    Chapter: ch-vision-proxies
+    A point whose steps have died out leaves its batch.
     """
-    check_images(images)
     check_count(steps, "steps", minimum=0)
     check_positive(learning_rate, "learning_rate")
-    sizes = [len(x) for x in (initial, pseudo_labels, temperatures, confidences)]
-    if not sizes[0] or len(set(sizes)) > 1:
-        names = "initial, pseudo_labels, temperatures, confidences"
-        raise InputError(f"{names} have lengths {sizes}: give one of each for every setting")
-    for w, y, tau, alpha in zip(initial, pseudo_labels, temperatures, confidences, strict=True):
-        check_proxies(w, images)
-        check_plan(y, images, classes=len(initial[0]))
-        check_positive(tau, "temperatures")
-        check_positive(alpha, "confidences")
-    dtype = working_dtype(images, *initial, *pseudo_labels)
+    for point in points:
+        check_positive(point.temperature, "temperatures")
+        check_positive(point.confidence, "confidences")
+    dtype = working_dtype(images, points[0].text.weights, points[0].pseudo_labels)
+    together = max(1, LABEL_BYTES // (points[0].pseudo_labels.numel() * dtype.itemsize))
     proxies = []
-    for part in _batches(len(initial), pseudo_labels[0].numel() * dtype.itemsize):
-        start = torch.stack([initial[i].to(dtype) for i in part])
-        labels = torch.stack([harden(pseudo_labels[i].to(dtype), confidences[i]).T for i in part])
-        tau = torch.tensor([temperatures[i] for i in part], dtype=torch.float64, device=images.device)
+    for first in range(0, len(points), together):
+        part = points[first : first + together]
+        start = torch.stack([point.text.weights.to(dtype) for point in part])
+        labels = torch.stack([harden(point.pseudo_labels.to(dtype), point.confidence).T for point in part])
+        tau = torch.tensor([point.temperature for point in part], dtype=torch.float64, device=images.device)
         end = descend(images, start, labels, tau, learning_rate, steps)
-        proxies += [fitted(end, row, images, pseudo_labels[i], dtype) for row, i in enumerate(part)]
-    return tuple(proxies)
-
-
-def _batches(count: int, size: int) -> Iterator[range]:
-    """Settings `0..count` in ranges whose pseudo labels, of `size` bytes each, stay within LABEL_BYTES."""
-    together = max(1, LABEL_BYTES // size)
-    for first in range(0, count, together):
-        yield range(first, min(count, first + together))
+        proxies += [fitted(end, row, images, point.pseudo_labels, dtype) for row, point in enumerate(part)]
+    return proxies

@@ -5,7 +5,7 @@ import torch
 from core_world import bank_of, world
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.sweep import fit_many, sweep
+from kpl_lib.sweep import sweep
 from kpl_lib.text_proxies import text_proxies
 from kpl_lib.transport import greenkhorn, sinkhorn
 from kpl_lib.vision_proxies import fit_proxies, ridge_proxies
@@ -80,15 +80,12 @@ def test_closed_form_factorises_once_for_each_temperature(scene, monkeypatch):
 def test_settings_leave_the_batch_one_by_one(scene):
     """Different temperatures die out at different steps, and each equals its own run."""
     images, bank = scene
-    text = text_proxies(bank, images, k=6).weights.double()
     images = images.double()
-    labels = greenkhorn(images @ text.T, start="released").pseudo_labels
-    taus = [0.02, 0.04, 0.2]
-    many = fit_many(images, [text] * 3, [labels] * 3, temperatures=taus, confidences=[0.6] * 3)
-    assert len({fit.steps for fit in many}) > 1
-    for tau, fit in zip(taus, many, strict=True):
-        alone = fit_proxies(images, text, labels, temperature=tau)
-        torch.testing.assert_close(fit.weights, alone.weights, atol=1e-6, rtol=0)
+    points = sweep(bank, images, (6,), plan="released", temperatures=(0.02, 0.04, 0.2))
+    assert len({point.proxies.steps for point in points}) > 1
+    for point in points:
+        alone = fit_proxies(images, point.text.weights, point.pseudo_labels, temperature=point.temperature)
+        torch.testing.assert_close(point.proxies.weights, alone.weights, atol=1e-6, rtol=0)
 
 
 def test_settings_that_do_not_fit_in_memory_go_in_batches(scene, monkeypatch):
@@ -106,7 +103,6 @@ def test_what_does_not_fit_is_named(scene):
         sweep(bank, images, (1,), plan="wishful")
     with pytest.raises(InputError, match="ks is empty"):
         sweep(bank, images, ())
-    with pytest.raises(InputError, match=r"have lengths \[1, 1, 2, 1\]"):
-        text = bank.names
-        labels = (images @ text.T).softmax(dim=1)
-        fit_many(images, [text], [labels], temperatures=[0.04, 0.1], confidences=[0.6])
+    for wrong in ({"temperatures": (0.04, 0)}, {"confidences": (-1,)}, {"priors": ()}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            sweep(bank, images, (1,), steps=1, **wrong)

@@ -14,7 +14,7 @@ from kpl_lib.classifiers.base import Classifier, available, create
 from kpl_lib.classifiers.references import REFERENCES
 from kpl_lib.common.checks import check_count
 from kpl_lib.common.errors import InputError, among
-from kpl_lib.common.files import find_shipped, read_json, shipped
+from kpl_lib.common.files import find_shipped, read_json
 from kpl_lib.datasets.load import available as known_datasets
 
 PRIORS = ("uniform", "true")
@@ -280,14 +280,6 @@ class Grid:
                 for setting in unfold_reference(line, dataset, encoder, self.seeds[0]):
                     found.setdefault(setting.key, setting)
         return tuple(found.values())
-
-
-def known_grids() -> tuple[str, ...]:
-    """Names of the grids that ship with the library.
-
-    Chapter: ch-benchmark
-    """
-    return shipped("benchmarks")
 
 
 def _dataset(item: str | dict, common: dict) -> DatasetSpec:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import warnings
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from kpl_lib.benchmark.grid import DatasetSpec, Setting
 from kpl_lib.classifiers.base import create
 from kpl_lib.classifiers.start import CONTROLS
 from kpl_lib.common.code import code_checksum, code_of
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, noted
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.load import PHANTOMS, load_dataset
 from kpl_lib.encoders.encoder import Encoder, load_encoder
@@ -85,11 +84,10 @@ class Inputs:
         key = knowledge, text in CONTROLS
         if key not in self._banks:
             base = self.base(knowledge)
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
+            with noted() as notes:
                 bank = self.encoder.encode_knowledge(base, progress=False)
                 bank = with_controls(bank, base, self.encoder.encode_texts) if key[1] else bank
-            self.notes[key] = [*user_warnings(caught), *_scale_note(self.encoder)]
+            self.notes[key] = [*notes, *_scale_note(self.encoder)]
             self._banks[key] = bank.to(self.encoder.device)
         return self._banks[key]
 
@@ -142,11 +140,6 @@ class Inputs:
         cache = self.cache if dataset.fingerprint else None
         found = self.encoder.encode_images(dataset, cache=cache, progress=False)
         return found.to(self.encoder.device)
-
-
-def user_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
-    """What the library warned of, each text once."""
-    return list(dict.fromkeys(str(note.message) for note in caught if note.category is UserWarning))
 
 
 def _scale_note(encoder: Encoder) -> list[str]:

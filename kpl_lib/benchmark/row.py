@@ -6,11 +6,11 @@ A row has the metrics with their intervals, and paired differences against the p
 import math
 import platform
 import time
-import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import sklearn
@@ -18,10 +18,10 @@ import torch
 
 from kpl_lib import __version__
 from kpl_lib.benchmark.grid import Setting
-from kpl_lib.benchmark.inputs import BASELINE, Inputs, user_warnings
+from kpl_lib.benchmark.inputs import BASELINE, Inputs
 from kpl_lib.classifiers.base import create
 from kpl_lib.classifiers.references import REFERENCES
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, noted
 from kpl_lib.metrics.estimates import bounds, positive_class
 from kpl_lib.metrics.measures import measure_all, metric_names
 from kpl_lib.metrics.tally import bootstrap_weights, make_cases, tally, tally_once
@@ -123,19 +123,18 @@ class Runner:
 
         Args:
             setting: what to run.
-            checksum: of its inputs, as it was when the benchmark was planned.
+            checksum: of its inputs.
 
         Raises:
             InputError: if labels are missing, or the method refuses its input.
         """
-        self._read(setting)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        predict = self._prepared(setting)
+        with noted() as notes:
             start = time.perf_counter()
-            predictions = self._predict(setting)
+            predictions = predict()
             seconds = time.perf_counter() - start
         found = self._measure(predictions, setting.seed)
-        notes = [*self.inputs.notes_on(setting.knowledge, setting.text), *user_warnings(caught)]
+        spread = dict(zip(found.names, map(plain, found.spread), strict=True))
         gain = None if setting.reference else difference(found, self._baseline(setting))
         return {
             "key": setting.key,
@@ -143,15 +142,13 @@ class Runner:
             **self._identity(setting, positive_class(predictions[0], self.inputs.spec.positive)),
             "metrics": as_rows(found),
             "difference": gain,
-            "spread": dict(zip(found.names, map(plain, found.spread), strict=True))
-            if len(predictions) > 1
-            else None,
+            "spread": spread if len(predictions) > 1 else None,
             "resamples": self.resamples,
             "seconds": round(seconds, 4),
             "device": self.inputs.device,
             "threads": torch.get_num_threads(),
             "versions": VERSIONS,
-            "warnings": notes,
+            "warnings": [*self.inputs.notes_on(setting.knowledge, setting.text), *notes],
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
@@ -180,26 +177,19 @@ class Runner:
             "positive": None if positive is None else features.class_names[positive],
         }
 
-    def _read(self, setting: Setting) -> None:
-        """Encode what the run reads, before the clock starts."""
-        if self.inputs.features.labels is None:
-            raise InputError(
-                f"{self.inputs.spec.label}: labels are missing; a benchmark needs the true classes"
-            )
-        if setting.reference:
-            _ = self.inputs.pool
-        else:
-            self.inputs.bank(setting.knowledge, setting.text)
-
-    def _predict(self, setting: Setting) -> list[Prediction]:
+    def _prepared(self, setting: Setting) -> Callable[[], list[Prediction]]:
+        """What is timed: what it reads is encoded before the clock starts."""
         features = self.inputs.features
+        if features.labels is None:
+            where = self.inputs.spec.label
+            raise InputError(f"{where}: labels are missing; a benchmark needs the true classes")
         if setting.reference:
             make = REFERENCES[setting.classifier]
-            return make(features, self.inputs.pool, seed=setting.seed, **setting.parameters)
+            return partial(make, features, self.inputs.pool, seed=setting.seed, **setting.parameters)
         bank, prior = self.inputs.bank(setting.knowledge, setting.text), None
         if setting.prior == "true":
             prior = torch.bincount(features.labels, minlength=len(bank)).double() / len(features)
-        return [setting.make().fit_predict(features, bank, prior)]
+        return lambda: [setting.make().fit_predict(features, bank, prior)]
 
     def _baseline(self, setting: Setting) -> Figures:
         """The plain text proxy on the same text, under a uniform prior."""
@@ -207,12 +197,10 @@ class Runner:
         key = (setting.knowledge, made.text, made.k, setting.seed)
         if key not in self._plain:
             bank = self.inputs.bank(setting.knowledge, made.text)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                method = create(BASELINE, text=made.text, k=made.k)
-                self._plain[key] = self._measure(
-                    [method.fit_predict(self.inputs.features, bank)], setting.seed
-                )
+            method = create(BASELINE, text=made.text, k=made.k)
+            with noted():  # the run itself says it
+                prediction = method.fit_predict(self.inputs.features, bank)
+            self._plain[key] = self._measure([prediction], setting.seed)
         return self._plain[key]
 
     def _measure(self, predictions: list[Prediction], seed: int) -> Figures:

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import pandas as pd
-from kpl_lib.common.files import atomic_path
+from kpl_lib.common.files import atomic_path, check_writable
 
 NEEDED = ("key", "checksum", "dataset", "classifier", "metrics")
 
@@ -31,11 +31,7 @@ class ResultsFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.parent.is_dir():
-            folder = self.path.parent
-            raise InputError(f"cannot write {path}: the folder {folder} does not exist; create it first")
-        if self.path.is_dir():
-            raise InputError(f"cannot write {path}: it is a folder; name a file")
+        check_writable(path)
         self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         self._seen: tuple | None = None
         self._rows: dict[str, dict] = {}

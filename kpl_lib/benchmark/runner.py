@@ -24,17 +24,17 @@ from kpl_lib.common.files import default_folder
 
 @dataclass(frozen=True)
 class Batch:
-    """Runs that share dataset and encoder, each with the checksum of what it reads."""
+    """Runs that share dataset and encoder."""
 
     make_inputs: Callable[[], Inputs]
-    runs: tuple[tuple[Setting, str], ...]
+    settings: tuple[Setting, ...]
     out: Path
     resamples: int
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What became of a run: `failed` says why there is no row, `written` is False where another runner had it."""
+    """What became of a run: `failed` says why there is no row, `written` is False where it was there."""
 
     setting: Setting
     written: bool = False
@@ -61,17 +61,18 @@ def outcomes(batches: Sequence[Batch], jobs: int) -> Iterator[RunOutcome]:
 
 def run_batch(batch: Batch) -> Iterator[RunOutcome]:
     """Do the runs of a batch one after the other."""
-    store, runner = ResultsFile(batch.out), Runner(batch.make_inputs(), batch.resamples)
-    for setting, checksum in batch.runs:
-        if store.rows().get(setting.key, {}).get("checksum") == checksum:
-            yield RunOutcome(setting)
-            continue
+    store, inputs = ResultsFile(batch.out), batch.make_inputs()
+    runner = Runner(inputs, batch.resamples)
+    for setting in batch.settings:
+        there = store.rows().get(setting.key, {}).get("checksum")
         try:
-            row = runner.row(setting, checksum)
+            checksum = inputs.checksum(setting, batch.resamples)
+            row = None if there == checksum else runner.row(setting, checksum)
         except Exception as error:  # whatever a method raises, the other runs go on
-            yield RunOutcome(setting, failed=reason(error))
+            ours = isinstance(error, InputError)
+            yield RunOutcome(setting, failed=str(error) if ours else one_line(error, 300, kind=True))
             continue
-        yield RunOutcome(setting, written=store.add(row))
+        yield RunOutcome(setting, written=row is not None and store.add(row))
 
 
 def _in_worker(batch: Batch, parent: int) -> list[RunOutcome]:
@@ -84,11 +85,6 @@ def _in_worker(batch: Batch, parent: int) -> list[RunOutcome]:
 
     threading.Thread(target=watch, daemon=True).start()
     return list(run_batch(batch))
-
-
-def reason(error: Exception) -> str:
-    """An error in one line; the kind too, where it is not our own."""
-    return str(error) if isinstance(error, InputError) else one_line(error, 300, kind=True)
 
 
 @dataclass(frozen=True)
@@ -150,39 +146,21 @@ def run(
     """
     grid = grid if isinstance(grid, Grid) else Grid.load(grid)
     check_count(jobs, "jobs")
-    batches, kept, failed = _plan(grid, Path(out), device, str(cache or default_folder()))
-    total, written = sum(len(batch.runs) for batch in batches), 0
-    with tqdm(total=total, desc="benchmark", unit="run", disable=not progress or not total) as bar:
+    ResultsFile(out).rows()  # refused, or mended, before anything runs
+    settings, cache, done = grid.settings(), str(cache or default_folder()), []
+    batches = [
+        Batch(partial(Inputs, dataset, encoder, device, cache), tuple(found), Path(out), grid.resamples)
+        for (dataset, encoder), found in groupby(settings, key=lambda one: (one.dataset, one.encoder))
+    ]
+    with tqdm(total=len(settings), desc="benchmark", unit="run", disable=not progress) as bar:
         for outcome in outcomes(batches, jobs):
             setting = outcome.setting
             bar.set_postfix_str(f"{setting.dataset.label} {setting.classifier}", refresh=False)
             bar.update()
-            written += outcome.written
-            kept += not outcome.written and not outcome.failed
-            failed += [outcome] if outcome.failed else []
+            done.append(outcome)
+    written, failed = sum(one.written for one in done), [one for one in done if one.failed]
+    kept = len(done) - written - len(failed)
     return RunReport(Path(out), written, kept, len(failed), tuple(_lines(failed)))
-
-
-def _plan(grid: Grid, out: Path, device: str | None, cache: str) -> tuple[list[Batch], int, list[RunOutcome]]:
-    """The runs to do, by dataset and encoder; how many rows are there already; runs whose inputs are missing."""
-    there = ResultsFile(out).rows()
-    batches, kept, failed = [], 0, []
-    for (dataset, encoder), found in groupby(grid.settings(), key=lambda s: (s.dataset, s.encoder)):
-        make_inputs = partial(Inputs, dataset, encoder, device, cache)
-        inputs, wanted = make_inputs(), []
-        for setting in found:
-            try:
-                checksum = inputs.checksum(setting, grid.resamples)
-            except (InputError, OSError) as error:
-                failed.append(RunOutcome(setting, failed=reason(error)))
-                continue
-            if there.get(setting.key, {}).get("checksum") == checksum:
-                kept += 1
-            else:
-                wanted.append((setting, checksum))
-        if wanted:
-            batches.append(Batch(make_inputs, tuple(wanted), out, grid.resamples))
-    return batches, kept, failed
 
 
 def _lines(failed: Sequence[RunOutcome]) -> list[str]:

@@ -3,15 +3,12 @@
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import check_writable, default_folder
-
-if TYPE_CHECKING:
-    from kpl_lib.encoders.table import EncoderRow
 
 
 def encode(
@@ -103,7 +100,8 @@ def _dataset(dataset: str | None, images: str | None, root: str | None, split: s
 
 app = typer.Typer(help="Image-text models that load by name.", no_args_is_help=True)
 
-COLUMNS = ("name", "made for", "pixels", "tokens", "width", "loss", "licence")
+COLUMNS = {"name": "name", "made for": "field", "pixels": "image_size", "tokens": "context_length"}
+COLUMNS |= {fact: fact for fact in ("width", "loss", "licence")}
 PIXELS = ("resize", "interpolation", "mean", "std", "loss")
 GROUPS = {
     "config": ("image_size", "context_length", "width", "tokenizer", "activation", *PIXELS),
@@ -120,10 +118,8 @@ def list_encoders() -> None:
     """Print the models: name, field, input pixels, context tokens, width, loss, licence."""
     from kpl_lib.encoders.table import encoder_table
 
-    rows = [
-        (r.name, r.field, r.image_size, r.context_length, r.width, r.loss, r.licence) for r in encoder_table()
-    ]
-    texts = [[str(value) for value in row] for row in (COLUMNS, *rows)]
+    texts = [list(COLUMNS)]
+    texts += [[str(getattr(row, fact)) for fact in COLUMNS.values()] for row in encoder_table()]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for row in texts:
         print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
@@ -133,22 +129,14 @@ def list_encoders() -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A name of `kpl encoders list`.")]) -> None:
     """Print what is known about one model, and where each fact comes from."""
-    from kpl_lib.encoders.table import encoder_row
+    from kpl_lib.encoders.table import encoder_row, sources
 
-    print("\n".join(_lines(encoder_row(name))))
-
-
-def _lines(row: "EncoderRow") -> list[str]:
-    from kpl_lib.encoders.table import sources
-
-    lines, references = [row.name, f"  field: {row.field}"], sources()
+    row, references = encoder_row(name), sources()
+    print(f"{row.name}\n  field: {row.field}")
     for group, facts in GROUPS.items():
-        known = [fact for fact in facts if getattr(row, fact) not in (None, "")]
-        lines += [f"  {fact.replace('_', ' ')}: {_said(getattr(row, fact))}" for fact in known]
+        known = {fact: getattr(row, fact) for fact in facts if getattr(row, fact) not in (None, "")}
+        for fact, value in known.items():
+            said = ", ".join(f"{x:.8g}" for x in value) if isinstance(value, list) else value
+            print(f"  {fact.replace('_', ' ')}: {said}")
         if known and row.sources.get(group):
-            lines.append(f"      from {references[row.sources[group]]}")
-    return lines
-
-
-def _said(value: object) -> str:
-    return ", ".join(f"{x:.8g}" for x in value) if isinstance(value, list) else str(value)
+            print(f"      from {references[row.sources[group]]}")

@@ -193,28 +193,19 @@ def _met(base: "KnowledgeBase", report: "Report", encoder: str, images: str | No
 
 def _check_out(out: str, source: str) -> None:
     """Refuse to write over what is read, and where nothing can be written."""
-
     if Path(out).resolve() == Path(source).expanduser().resolve():
         raise InputError(f"{out} is the file that is read; name another one to write")
     check_writable(out)
 
 
 def read_classes(name_or_path: str | Path) -> tuple[tuple[str, ...], str]:
-    """Read the classes to describe.
+    """The names of classes, and the kind of picture, empty where nobody said.
 
-    Args:
-        name_or_path: a class list or knowledge base that ships with the library; or a file: a knowledge base
-            (.json), or text with one name a line (empty lines do not count).
-
-    Returns:
-        Their names, and the kind of picture, empty where nobody said.
+    From a class list or knowledge base that ships with the library; or a file: a knowledge base (.json), or text with
+    one name a line (empty lines do not count).
 
     Raises:
         InputError: if there is no such list or file, or a name is empty, too long, or stands twice; says where.
-
-    Example:
-        >>> len(read_classes("cub")[0])
-        200
     """
     from kpl_lib.datasets.names import class_names, known_lists
     from kpl_lib.knowledge.base import KnowledgeBase

@@ -1,8 +1,10 @@
-"""The one error that means "your input, not our code"."""
+"""What a user is told in one line: the one error that means "your input, not our code", and notes."""
 
 import difflib
 import json
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -62,3 +64,20 @@ def short(value: object) -> str:
     """A value as it stands in a message."""
     text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """Collect what the block warns of, each text once; the list is filled when it ends.
+
+    Example:
+        >>> with noted() as notes:
+        ...     warnings.warn("k is clipped", stacklevel=1)
+        >>> notes
+        ['k is clipped']
+    """
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield notes
+    notes += dict.fromkeys(str(found.message) for found in caught if found.category is UserWarning)

@@ -161,16 +161,14 @@ def read_text(
     try:
         if path.exists() and not path.is_file():
             raise OSError(f"a {'folder' if path.is_dir() else 'device or pipe'}, not a file")
-        if path.stat().st_size > most:
-            raise InputError(f"{path}: larger than {most // 1_000_000} MB, no {what}; name another file")
-        raw = path.read_bytes()
+        raw = path.read_bytes() if path.stat().st_size <= most else None
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; correct the path") from None
-    except InputError:
-        raise
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({why}); name a file that you may read") from None
+    if raw is None:
+        raise InputError(f"{path}: larger than {most // 1_000_000} MB, no {what}; name another file")
     if raw.startswith(BOM) and not bom:
         raise InputError(f"{path}: line 1, column 1 is a byte order mark; save the file as UTF-8 without BOM")
     try:

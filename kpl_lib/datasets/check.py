@@ -54,9 +54,6 @@ class DatasetReport:
         """Nothing has to be corrected: all readable, all there, no image under two labels."""
         return not self.unreadable and not self.contradictions and self.published in (None, self.images)
 
-    def __str__(self) -> str:
-        return self.text()
-
     def text(self, most: int | None = FEW) -> str:
         """The report, with at most so many findings of a kind; None lists all."""
         published = "" if self.published in (None, self.images) else f"; published: {self.published:,}"
@@ -74,6 +71,8 @@ class DatasetReport:
         lines += [f"patients: {patients}", f"left out: {left}"]
         lines.append("clean" if self.clean else "something has to be corrected: see above")
         return "\n".join(line.encode("utf-8", "backslashreplace").decode() for line in lines)
+
+    __str__ = text
 
 
 def _balance(counts: dict[str, int], images: int, most: int | None) -> list[str]:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 SUFFIXES = (".dcm", ".dicom")
-MAGIC = b"DICM"  # at byte 128
 
 
 def is_dicom(path: Path) -> bool:
@@ -23,26 +22,19 @@ def is_dicom(path: Path) -> bool:
         return True
     with path.open("rb") as file:
         file.seek(128)
-        return file.read(4) == MAGIC
+        return file.read(4) == b"DICM"
 
 
 def read_dicom(path: Path, most_pixels: int) -> Image.Image:
-    """Read the one frame of a DICOM file.
+    """Read the one frame of a DICOM file as RGB.
 
     * Grey: stored values become physical ones (rescale slope and intercept, or the modality table), then go
       through the file's own look-up table or its first window. Without either, from their own minimum to their
       maximum, padding left out. MONOCHROME1 is inverted, so that bone is white in every file.
     * Colour: palette and YBR become RGB.
 
-    Args:
-        path: the file.
-        most_pixels: larger images are refused before they are decoded.
-
-    Returns:
-        The image, mode RGB.
-
     Raises:
-        InputError: without the package pydicom, for a file that holds no single image, or an oversized one.
+        InputError: without the package pydicom, for a file that holds no single image, or more than `most_pixels`.
 
     Source: DICOM PS3.3, C.7.6.3 and C.11.2; decoded by pydicom.
     """

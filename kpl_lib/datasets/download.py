@@ -62,15 +62,7 @@ def download(url: str, target: str | Path, checksum: str, progress: bool = True)
 
 
 def verify(path: str | Path, checksum: str) -> None:
-    """Refuse a file whose checksum is another.
-
-    Args:
-        path: a file.
-        checksum: `md5:...` or `sha256:...`.
-
-    Raises:
-        InputError: if it differs.
-    """
+    """Refuse a file whose checksum, `md5:...` or `sha256:...`, is another."""
     import pooch
 
     kind, _, wanted = checksum.partition(":")

@@ -28,15 +28,9 @@ class Listing:
 
 
 def list_folder(folder: str | Path) -> Listing:
-    """List one folder, without its subfolders: links can make no loop.
+    """List the visible entries of one folder by name, without its subfolders: links can make no loop.
 
-    Hidden names are left out. A broken link with an image's name counts as an image, so that reading it says so.
-
-    Args:
-        folder: the folder.
-
-    Returns:
-        Its visible entries, each kind in the order of the names.
+    A broken link with an image's name counts as an image, so that reading it says so.
 
     Raises:
         InputError: if it cannot be read, or holds a pipe or device named as an image.
@@ -82,12 +76,7 @@ def need_folder(folder: str | Path) -> Path:
 
 
 def find_folder(root: str | Path, candidates: Sequence[str], layout: str) -> Path:
-    """The first of these folders under `root` that is there.
-
-    Args:
-        root: where the reader put the dataset.
-        candidates: relative paths, `""` for `root` itself.
-        layout: what was expected, for the message.
+    """The first of these folders under `root` that is there; `layout` says what was expected.
 
     Raises:
         InputError: if none is there.
@@ -107,13 +96,7 @@ def file_dataset(
     labels: list[int] | None = None,
     groups: list[str] | None = None,
 ) -> ImageDataset:
-    """A dataset of image files, with a fingerprint.
-
-    Args:
-        name: what it is called in results.
-        root: the folder that the fingerprint's names are relative to: a moved folder keeps its fingerprint.
-        paths, class_names, labels, groups: as in `ImageDataset`.
-    """
+    """A dataset of image files. The names in its fingerprint are relative to `root`: a moved folder keeps it."""
     paths = [Path(path) for path in paths]
     extra = (tuple(class_names), labels, groups)
     later = partial(folder_fingerprint, Path(root), paths, extra)
@@ -128,13 +111,7 @@ def folder_fingerprint(root: Path, paths: Sequence[Path], extra: object = None) 
     some bytes inside a large file that keeps its size and these three parts, which image formats with a
     checksum at the end (PNG) exclude; `kpl datasets check` hashes files whole.
 
-    Args:
-        root: names are taken relative to it.
-        paths: N files; one that cannot be read counts as its error, so that mending it changes the checksum.
-        extra: anything whose text belongs to the checksum.
-
-    Returns:
-        64 hexadecimal digits.
+    A file that cannot be read counts as its error, so that mending it changes the checksum.
     """
     digest = hashlib.sha256(repr(extra).encode("utf-8", "surrogateescape"))
     start = os.path.join(root, "")

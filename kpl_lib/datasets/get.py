@@ -20,17 +20,11 @@ ROOM = ".kpl-download"  # hidden, beside the data; gone when all is unpacked
 
 @dataclass(frozen=True)
 class Fetched:
-    """What `get` did.
+    """What `get` did."""
 
-    Args:
-        dataset: as it can be loaded now; None where the reader has to do something first.
-        root: its folder.
-        text: what to tell the reader.
-    """
-
-    dataset: ImageDataset | None
+    dataset: ImageDataset | None  # None where the reader has to do something first
     root: Path
-    text: str
+    text: str  # what to tell the reader
 
 
 def get(

@@ -71,11 +71,7 @@ def read_image(path: str | Path) -> Image.Image:
 
 @contextmanager
 def readable(path: str | Path) -> Iterator[None]:
-    """Say in one line why an image cannot be read.
-
-    Args:
-        path: what to call it.
-    """
+    """Say in one line why an image cannot be read."""
     try:
         with warnings.catch_warnings():  # our own limit is lower than the error
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -101,12 +97,8 @@ def readable(path: str | Path) -> Iterator[None]:
 def decode(file: Path | BinaryIO, path: str | Path) -> Image.Image:
     """Decode an image as 8-bit RGB, upright; faults of the decoder are raised as they are.
 
-    Args:
-        file: the file, or its content.
-        path: what to call it in a message.
-
     Raises:
-        InputError: if it is too large, or holds several pages.
+        InputError: if it is too large, or holds several pages; calls it `path`.
     """
     with Image.open(file, formats=FORMATS) as image:
         _check_header(path, image)
@@ -131,7 +123,6 @@ def check_file(path: Path) -> None:
 
 
 def _check_header(path: Path, image: Image.Image) -> None:
-    """Refuse images that are too large, and files of several pages."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise InputError(
@@ -143,7 +134,6 @@ def _check_header(path: Path, image: Image.Image) -> None:
 
 
 def _rgb(path: Path, image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB."""
     if image.mode.startswith("I") or image.mode == "F":
         return _stretch(path, image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:

@@ -13,13 +13,12 @@ from kpl_lib.common.files import read_text
 MAX_BYTES = 128_000_000
 
 
-def read_lines(path: str | Path, fields: int, sep: str | None = None) -> list[tuple[int, list[str]]]:
+def read_lines(path: str | Path, fields: int) -> list[tuple[int, list[str]]]:
     """The lines of a list whose last field may hold blanks; empty lines are left out.
 
     Args:
         path: a text file, such as CUB's `images.txt`.
-        fields: how many fields a line has.
-        sep: what is between them; None is any blank.
+        fields: how many fields a line has, between blanks.
 
     Returns:
         (line number, fields) of each line.
@@ -29,9 +28,9 @@ def read_lines(path: str | Path, fields: int, sep: str | None = None) -> list[tu
     """
     rows = []
     for number, line in enumerate(read_text(path, MAX_BYTES, "list", bom=True).split("\n"), 1):
-        if not line.strip():
+        parts = line.strip().split(None, fields - 1)
+        if not parts:
             continue
-        parts = line.strip().split(sep, fields - 1)
         if len(parts) != fields:
             raise InputError(f"{path}: line {number} has {len(parts)} of {fields} fields; mend it")
         rows.append((number, parts))
@@ -87,15 +86,7 @@ def whole_number(path: str | Path, line: int, text: str, low: int, high: int) ->
 
 
 def need_files(path: str | Path, files: Sequence[tuple[int, Path]]) -> None:
-    """Refuse a list that names files which are not there, or one file twice.
-
-    Args:
-        path: the list.
-        files: (line number, file) of each of its lines.
-
-    Raises:
-        InputError: names the first missing file and how many there are; or the two lines of a file.
-    """
+    """Refuse a list whose lines, (number, file), name files that are not there, or one file twice."""
     missing = [(line, file) for line, file in files if not os.path.lexists(file)]
     if missing:
         line, file = missing[0]
@@ -109,15 +100,7 @@ def need_files(path: str | Path, files: Sequence[tuple[int, Path]]) -> None:
 
 
 def listed_files(path: str | Path, root: Path, names: Sequence[tuple[int, str]]) -> list[Path]:
-    """The files below `root` that a list names; a way out of it is refused, too.
-
-    Args:
-        path: the list.
-        root: where the names start.
-        names: (line number, name) of each of its lines.
-
-    Returns:
-        One file a line.
+    """The files below `root` that the lines of a list, (number, name), mean.
 
     Raises:
         InputError: as `need_files`, and for a name that leaves `root`.

@@ -2,6 +2,7 @@
 
 import os
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError, among
@@ -15,12 +16,12 @@ PHANTOMS = ("phantom-chest", "phantom-retinopathy", "phantom-malaria", "phantom-
 FAMILIES = {
     "shenzhen": "tuberculosis",
     "montgomery": "tuberculosis",
-    "idrid": "idrid",
+    "idrid": "listed",
     "malaria": "class_folders",
     "cataract": "class_folders",
-    "cub": "cub",
-    "places365": "places365",
-    "oxford-pets": "oxford_pets",
+    "cub": "listed",
+    "places365": "listed",
+    "oxford-pets": "listed",
     "imagenet": "imagenet",
 }
 MEDMNIST = "path derma oct pneumonia retina breast blood tissue organa organc organs"
@@ -216,11 +217,7 @@ def _take_variants(name: str, words: list[str], options: dict) -> None:
 def _call(name: str, module: str, *arguments, **options) -> ImageDataset:
     """Import the family and load; an option that it does not take is an input error."""
     load = import_module(f"kpl_lib.datasets.sets.{module}").load
-    try:
-        return load(*arguments, **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise InputError(
-            f"dataset {name!r}: {str(error).split(') ')[-1].removeprefix('got an ')}; leave it out"
-        ) from None
+    unknown = sorted(options.keys() - signature(load).parameters.keys())
+    if unknown:
+        raise InputError(f"dataset {name!r}: unexpected keyword argument {unknown[0]!r}; leave it out")
+    return load(*arguments, **options)

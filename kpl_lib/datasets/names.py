@@ -45,13 +45,6 @@ def class_names(name: str) -> tuple[str, ...]:
 def our_names(name: str, theirs: Sequence[str]) -> tuple[str, ...]:
     """Turn names such as `Black_footed_Albatross` into ours; one that we do not list keeps its words.
 
-    Args:
-        name: `cub`, `places365` or `imagenet`.
-        theirs: names as the dataset's own list has them.
-
-    Returns:
-        One name each, in the same order.
-
     Example:
         >>> our_names("cub", ["Black_footed_Albatross", "Artic_Tern", "Dodo_bird"])
         ('Black-footed Albatross', 'Arctic Tern', 'Dodo bird')
@@ -63,5 +56,4 @@ def our_names(name: str, theirs: Sequence[str]) -> tuple[str, ...]:
 
 
 def _key(name: str) -> str:
-    """What two spellings of one name share."""
     return re.sub(r"[\W_]+", " ", name).strip().casefold()

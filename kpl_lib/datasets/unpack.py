@@ -18,9 +18,7 @@ FREE_RATIO = 1_000_000_000  # below this many bytes the ratio does not matter
 MAX_MEMBERS = 5_000_000
 LEFTOVER = ".kpl-unpack-"
 UNSAFE = "it is not safe to unpack"
-Member = tuple[
-    str, int, zipfile.ZipInfo | tarfile.TarInfo
-]  # its name, its size, and how the archive holds it
+Member = tuple[str, int, zipfile.ZipInfo | tarfile.TarInfo]  # name, size, and how the archive holds it
 
 
 def unpack(archive: str | Path, folder: str | Path) -> tuple[Path, ...]:
@@ -39,11 +37,6 @@ def unpack(archive: str | Path, folder: str | Path) -> tuple[Path, ...]:
 
     Raises:
         InputError: for an archive that is broken or unsafe, and an entry that is there already.
-
-    Example:
-        >>> unpack("nowhere.zip", "data")
-        Traceback (most recent call last):
-        kpl_lib.common.errors.InputError: nowhere.zip: no such file; correct the path
     """
     archive, folder = Path(archive), Path(folder)
     if not archive.is_file():
@@ -89,7 +82,6 @@ def _opened(archive: Path) -> Iterator[tuple[zipfile.ZipFile | tarfile.TarFile, 
 
 
 def _of_zip(archive: Path, opened: zipfile.ZipFile) -> Iterator[Member]:
-    """The files of a zip archive."""
     for info in opened.infolist():
         if info.filename.endswith("/"):
             continue
@@ -147,5 +139,4 @@ def _check(archive: Path, folder: Path, members: list[Member]) -> list[str]:
 
 
 def _limit(archive: Path) -> int:
-    """The most bytes that an archive of this size may hold."""
     return max(FREE_RATIO, archive.stat().st_size * MAX_RATIO)

@@ -81,18 +81,11 @@ def remember(folder: str | Path, job: Job, maker: str) -> Features | Patches:
 
 @dataclass(frozen=True)
 class Slot:
-    """One file of a cache, with the lock and the shards that it grows from.
-
-    Args:
-        folder: the cache.
-        name: what the file is called, without its suffix.
-        key: checksum of everything that the features depend on.
-        job: what is encoded.
-    """
+    """One file of a cache, with the lock and the shards that it grows from."""
 
     folder: Path
-    name: str
-    key: str
+    name: str  # of the file, without its suffix
+    key: str  # checksum of everything that the features depend on
     job: Job
 
     @property
@@ -104,11 +97,7 @@ class Slot:
         """What the file holds; None where it is missing, broken, or an image that was skipped can be read now."""
         with told(self.folder):
             block = self._block()
-        return None if block is None or self._outdated(block) else self.job.finish(block)
-
-    def _outdated(self, block: Block) -> bool:
-        """Whether an image that could not be read then can be read now."""
-        return self.job.any_readable(index for index, _ in block.failed)
+        return None if block is None or self.job.outdated(block) else self.job.finish(block)
 
     def _block(self) -> Block | None:
         """The rows of the file, and the images that it left out; labels and paths are those of the dataset at hand."""
@@ -161,7 +150,7 @@ class Slot:
         start = done[-1].stop if done else 0
         for block in self.job.blocks(start) if start < total else ():
             pending.append(block)
-            full = sum(block.bytes for block in pending) >= SHARD_BYTES
+            full = sum(rows.nbytes for block in pending for rows in block.rows.values()) >= SHARD_BYTES
             if block.stop < total and (full or time.monotonic() - since >= SHARD_SECONDS):
                 whole = join_blocks(pending)
                 header = {"stamp": stamp, "stop": whole.stop, "failed": whole.failed}
@@ -182,7 +171,7 @@ class Slot:
                 break
             failed = tuple((index, why) for index, why in header["failed"])
             block = Block(start, header["stop"], rows, failed)
-            if header["stamp"] != stamp or self._outdated(block):
+            if header["stamp"] != stamp or self.job.outdated(block):
                 break
             blocks.append(block)
             start = block.stop

@@ -35,17 +35,11 @@ QUICK = "-quickgelu"
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Everything that a model is built from.
+    """Everything that a model is built from."""
 
-    name: what messages call it: a folder, a file or the name that was asked for.
-    config: `embed_dim`, `vision_cfg`, `text_cfg`, as in `model_cfg` of open_clip.
-    preprocess: any of `mean`, `std`, `interpolation`, `resize_mode`.
-    weights: a file, or the tensors themselves.
-    """
-
-    name: str
-    config: dict
-    preprocess: dict
+    name: str  # what messages call it: a folder, a file or the name that was asked for
+    config: dict  # PARTS, as in `model_cfg` of open_clip
+    preprocess: dict  # any of PIXELS
     weights: Path | Weights
 
 
@@ -57,11 +51,7 @@ def check_config(name: str, config: object) -> dict:
     """Return a configuration that open_clip can build without running code of others.
 
     A configuration may hand any option to the tokenizer of `transformers`, also `trust_remote_code`, which runs
-    code that lies beside the model. Only the options of `TOKENIZER_OPTIONS` pass.
-
-    Args:
-        name: what the message calls it.
-        config: `model_cfg` of an open_clip configuration.
+    code that lies beside the model. Only the options of `TOKENIZER_OPTIONS` pass. `name` is what a message calls it.
 
     Raises:
         InputError: for a missing part, an option that is not allowed, or `transformers` missing where it is needed.
@@ -84,13 +74,7 @@ def check_config(name: str, config: object) -> dict:
 def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
     """Build the model with open_clip, and fill it with weights that were read here: open_clip opens no file of them.
 
-    Args:
-        source: configuration, preprocessing, weights.
-        device: where the model goes.
-        precision: `fp32`, `fp16` or `bf16`.
-
-    Returns:
-        The model in evaluation mode, its image transform, its tokenizer.
+    It comes in evaluation mode, with its image transform and its tokenizer.
 
     Raises:
         InputError: if weights and configuration do not fit.
@@ -172,16 +156,10 @@ def register_config(config: dict) -> str:
 
 
 def openai_config(tensors: dict[str, Tensor]) -> dict:
-    """Architecture of an OpenAI checkpoint, as an open_clip configuration.
+    """Architecture of an OpenAI checkpoint, by the shapes of its tensors, as an open_clip configuration.
 
     A vision transformer has patches of the size of its first kernel, on a grid of `√(positions - 1)`; a residual
     network sees 32 pixels for each position of its last pooling. Heads are 64 wide, the activation is QuickGELU.
-
-    Args:
-        tensors: name -> tensor, in OpenAI's layout.
-
-    Returns:
-        `embed_dim`, `vision_cfg`, `text_cfg`, `quick_gelu`.
 
     Raises:
         InputError: if a tensor of that layout is missing.
@@ -190,10 +168,20 @@ def openai_config(tensors: dict[str, Tensor]) -> dict:
     """
     try:
         width = tensors["ln_final.weight"].shape[0]
+        if "visual.proj" in tensors:
+            kernel = tensors["visual.conv1.weight"].shape
+            size = kernel[-1] * round((tensors["visual.positional_embedding"].shape[0] - 1) ** 0.5)
+            layers = _count(tensors, "visual.transformer.resblocks.", 3)
+            vision = {"image_size": size, "patch_size": kernel[-1], "width": kernel[0], "layers": layers}
+        else:
+            grid = round((tensors["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
+            layers = [_count(tensors, f"visual.layer{stage}.", 2) for stage in (1, 2, 3, 4)]
+            first = tensors["visual.layer1.0.conv1.weight"].shape[0]
+            vision = {"image_size": grid * 32, "patch_size": None, "width": first, "layers": layers}
         return {
             "embed_dim": tensors["text_projection"].shape[1],
             "quick_gelu": True,
-            "vision_cfg": _transformer(tensors) if "visual.proj" in tensors else _residual(tensors),
+            "vision_cfg": vision,
             "text_cfg": {
                 "context_length": tensors["positional_embedding"].shape[0],
                 "vocab_size": tensors["token_embedding.weight"].shape[0],
@@ -212,10 +200,6 @@ def check_activation(name: str, architecture: str) -> None:
     """Refuse an architecture with GELU for weights that were trained with QuickGELU.
 
     The tensors fit either way, so nothing fails: the features are silently wrong.
-
-    Args:
-        name: what the user asked for.
-        architecture: an open_clip architecture.
 
     Raises:
         InputError: with the name that is right.
@@ -246,20 +230,6 @@ def preprocessing(architecture: str) -> dict | None:
     configs = [pretrained.get_pretrained_cfg(architecture, tag) for tag in tags]
     found = [{key: config.get(key) for key in PIXELS} for config in configs] or [{}]
     return found[0] if all(config == found[0] for config in found) else None
-
-
-def _transformer(tensors: dict[str, Tensor]) -> dict:
-    kernel = tensors["visual.conv1.weight"].shape
-    grid = round((tensors["visual.positional_embedding"].shape[0] - 1) ** 0.5)
-    blocks = _count(tensors, "visual.transformer.resblocks.", 3)
-    return {"image_size": kernel[-1] * grid, "patch_size": kernel[-1], "width": kernel[0], "layers": blocks}
-
-
-def _residual(tensors: dict[str, Tensor]) -> dict:
-    grid = round((tensors["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
-    stages = [_count(tensors, f"visual.layer{stage}.", 2) for stage in (1, 2, 3, 4)]
-    width = tensors["visual.layer1.0.conv1.weight"].shape[0]
-    return {"image_size": grid * 32, "patch_size": None, "width": width, "layers": stages}
 
 
 def _count(tensors: dict[str, Tensor], start: str, place: int) -> int:

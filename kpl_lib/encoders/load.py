@@ -35,13 +35,7 @@ from kpl_lib.encoders.weights import SUFFIXES, read_weights
 
 
 def from_tag(name: str) -> Source:
-    """Find open_clip's own pretrained weights, downloading them the first time.
-
-    Args:
-        name: `ARCH/TAG`, such as `ViT-L-14-quickgelu/openai`.
-
-    Returns:
-        The architecture, the preprocessing of these weights, the file.
+    """Find open_clip's own pretrained weights of `ARCH/TAG`, downloading them the first time.
 
     Raises:
         InputError: for an unknown name (the nearest are said), for an architecture with another activation than
@@ -142,13 +136,6 @@ def _check_known(word: str, words: list[str], problem: str) -> None:
         raise InputError(f"{problem}; nearest: {', '.join(near) or 'none'}")
 
 
-VOCABULARY = "bpe_vocab.txt.gz"
-FORMS = (
-    "'path:DIR' or 'path:FILE' on this machine, 'ARCH/TAG' such as 'ViT-L-14-quickgelu/openai', 'ARCH/FILE', "
-    "or 'hf-hub:ORG/NAME'"
-)
-
-
 def available() -> tuple[str, ...]:
     """Names of the encoders that ship with the library and need no download.
 
@@ -162,15 +149,7 @@ def available() -> tuple[str, ...]:
 
 
 def open_checkpoint(name: str, device: torch.device, precision: str) -> tuple[Checkpoint, Source]:
-    """Load the model of this name.
-
-    Args:
-        name: a name of `available()`, `path:DIR`, `path:FILE`, `ARCH/TAG`, `ARCH/FILE` or `hf-hub:ORG/NAME`.
-        device: where the model goes.
-        precision: `fp32`, `fp16` or `bf16`.
-
-    Returns:
-        The model in evaluation mode, its image transform, its tokenizer; and what it was built from.
+    """Load the model of this name, as `load_encoder` takes it; and what it was built from.
 
     Raises:
         InputError: if the name is unknown, or its weights cannot be had or read safely.
@@ -186,14 +165,7 @@ def open_checkpoint(name: str, device: torch.device, precision: str) -> tuple[Ch
 def download_encoder(name: str) -> str:
     """Fetch all files of a model, and load it once, so that it is known to work here without a network.
 
-    Args:
-        name: as for `open_checkpoint`.
-
-    Returns:
-        One line: where the weights are, and their size.
-
-    Raises:
-        InputError: as `open_checkpoint`.
+    Gives one line: where the weights are, and their size. Errors as of `open_checkpoint`.
 
     Example:
         >>> download_encoder("phantom").startswith("phantom: ")
@@ -222,7 +194,8 @@ def find(name: str) -> Source:
         return from_folder(data_dir() / "encoders" / name)
     hint = did_you_mean(name.lower(), available())
     raise InputError(
-        f"unknown encoder {name!r}: {hint}known here: {', '.join(available()) or 'none'}; or {FORMS}"
+        f"unknown encoder {name!r}: {hint}known here: {', '.join(available()) or 'none'}; or 'path:DIR' or 'path:FILE' "
+        "on this machine, 'ARCH/TAG' such as 'ViT-L-14-quickgelu/openai', 'ARCH/FILE', or 'hf-hub:ORG/NAME'"
     )
 
 
@@ -254,8 +227,8 @@ def from_file(path: Path, architecture: str | None = None) -> Source:
 
 def from_folder(folder: Path) -> Source:
     """A folder with `open_clip_config.json`, weights, and what the tokenizer needs; or with a file of OpenAI."""
+    files = _weight_files(folder)
     if not (folder / CONFIG).is_file():
-        files = _weight_files(folder)
         if len(files) == 1:
             return from_file(files[0])
         raise InputError(
@@ -269,7 +242,11 @@ def from_folder(folder: Path) -> Source:
             text[key] = str(found)
     if not text.get("hf_tokenizer_name"):
         text["tokenizer_kwargs"] = {**(text.get("tokenizer_kwargs") or {}), **_vocabulary(folder, text)}
-    return Source(str(folder), config, settings.get("preprocess_cfg") or {}, _find_weights(folder))
+    if not files:
+        raise InputError(f"{folder}: no weights there; put model.safetensors beside {CONFIG}")
+    if len(files) > 1:
+        raise InputError(f"{folder}: {len(files)} {files[0].suffix[1:]} files; leave only one there")
+    return Source(str(folder), config, settings.get("preprocess_cfg") or {}, files[0])
 
 
 def _inside(folder: Path, name: str, key: str) -> Path | None:
@@ -286,21 +263,10 @@ def _weight_files(folder: Path) -> list[Path]:
     return [path for path in files if path.suffix == ".safetensors"] or files
 
 
-def _find_weights(folder: Path) -> Path:
-    """The one file of weights of a folder."""
-    files = _weight_files(folder)
-    if not files:
-        raise InputError(f"{folder}: no weights there; put model.safetensors beside {CONFIG}")
-    if len(files) > 1:
-        kind = "safetensors" if files[0].suffix == ".safetensors" else "weights"
-        raise InputError(f"{folder}: {len(files)} {kind} files; leave only one there")
-    return files[0]
-
-
 def _vocabulary(folder: Path, text: dict) -> dict:
     """Path of the vocabulary that the configuration names, or that lies in the folder."""
     given = (text.get("tokenizer_kwargs") or {}).get("bpe_path")
-    name = given or VOCABULARY
+    name = given or "bpe_vocab.txt.gz"
     if Path(name).name != name:
         raise InputError(f"{folder / CONFIG}: bpe_path {name!r} must be a file name in the same folder")
     if (folder / name).is_file():

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,30 +19,19 @@ from kpl_lib.datasets.images import MAX_PIXELS, decode_for
 from kpl_lib.features import Features, Patches
 
 Failed = list[tuple[int, str]]
-CPU = torch.device("cpu")
 PROGRESS_DELAY = 2.0  # seconds before a bar appears: short work shows none
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Features of the images `start` to `stop`, whole batches of them.
-
-    Args:
-        start: number of the first image.
-        stop: one more than the number of the last.
-        rows: `images` `[n, D]` and, where asked for, `tokens` `[n, P, D]`; empty if no image could be read.
-        failed: number of each image that could not be read, and why.
-    """
+    """Features of the images number `start` to `stop` - 1, whole batches of them."""
 
     start: int
     stop: int
-    rows: dict[str, Tensor]
-    failed: tuple[tuple[int, str], ...] = ()
-
-    @property
-    def bytes(self) -> int:
-        """Memory that the rows take."""
-        return sum(rows.nbytes for rows in self.rows.values())
+    rows: dict[
+        str, Tensor
+    ]  # `images` [n, D] and, where asked for, `tokens` [n, P, D]; empty if none could be read
+    failed: tuple[tuple[int, str], ...] = ()  # number of each image that could not be read, and why
 
 
 def join_blocks(blocks: list[Block]) -> Block:
@@ -57,53 +46,6 @@ def join_blocks(blocks: list[Block]) -> Block:
     rows = {name: torch.cat([block.rows[name] for block in blocks if block.rows]) for name in names}
     failed = tuple(item for block in blocks for item in block.failed)
     return Block(blocks[0].start, blocks[-1].stop, rows, failed)
-
-
-def batches(
-    dataset: ImageDataset,
-    preprocess: Callable[[Image.Image], Tensor],
-    batch_size: int,
-    workers: int = 0,
-    start: int = 0,
-    size: int = 0,
-    place: torch.device = CPU,
-) -> Iterator[tuple[Tensor | None, Failed]]:
-    """Decode and preprocess a dataset in its order, ahead of whoever reads the batches.
-
-    Args:
-        dataset: N images.
-        preprocess: image to tensor `[3, H, W]`.
-        batch_size: images a batch.
-        workers: processes that decode; 0 decodes in this one, without running ahead.
-        start: the first image.
-        size: pixels a side that the model takes; 0 where that is not known.
-        place: where the model is: a worker brings pixels into the order that is fastest there, and puts batches where a
-            GPU can fetch them while it computes.
-
-    Returns:
-        Batches of (pixels `[n, 3, H, W]` or None, list of (image number, why it cannot be read)).
-
-    Raises:
-        InputError: if a process that decodes dies.
-    """
-    images = Tensors(dataset, preprocess, size)
-    loader = DataLoader(
-        images,
-        batch_size,
-        sampler=range(start, len(dataset)),
-        num_workers=workers,
-        collate_fn=partial(_stack, layout(place)),
-        pin_memory=place.type == "cuda",
-        worker_init_fn=partial(_end_with, os.getpid()),
-    )
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise InputError(
-            f"{dataset.name}: a process that decodes images died; pass workers=0, or free memory, and run it again"
-        ) from None
 
 
 class Tensors(Dataset):
@@ -148,27 +90,16 @@ def _stack(
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What is encoded, and how.
-
-    Args:
-        dataset: N images.
-        encode: preprocessed images `[n, 3, H, W]` to unit rows by name, as `Encoder.encode_pixels` gives them.
-        preprocess: image to tensor `[3, H, W]`.
-        size: pixels a side that the image tower takes, the larger side; 0 where it does not say.
-        place: where the model is.
-        maker: the name of the encoder.
-        batch_size: images a step; the last bits of a feature may depend on it.
-        workers: processes that decode while the model computes; 0 decodes in this one, in turn with it.
-        progress: show a bar with images per second when it takes more than 2 seconds.
-        patches: patch features too.
-    """
+    """What is encoded, and how; the last four as `Encoder.encode_images` takes them."""
 
     dataset: ImageDataset
-    encode: Callable[[Tensor], dict[str, Tensor]]
-    preprocess: Callable[[Image.Image], Tensor]
-    size: int
-    place: torch.device
-    maker: str
+    encode: Callable[
+        [Tensor], dict[str, Tensor]
+    ]  # [n, 3, H, W] to unit rows by name, as `Encoder.encode_pixels`
+    preprocess: Callable[[Image.Image], Tensor]  # to [3, H, W]
+    size: int  # pixels a side that the image tower takes, the larger side; 0 where it does not say
+    place: torch.device  # where the model is
+    maker: str  # the name of the encoder
     batch_size: int
     workers: int
     progress: bool
@@ -178,14 +109,42 @@ class Job:
         check_count(self.batch_size, "batch_size")
         check_count(self.workers, "workers", 0)
 
+    @property
+    def images(self) -> Tensors:
+        """The images as tensors."""
+        return Tensors(self.dataset, self.preprocess, self.size)
+
+    def batches(self, start: int = 0) -> Iterator[tuple[Tensor | None, Failed]]:
+        """Pixels `[n, 3, H, W]` or None, with number and reason of what cannot be read; decoded ahead by workers.
+
+        A worker brings pixels into the order that is fastest for the model, and puts them where a GPU can fetch them.
+
+        Raises:
+            InputError: if a process that decodes dies.
+        """
+        loader = DataLoader(
+            self.images,
+            self.batch_size,
+            sampler=range(start, len(self.dataset)),
+            num_workers=self.workers,
+            collate_fn=partial(_stack, layout(self.place)),
+            pin_memory=self.place.type == "cuda",
+            worker_init_fn=partial(_end_with, os.getpid()),
+        )
+        try:
+            yield from loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            why = "a process that decodes images died; pass workers=0, or free memory, and run it again"
+            raise InputError(f"{self.dataset.name}: {why}") from None
+
     def blocks(self, start: int = 0) -> Iterator[Block]:
         """Encode the images from number `start` on; one block a batch."""
         total = len(self.dataset)
-        ahead = self.batch_size, self.workers, start, self.size, self.place
-        loader = batches(self.dataset, self.preprocess, *ahead)
         shown = {"unit": "img", "disable": not self.progress, "delay": PROGRESS_DELAY}
         with tqdm(total=total, initial=start, desc="encode images", **shown) as bar:
-            for pixels, failed in loader:
+            for pixels, failed in self.batches(start):
                 stop = min(start + self.batch_size, total)
                 rows = {} if pixels is None else self.encode(pixels)
                 yield Block(start, stop, rows, tuple(failed))
@@ -196,10 +155,9 @@ class Job:
         """Encode all images, keeping nothing."""
         return self.finish(join_blocks(list(self.blocks())))
 
-    def any_readable(self, indices: Iterable[int]) -> bool:
-        """Whether any of these images, which could not be read, can be read now."""
-        images = Tensors(self.dataset, self.preprocess, self.size)
-        return any(isinstance(images[index][1], Tensor) for index in indices)
+    def outdated(self, block: Block) -> bool:
+        """Whether an image that could not be read then can be read now."""
+        return any(isinstance(self.images[index][1], Tensor) for index, _ in block.failed)
 
     def finish(self, block: Block) -> Features | Patches:
         """Put rows, labels and provenance together, without the images that could not be read."""

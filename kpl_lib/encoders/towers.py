@@ -24,10 +24,6 @@ def image_and_patches(visual: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor
     ResNet of CLIP: every position asks the attention pool as the mean of all positions does, so a patch is a
     mixture of projected value vectors.
 
-    Args:
-        visual: the image tower of an open_clip model.
-        pixels: preprocessed images `[n, 3, H, W]`.
-
     Raises:
         InputError: for towers of another kind.
 
@@ -44,19 +40,16 @@ def image_and_patches(visual: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor
         if visual.final_ln_after_pool:
             tokens = visual.ln_post(tokens)
         return (pooled, tokens) if visual.proj is None else (pooled @ visual.proj, tokens @ visual.proj)
-    if isinstance(visual, TimmModel) and _is_plain(visual.trunk):
-        trunk, tokens = visual.trunk, visual.trunk.forward_features(pixels)
+    trunk = visual.trunk if isinstance(visual, TimmModel) else None
+    pooling = getattr(trunk, "global_pool", "")  # others pool by attention of their own
+    if type(trunk).__name__ == "VisionTransformer" and pooling in ("token", "avg"):
+        tokens = trunk.forward_features(pixels)
         patches = trunk.head(trunk.fc_norm(tokens[:, trunk.num_prefix_tokens :]))
         return visual.head(trunk.forward_head(tokens)), visual.head(patches)
     raise InputError(
         f"this encoder's image tower ({type(visual).__name__}) gives no patches in the space of the texts; "
         "use one of OpenAI's CLIP models, BiomedCLIP, or 'phantom'"
     )
-
-
-def _is_plain(trunk: nn.Module) -> bool:
-    """Whether a transformer of timm pools by its class token or mean, and not by attention of its own."""
-    return type(trunk).__name__ == "VisionTransformer" and trunk.global_pool in ("token", "avg")
 
 
 def _ask_everywhere(pool: AttentionPool2d, grid: Tensor) -> Tensor:
@@ -106,13 +99,7 @@ def padding_plan(model: nn.Module, tokenizer: Callable, tokens: Tensor) -> tuple
     * The towers of `transformers` (BERT and its kin) mask the padding; cut off, it changes nothing either.
     * Every other tower (SigLIP reads its last place, CoCa adds a token behind) gets whole contexts.
 
-    Args:
-        model: the open_clip model.
-        tokenizer: what made the tokens.
-        tokens: `[n, context]`.
-
-    Returns:
-        Lengths `[n]`, and a function from tokens `[m, L]` to features `[m, D]`, not normalised.
+    Lengths are `[n]`; the function takes tokens `[m, L]` to features `[m, D]`, not normalised.
     """
     causal, tower = causal_tower(model, tokenizer), getattr(model, "text", None)
     if causal is not None:

@@ -21,32 +21,20 @@ AGAIN = "copy or fetch it again"
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Named tensors, and whether the file says that it is one of OpenAI's own archives.
-
-    tensors: name -> tensor, on the CPU.
-    from_openai: true for a TorchScript archive, and where the sizes that OpenAI stores stand among the tensors.
-    """
+    """Named tensors, and whether the file says that it is one of OpenAI's own archives."""
 
     tensors: dict[str, Tensor]
-    from_openai: bool
+    from_openai: bool  # a TorchScript archive, or the sizes that OpenAI stores stand among the tensors
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Read the tensors of a checkpoint; nothing that is stored beside them is run.
+    """Read the tensors of a checkpoint by name; nothing that is stored beside them is run.
 
     Args:
         path: safetensors; a pickled state_dict, alone or under `state_dict`; or OpenAI's TorchScript archive.
 
-    Returns:
-        The tensors under their names.
-
     Raises:
         InputError: for a file that is missing, cut short, no checkpoint, or holds more than tensors.
-
-    Example:
-        >>> read_weights("nowhere.pt")
-        Traceback (most recent call last):
-        kpl_lib.common.errors.InputError: nowhere.pt: no such file; correct the path
     """
     path = Path(path)
     if not path.is_file():
@@ -77,8 +65,8 @@ def _named(path: Path, found: object, archive: bool) -> Weights:
     if other or not values:
         what = f"{other[0]!r}, which is no tensor" if other else "no tensor"
         raise InputError(f"{path}: holds {what}; save model.state_dict()")
-    marked = archive or "input_resolution" in values
-    return Weights({name: value for name, value in values.items() if name not in NOT_WEIGHTS}, marked)
+    weights = {name: value for name, value in values.items() if name not in NOT_WEIGHTS}
+    return Weights(weights, archive or "input_resolution" in values)
 
 
 # OpenAI's archives: a zip of code and tensors. The code is left out, the tensors are read as pickled ones.
@@ -134,8 +122,6 @@ def _reason(error: Exception) -> str:
     said = str(error)
     if isinstance(error, pickle.UnpicklingError) and ("GLOBAL" in said or "Unsupported" in said):
         named = said.partition("GLOBAL ")[2].split(" ")[0]
-        what = f" ({named})" if named else ""
-        return (
-            f"holds more than tensors{what}, and opening it could run code; save model.state_dict() instead"
-        )
+        what = f"more than tensors ({named})" if named else "more than tensors"
+        return f"holds {what}, and opening it could run code; save model.state_dict() instead"
     return f"broken, or no checkpoint ({one_line(error, kind=True)}); {AGAIN}"

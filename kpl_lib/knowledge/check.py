@@ -90,12 +90,7 @@ class Report:
 
 
 def capped(lines: list[str], limit: int | None, what: str) -> list[str]:
-    """The first lines, and one that says how many more there are.
-
-    Example:
-        >>> capped(["a", "b", "c"], 2, "lines")
-        ['a', 'b', '    and 1 more lines']
-    """
+    """The first lines, and one that says how many more there are."""
     if limit is None or len(lines) <= limit:
         return lines
     return [*lines[:limit], f"    and {len(lines) - limit} more {what}"]
@@ -117,15 +112,9 @@ def columns_of(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str
 
 
 def token_counts(texts: Sequence[str], tokenizer: Callable | None = None, enough: int = 0) -> list[int]:
-    """Tokens of each text, begin and end counted.
+    """Tokens of each text for an open_clip tokenizer, None is CLIP's own; begin and end counted.
 
-    Args:
-        texts: n texts.
-        tokenizer: an open_clip tokenizer with `encode`; None is CLIP's own, which ships with open_clip.
-        enough: a text that cannot have more tokens than this is counted in bytes, which is quick.
-
-    Returns:
-        n counts.
+    A text that cannot have more tokens than `enough` is counted in bytes, which is quick.
 
     Example:
         >>> token_counts(["a photo of a cat"])
@@ -141,7 +130,6 @@ def token_counts(texts: Sequence[str], tokenizer: Callable | None = None, enough
 
 @cache
 def _clip_tokenizer() -> Callable:
-    """CLIP's tokenizer; its vocabulary is a file of open_clip."""
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()
@@ -156,12 +144,7 @@ def check_base(
 ) -> Report:
     """Check everything that words tell; arguments and errors as of `KnowledgeBase.check`.
 
-    Args:
-        name: the knowledge base.
-        records: for each class its descriptions.
-        sentences: for each class its descriptions, each in its sentence.
-        whole: the descriptions are whole sentences themselves, and may say the class name.
-        class_names: the classes that there should be; None does not compare.
+    Where `whole`, the descriptions are whole sentences themselves, and may say the class name.
 
     Returns:
         Duplicates and near duplicates within a class, texts that classes share or nearly share (where the Jaccard
@@ -249,7 +232,6 @@ def _shared(owners: Mapping[Words, Mapping[str, str]]) -> Iterator[Finding]:
 
 
 def _uneven(counts: Mapping[str, int]) -> Iterator[Finding]:
-    """Classes with more descriptions than others."""
     if len(set(counts.values())) > 1:
         low, high = min(counts, key=counts.get), max(counts, key=counts.get)
         message = f"uneven: {low!r} has {counts[low]} descriptions, {high!r} has {counts[high]}"
@@ -284,7 +266,6 @@ def _wording(records: Mapping[str, Sequence[Description]]) -> Iterator[Finding]:
 
 
 def _tags(records: Mapping[str, Sequence[Description]]) -> Iterator[Finding]:
-    """Tags that are not among the known ones."""
     known = word_list("tags")
     counts = Counter(tag for found in records.values() for d in found for tag in d.tags if tag not in known)
     for tag, count in counts.items():
@@ -304,7 +285,5 @@ def _against(own: tuple[str, ...], wanted: tuple[str, ...]) -> Iterator[Finding]
         yield Finding("unknown class", name, f"class {name!r} is not in the dataset")
     order = [pairs[name] for name in wanted if name in pairs]
     if order != [name for name in own if name in pairs.values()]:
-        message = (
-            "the classes stand in another order than in the dataset: match them by name, not by position"
-        )
+        message = "the classes stand in another order than in the dataset: match by name, not by position"
         yield Finding("order", "", message, grave=False)

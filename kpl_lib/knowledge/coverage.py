@@ -94,17 +94,8 @@ def findings_of(
 ) -> list[Finding]:
     """What an encoder says of descriptions: sentences that it cuts, and texts that it hardly tells apart.
 
-    Args:
-        bank: the encoded knowledge base.
-        sentences: for each class its descriptions, each in its sentence.
-        tokenizer: the encoder's; sentences are counted where it is of CLIP's kind.
-        context: the most tokens of a text that are read.
-        encoder: its name.
-
-    Returns:
-        The findings; those about length are grave, those about a cosine above 0.98 to an earlier text are not.
-
-    Chapter: ch-knowledge
+    Sentences are counted where its tokenizer is of CLIP's kind; those of more than `context` tokens are grave findings.
+    A cosine above 0.98 to an earlier text of the class is not.
     """
     found = []
     if isinstance(tokenizer, SimpleTokenizer):

@@ -30,15 +30,7 @@ NAME_TEMPLATE = "a photo of a {class}."
 
 
 def check_template(template: str, needed: str) -> str:
-    """Return a template that holds the word it is for.
-
-    Args:
-        template: a sentence with `{class}`, `{description}` or both.
-        needed: the word that must be there.
-
-    Raises:
-        InputError: if it is not.
-    """
+    """Return a template that holds the word it is for, `{class}` or `{description}`; else raise an InputError."""
     if not isinstance(template, str) or needed not in template:
         example = TEMPLATE if needed == "{description}" else NAME_TEMPLATE
         raise InputError(f"template {template!r} must hold {needed}, such as {example!r}")

@@ -9,15 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kpl_lib.common.errors import InputError, among, did_you_mean, short
+from kpl_lib.common.errors import InputError, among, short
 from kpl_lib.common.files import atomic_path, read_json, read_text, shipped
 from kpl_lib.knowledge.description import TEMPLATE, Description
 
-Records = Mapping[str, Sequence[Description]]
-
 HEAD_KEYS = ("name", "modality", "origin", "template", "name_template")
-CLASS_KEYS = ("references", "descriptions")
-ROW_KEYS = ("text", "tags", "visual")
 COLUMNS = ("class", "description", "tags", "visual")
 VISUAL = {"": None, "true": True, "false": False}
 
@@ -134,14 +130,12 @@ def _section(path: Path, content: dict, section: str | None) -> dict:
 
 
 def _read_classes(
-    path: Path, classes: dict, keys: tuple[str, ...] = ROW_KEYS, foreign: bool = False
+    path: Path, classes: dict, keys: tuple[str, ...] = ("text", "tags", "visual"), foreign: bool = False
 ) -> tuple[dict[str, list[Description]], dict[str, list[str]]]:
     """Read the descriptions of each class, and the references that our own format has."""
-    objects = [name for name, value in classes.items() if foreign and isinstance(value, dict)]
-    if objects:
-        raise InputError(
-            f"{path}: class {objects[0]!r} must hold a list, not an object; is it another format?"
-        )
+    odd = next((name for name, value in classes.items() if foreign and isinstance(value, dict)), None)
+    if odd is not None:
+        raise InputError(f"{path}: class {odd!r} must hold a list, not an object; is it another format?")
     records, references = {}, {}
     for name, value in classes.items():
         place = f"{path}: class {name!r}"
@@ -149,7 +143,7 @@ def _read_classes(
             raise InputError(f"{path}: a class has an empty name; name it")
         sources: object = []
         if isinstance(value, dict):
-            refuse_unknown_keys(place, value, CLASS_KEYS)
+            refuse_unknown_keys(place, value, ("references", "descriptions"))
             sources, value = value.get("references", []), value.get("descriptions")
         if not isinstance(value, list):
             raise InputError(f"{place} must hold a list of descriptions, not {short(value)}")
@@ -180,10 +174,9 @@ def _read(place: str, item: object, keys: tuple[str, ...]) -> Description:
 
 def refuse_unknown_keys(place: str, found: dict, known: tuple[str, ...]) -> None:
     """Refuse a key that would be ignored; say the nearest one."""
-    for key in found:
-        if key not in known:
-            hint = did_you_mean(key, known)
-            raise InputError(f"{place} has the unknown key {key!r}: {hint}known: {', '.join(sorted(known))}")
+    unknown = next((key for key in found if key not in known), None)
+    if unknown is not None:
+        raise InputError(f"{place} has the unknown key {unknown!r}: {among(unknown, sorted(known), 0.4)}")
 
 
 def _texts(value: object) -> bool:
@@ -254,7 +247,7 @@ def _row(place: str, header: list[str], cells: list[str]) -> tuple[str, Descript
     return found["class"], Description(found["description"], tags, VISUAL[visual])
 
 
-def _write_csv(path: str | Path, records: Records) -> None:
+def _write_csv(path: str | Path, records: Mapping[str, Sequence[Description]]) -> None:
     """Write the table, whole or not at all."""
     spelled = {value: word for word, value in VISUAL.items()}
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from kpl_lib.common.errors import InputError
-from kpl_lib.metrics.measures import METRICS, find_metric, measure_all, metric_names, ratio
+from kpl_lib.common.errors import InputError, among
+from kpl_lib.metrics.measures import METRICS, measure_all, metric_names, ratio
 from kpl_lib.metrics.tally import BINS, bin_of, bootstrap_weights, make_cases, tally, tally_once
 from kpl_lib.prediction import Prediction
 
@@ -41,9 +41,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Metric of the first prediction minus the second, on the same resamples.
-
-    The sign is beyond chance where the interval leaves 0 out.
+    """Metric of the first prediction minus the second; its sign is beyond chance where the interval leaves 0 out.
 
     Args:
         metric: its name.
@@ -81,7 +79,7 @@ def accuracy(prediction: Prediction, labels: Sequence[int] | torch.Tensor) -> fl
 
 
 def balanced_accuracy(prediction: Prediction, labels: Sequence[int] | torch.Tensor) -> float:
-    """Mean recall of the classes that occur, in 0..1. Arguments as for `accuracy`.
+    """Mean recall of the classes that occur, in 0..1.
 
     Args:
         prediction: N predictions over C classes.
@@ -97,8 +95,6 @@ def balanced_accuracy(prediction: Prediction, labels: Sequence[int] | torch.Tens
 
 def confusion_matrix(prediction: Prediction, labels: Sequence[int] | torch.Tensor) -> np.ndarray:
     """Images by true class (rows) and predicted class (columns), whole numbers `[C, C]`.
-
-    Arguments as for `accuracy`.
 
     Args:
         prediction: N predictions over C classes.
@@ -126,17 +122,15 @@ def evaluate(
 ) -> dict[str, Estimate]:
     """Measure a prediction, with bootstrap intervals.
 
-    `accuracy`, `balanced_accuracy`, `macro_f1`, `macro_auroc` (one class against the rest, from the
-    probabilities), `ece`, the recall of each class, and of the positive class `sensitivity` (its recall),
-    `specificity` (recall of the rest), `ppv` (share of right ones among those said to be of it) and `auprc`
-    (average precision). With more than two classes and no `positive` these four are means over the classes, each
-    against the rest. The expected calibration error uses 15 bins of equal width of the largest probability:
-    `ECE = sum_b |sum_{i in b} (confidence_i - right_i)| / N`. What is undefined (the recall of a class without
-    images, the PPV of one that is never said) is nan, and left out of means.
+    `accuracy`, `balanced_accuracy`, `macro_f1`, `macro_auroc` (one class against the rest, from the probabilities),
+    `ece`, the recall of each class, and of the positive class `sensitivity` (its recall), `specificity` (recall of the
+    rest), `ppv` (share of right ones among those said to be of it) and `auprc` (average precision); with more than two
+    classes and no `positive` these four are means over the classes, each against the rest. The calibration error uses
+    15 bins of equal width of the largest probability: `ECE = sum_b |sum_{i in b} (confidence_i - right_i)| / N`. What
+    is undefined (the recall of a class without images, the PPV of one never said) is nan, and left out of means.
 
-    The intervals answer one question: how much would the figure move with other images of the same kind? The
-    fitted classifier, its texts and its seed stay as they are. The calibration error rises in resamples (each bin
-    gets noisier), so its interval sits high.
+    The intervals say how much a figure would move with other images of the same kind; classifier, texts and seed stay
+    as they are. The calibration error rises in resamples (each bin gets noisier), so its interval sits high.
 
     Args:
         prediction: N predictions over C classes.
@@ -160,8 +154,7 @@ def evaluate(
         >>> evaluate(Prediction(p, p, p.argmax(1), ("cat", "dog")), [0, 1])["recall/cat"].value
         1.0
 
-    Source: Guo et al. 2017, arXiv 1706.04599 (calibration); Efron and Tibshirani 1993 (intervals); Cohen 1968
-    (weighted kappa).
+    Source: Guo et al. 2017, arXiv 1706.04599 (calibration); Efron and Tibshirani 1993 (intervals); Cohen 1968 (kappa).
     Chapter: ch-benchmark
     """
     cases, which = make_cases(prediction, labels), positive_class(prediction, positive)
@@ -231,13 +224,15 @@ def paired_difference(
 
     Chapter: ch-benchmark
     """
-    measure, which = find_metric(metric), positive_class(first, positive)
+    if metric not in METRICS:
+        raise InputError(f"unknown metric {metric!r}: {among(metric, METRICS, 0.4)}")
+    measure, which = METRICS[metric], positive_class(first, positive)
     pair = make_cases(first, labels), make_cases(second, labels)
-    point, *others = (measure(tally_once(cases), which) for cases in pair)
+    point = [measure(tally_once(cases), which) for cases in pair]
     blocks = list(bootstrap_weights(pair[0].true, groups, resamples, seed))
     drawn = [measure(tally(cases, blocks), which) for cases in pair]
     low, high = bounds((drawn[0] - drawn[1])[None], level)
-    return Difference(metric, float((point - others[0])[0]), float(low[0]), float(high[0]))
+    return Difference(metric, float((point[0] - point[1])[0]), float(low[0]), float(high[0]))
 
 
 def bounds(drawn: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -284,10 +279,9 @@ class ReliabilityCurve:
 
 
 def reliability_curve(prediction: Prediction, labels: Sequence[int] | torch.Tensor) -> ReliabilityCurve:
-    """Compare confidence with the share of right answers, bin by bin.
+    """Compare confidence with the share of right answers, bin by bin; below the diagonal is too sure of itself.
 
-    `confidence_b = mean_{i in b} max_c P_ic`, `accuracy_b = mean_{i in b} [label_i is right]`. A calibrated
-    prediction lies on the diagonal; below it, the prediction is too sure of itself.
+    `confidence_b = mean_{i in b} max_c P_ic`, `accuracy_b = mean_{i in b} [label_i is right]`.
 
     Args:
         prediction: N predictions.
@@ -309,9 +303,8 @@ def reliability_curve(prediction: Prediction, labels: Sequence[int] | torch.Tens
     """
     cases = make_cases(prediction, labels)
     confidence = cases.probabilities.max(axis=1)
-    right, bins = cases.true == cases.predicted, bin_of(confidence)
-    count = np.bincount(bins, minlength=BINS)
-    sure = np.bincount(bins, confidence, BINS)
-    hits = np.bincount(bins, right, BINS)
+    bins = bin_of(confidence)
+    count, sure = np.bincount(bins, minlength=BINS), np.bincount(bins, confidence, BINS)
+    hits = np.bincount(bins, cases.true == cases.predicted, BINS)
     ece = float(np.abs(sure - hits).sum() / len(confidence))
     return ReliabilityCurve(np.linspace(0, 1, BINS + 1), count, ratio(sure, count), ratio(hits, count), ece)

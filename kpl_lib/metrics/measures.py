@@ -4,21 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kpl_lib.common.errors import InputError, among
 from kpl_lib.metrics.tally import Tallies
 
 Metric = Callable[[Tallies, int | None], np.ndarray]
-
-
-def find_metric(name: str) -> Metric:
-    """The metric of this name.
-
-    Raises:
-        InputError: for an unknown name; the nearest is said.
-    """
-    if name not in METRICS:
-        raise InputError(f"unknown metric {name!r}: {among(name, METRICS, 0.4)}")
-    return METRICS[name]
 
 
 def recalls(tallies: Tallies) -> np.ndarray:

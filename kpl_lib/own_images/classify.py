@@ -1,8 +1,7 @@
 """Classify a folder of images with a knowledge base."""
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, create
 from kpl_lib.classifiers.start import CONTROLS
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, noted
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.sets.folder import open_folder
 from kpl_lib.encoders.encoder import Encoder, load_encoder
@@ -94,13 +93,15 @@ def classify_folder(
     truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
     dataset = open_folder(images, kb.class_names, **truth)
     model = load_encoder(encoder, device)
-    with _noted() as notes:
+    with noted() as notes:
         made, features = encode_folder(model, dataset, method, skip_unreadable, progress)
         _check_number(len(features), len(kb.class_names), method, images)
         bank = model.encode_knowledge(kb, progress=progress)
         if method.text in CONTROLS:
             bank = with_controls(bank, kb, model.encode_texts)
         prediction = method.fit_predict(made, bank)
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
     result = rows_of(prediction, features, bank, method.chosen, centre_of(features.images))
     return FolderRun(kb, dataset, model, method, features, bank, prediction, result, tuple(notes))
 
@@ -173,19 +174,6 @@ def spoke_most(
         for row, best in zip(rows.tolist(), gain.argmax(dim=1).tolist(), strict=True):
             spoken[row] = bank.texts[c][used[best]]
     return tuple(spoken)
-
-
-@contextmanager
-def _noted() -> Iterator[list[str]]:
-    """Collect the texts of warnings, and give the warnings again at the end of the block."""
-    notes: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield notes
-    for found in caught:
-        if issubclass(found.category, UserWarning):
-            notes.append(str(found.message))
-        warnings.warn(found.message, found.category, stacklevel=4)
 
 
 def _knowledge(name_or_path: str | Path) -> KnowledgeBase:

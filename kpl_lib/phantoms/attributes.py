@@ -1,10 +1,8 @@
 """What an image shows: findings are drawn first, then painted and put into words.
 
-Two samplers on purpose. `draw_free` draws findings independently of any disease: the pretraining corpus sees
-nothing else.
-`draw_class` draws the findings of one class: dev and test sets only. `name_class` reads the class off the
-findings by a
-fixed rule, which is how a free draw can get the rare caption with a disease name.
+Two samplers on purpose. `draw_free` draws findings independently of any disease: the pretraining corpus sees nothing
+else. `draw_class` draws the findings of one class: dev and test sets only. `name_class` reads the class off the
+findings by a fixed rule, which is how a free draw can get the rare caption with a disease name.
 """
 
 import numpy as np

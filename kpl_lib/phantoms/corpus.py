@@ -2,6 +2,7 @@
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
@@ -26,12 +27,12 @@ RENDER = {
 
 @dataclass(frozen=True)
 class Corpus:
-    """`images` uint8 `[N, S, S, 3]`, `captions` (N tuples of sentences), `kinds` (N names).
+    """Pictures with their captions.
 
     Args:
-        images: the pictures.
-        captions: of each picture.
-        kinds: of each picture.
+        images: uint8 `[N, S, S, 3]`.
+        captions: N tuples of sentences.
+        kinds: N names.
 
     Chapter: ch-zero-shot
     """
@@ -63,17 +64,13 @@ def draw(kind: str, rng: np.random.Generator) -> dict:
     return draw_free(kind, rng)
 
 
-def _chunk(job):
-    seed, start, stop, captions = job
-    images, texts, kinds = [], [], []
-    for index in range(start, stop):
-        rng = np.random.default_rng((seed, index))
-        kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
-        findings = draw(kind, rng)
-        images.append(acquire(RENDER[kind](findings, rng), "seen", rng, grey=kind == "chest"))
-        texts.append(tuple(caption(kind, findings, rng) for _ in range(captions)))
-        kinds.append(kind)
-    return np.stack(images), texts, kinds
+def _one(seed: int, captions: int, index: int) -> tuple[np.ndarray, tuple[str, ...], str]:
+    """Image, captions and kind of one item."""
+    rng = np.random.default_rng((seed, index))
+    kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+    findings = draw(kind, rng)
+    image = acquire(RENDER[kind](findings, rng), "seen", rng, grey=kind == "chest")
+    return image, tuple(caption(kind, findings, rng) for _ in range(captions)), kind
 
 
 def make_corpus(n: int, seed: int, captions: int = 6, workers: int = 2, progress: bool = True) -> Corpus:
@@ -93,11 +90,7 @@ def make_corpus(n: int, seed: int, captions: int = 6, workers: int = 2, progress
 
     Chapter: ch-zero-shot
     """
-    jobs = [(seed, start, min(start + 250, n), captions) for start in range(0, n, 250)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        parts = list(tqdm(pool.map(_chunk, jobs), total=len(jobs), desc="corpus", disable=not progress))
-    return Corpus(
-        np.concatenate([p[0] for p in parts]),
-        tuple(t for p in parts for t in p[1]),
-        tuple(k for p in parts for k in p[2]),
-    )
+        drawn = pool.map(partial(_one, seed, captions), range(n), chunksize=250)
+        images, texts, kinds = zip(*tqdm(drawn, total=n, desc="corpus", disable=not progress), strict=True)
+    return Corpus(np.stack(images), texts, kinds)

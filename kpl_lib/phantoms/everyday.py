@@ -6,7 +6,7 @@ most disease names.
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, blend, curve, grid, polygon, ring, spot, strokes
+from kpl_lib.phantoms.paint import SIZE, Points, blend, curve, grid, polygon, ring, spot, strokes
 
 COLOURS = {
     "red": (0.85, 0.2, 0.2),
@@ -24,23 +24,18 @@ SHAPES = ("circle", "ring", "square", "triangle", "cross", "star", "stripes", "d
 SCENES = ("tree", "house", "boat", "mountain", "moon", "sun")
 TOPICS = ("lungs", "eye", "blood")
 KINDS = ("symptoms", "cause", "treatment", "test")
+HEADERS = {"lungs": (0.3, 0.45, 0.75), "eye": (0.3, 0.6, 0.4), "blood": (0.75, 0.3, 0.3)}
 
 
 def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
     """Paint a printed page: a header whose icon tells the topic, and a layout that tells the kind."""
-    image = np.ones((SIZE, SIZE, 3), np.float32) * (
-        np.array((0.97, 0.96, 0.92), np.float32) - rng.uniform(0, 0.06, 3).astype(np.float32)
-    )
-    header = {"lungs": (0.3, 0.45, 0.75), "eye": (0.3, 0.6, 0.4), "blood": (0.75, 0.3, 0.3)}[
-        findings["topic"]
-    ]
-    image[6:24, 6:-6] = np.array(header) + rng.normal(0, 0.04, 3)
+    paper = np.array((0.97, 0.96, 0.92), np.float32) - rng.uniform(0, 0.06, 3).astype(np.float32)
+    image = _ground(paper)
+    image[6:24, 6:-6] = np.array(HEADERS[findings["topic"]]) + rng.normal(0, 0.04, 3)
     _icon(image, findings["topic"])
     lines, kind = [], findings["kind"]
-    for row in range(9):
+    for row in range(4 if kind == "treatment" else 0, 9):
         y = -0.38 + 0.145 * row
-        if kind == "treatment" and row < 4:
-            continue
         left = -0.62 if kind == "symptoms" else -0.82
         lines.append(([(left, y), (rng.uniform(0.5, 0.85), y)], 0.045))
         if kind == "symptoms":
@@ -48,57 +43,39 @@ def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
     blend(image, strokes(lines), (0.25,) * 3, 0.8)
     if kind == "treatment":
         for x in (-0.5, 0.0, 0.5):
-            spot(
-                image,
-                x,
-                -0.18,
-                0.17,
-                0.09,
-                COLOURS[str(rng.choice(("red", "yellow", "white")))],
-                angle=0.5,
-                soft=0.06,
-            )
+            pill = COLOURS[str(rng.choice(("red", "yellow", "white")))]
+            spot(image, x, -0.18, 0.17, 0.09, pill, angle=0.5, soft=0.06)
             ring(image, x, -0.18, 0.18, 0.03, (0.3,) * 3, 0.8, stretch=0.55, angle=0.5)
     if kind == "cause":
-        blend(
-            image,
-            strokes(
-                [
-                    ([(-0.7, 0.8), (-0.7, 0.2)], 0.03),
-                    ([(-0.7, 0.8), (0.7, 0.8)], 0.03),
-                    (curve((-0.7, 0.75), (0.7, 0.25), 0.2), 0.05),
-                ]
-            ),
-            (0.7, 0.1, 0.1),
-        )
+        axes = [([(-0.7, 0.8), (-0.7, 0.2)], 0.03), ([(-0.7, 0.8), (0.7, 0.8)], 0.03)]
+        rise = (curve((-0.7, 0.75), (0.7, 0.25), 0.2), 0.05)
+        blend(image, strokes([*axes, rise]), (0.7, 0.1, 0.1))
     if kind == "test":
-        grid_lines = [([(-0.8, y), (0.8, y)], 0.02) for y in (-0.4, -0.15, 0.1, 0.35)]
-        blend(
-            image,
-            strokes(grid_lines + [([(x, -0.4), (x, 0.35)], 0.02) for x in (-0.8, -0.25, 0.3, 0.8)]),
-            (0.1, 0.2, 0.6),
-        )
+        table = [([(-0.8, y), (0.8, y)], 0.02) for y in (-0.4, -0.15, 0.1, 0.35)]
+        table += [([(x, -0.4), (x, 0.35)], 0.02) for x in (-0.8, -0.25, 0.3, 0.8)]
+        blend(image, strokes(table), (0.1, 0.2, 0.6))
     return np.clip(image, 0, 1)
+
+
+def _ground(colour) -> np.ndarray:
+    return np.ones((SIZE, SIZE, 3), np.float32) * np.array(colour, np.float32)
 
 
 def _icon(image, topic):
     if topic == "lungs":
-        spot(image, -0.1, -0.69, 0.07, 0.13, (0.95,) * 3, soft=0.1)
-        spot(image, 0.1, -0.69, 0.07, 0.13, (0.95,) * 3, soft=0.1)
+        for x in (-0.1, 0.1):
+            spot(image, x, -0.69, 0.07, 0.13, (0.95,) * 3, soft=0.1)
     elif topic == "eye":
         spot(image, 0, -0.69, 0.2, 0.11, (0.95,) * 3, soft=0.1)
         spot(image, 0, -0.69, 0.08, colour=(0.1, 0.2, 0.4), soft=0.1)
     else:
-        blend(
-            image,
-            polygon([(0, -0.84), (0.11, -0.64), (0, -0.55), (-0.11, -0.64)], softness=0.01),
-            (0.98, 0.9, 0.9),
-        )
+        drop = [(0, -0.84), (0.11, -0.64), (0, -0.55), (-0.11, -0.64)]
+        blend(image, polygon(drop, softness=0.01), (0.98, 0.9, 0.9))
 
 
 def render_shape(findings: dict, rng: np.random.Generator) -> np.ndarray:
     """Paint one plain shape, or a pattern, on a plain ground."""
-    image = np.ones((SIZE, SIZE, 3), np.float32) * np.array(COLOURS[findings["ground"]], np.float32)
+    image = _ground(COLOURS[findings["ground"]])
     colour, x, y, size = COLOURS[findings["colour"]], *rng.uniform(-0.25, 0.25, 2), rng.uniform(0.3, 0.55)
     turn, shape = rng.uniform(0, 6.3), findings["shape"]
     if shape == "circle":
@@ -116,72 +93,46 @@ def render_shape(findings: dict, rng: np.random.Generator) -> np.ndarray:
     return np.clip(image, 0, 1)
 
 
-def _corners(shape, x, y, size, turn):
-    if shape == "cross":
-        arm = [
-            (1, 0.3),
-            (0.3, 0.3),
-            (0.3, 1),
-            (-0.3, 1),
-            (-0.3, 0.3),
-            (-1, 0.3),
-            (-1, -0.3),
-            (-0.3, -0.3),
-            (-0.3, -1),
-            (0.3, -1),
-            (0.3, -0.3),
-            (1, -0.3),
-        ]
-        return [(x + size * a, y + size * b) for a, b in arm]
+def _corners(shape, x, y, size, turn) -> Points:
+    if shape == "cross":  # one arm, in four quarter turns
+        arm, turns = ((1, 0.3), (0.3, 0.3), (0.3, 1)), ((1, 0), (0, 1), (-1, 0), (0, -1))
+        return [(x + size * (c * a - s * b), y + size * (s * a + c * b)) for c, s in turns for a, b in arm]
     count = {"triangle": 3, "square": 4, "star": 10}[shape]
     reach = [size * (0.45 if shape == "star" and i % 2 else 1) for i in range(count)]
-    return [
-        (x + r * np.cos(turn + 2 * np.pi * i / count), y + r * np.sin(turn + 2 * np.pi * i / count))
-        for i, r in enumerate(reach)
-    ]
+    angles = [turn + 2 * np.pi * i / count for i in range(count)]
+    return [(x + r * np.cos(a), y + r * np.sin(a)) for r, a in zip(reach, angles, strict=True)]
 
 
 def render_scene(findings: dict, rng: np.random.Generator) -> np.ndarray:
     """Paint a small landscape by day or by night."""
     night, thing = findings["time"] == "night", findings["thing"]
-    image = np.ones((SIZE, SIZE, 3), np.float32) * np.array(
-        (0.05, 0.06, 0.2) if night else (0.55, 0.75, 0.92), np.float32
-    )
-    image[int(SIZE * rng.uniform(0.62, 0.75)) :] = (
-        (0.1, 0.3, 0.55) if thing == "boat" else ((0.12, 0.25, 0.15) if night else (0.35, 0.62, 0.3))
-    )
+    image = _ground((0.05, 0.06, 0.2) if night else (0.55, 0.75, 0.92))
+    land = (0.12, 0.25, 0.15) if night else (0.35, 0.62, 0.3)
+    image[int(SIZE * rng.uniform(0.62, 0.75)) :] = (0.1, 0.3, 0.55) if thing == "boat" else land
     x = rng.uniform(-0.4, 0.4)
+    for corners, colour in _SCENERY.get(thing, ()):
+        blend(image, polygon([(x + dx, y) for dx, y in corners]), colour)
     if thing == "tree":
-        blend(
-            image,
-            polygon([(x - 0.06, 0.6), (x + 0.06, 0.6), (x + 0.05, 0), (x - 0.05, 0)]),
-            (0.4, 0.26, 0.14),
-        )
         spot(image, x, -0.1, 0.32, 0.36, (0.16, 0.45, 0.2), soft=0.2)
-    elif thing == "house":
-        blend(
-            image,
-            polygon([(x - 0.3, 0.6), (x + 0.3, 0.6), (x + 0.3, 0.05), (x - 0.3, 0.05)]),
-            (0.9, 0.85, 0.75),
-        )
-        blend(image, polygon([(x - 0.38, 0.08), (x, -0.3), (x + 0.38, 0.08)]), (0.7, 0.25, 0.2))
-    elif thing == "boat":
-        blend(
-            image,
-            polygon([(x - 0.35, 0.4), (x + 0.35, 0.4), (x + 0.22, 0.6), (x - 0.22, 0.6)]),
-            (0.5, 0.3, 0.2),
-        )
-        blend(image, polygon([(x, 0.38), (x, -0.4), (x + 0.3, 0.3)]), (0.95, 0.95, 0.92))
-    elif thing == "mountain":
-        blend(image, polygon([(x - 0.8, 0.42), (x, -0.55), (x + 0.8, 0.42)]), (0.42, 0.4, 0.45))
-        blend(image, polygon([(x - 0.17, -0.33), (x, -0.55), (x + 0.17, -0.33)]), (0.96, 0.97, 1))
-    else:
-        spot(
-            image,
-            x,
-            -0.4,
-            0.22,
-            colour=(0.96, 0.95, 0.85) if thing == "moon" else (1.0, 0.85, 0.25),
-            soft=0.08,
-        )
+    elif thing in ("moon", "sun"):
+        light = (0.96, 0.95, 0.85) if thing == "moon" else (1.0, 0.85, 0.25)
+        spot(image, x, -0.4, 0.22, colour=light, soft=0.08)
     return np.clip(image, 0, 1)
+
+
+#: Thing of a scene -> its polygons from back to front: corners about x, and colour.
+_SCENERY = {
+    "tree": (([(-0.06, 0.6), (0.06, 0.6), (0.05, 0), (-0.05, 0)], (0.4, 0.26, 0.14)),),
+    "house": (
+        ([(-0.3, 0.6), (0.3, 0.6), (0.3, 0.05), (-0.3, 0.05)], (0.9, 0.85, 0.75)),
+        ([(-0.38, 0.08), (0, -0.3), (0.38, 0.08)], (0.7, 0.25, 0.2)),
+    ),
+    "boat": (
+        ([(-0.35, 0.4), (0.35, 0.4), (0.22, 0.6), (-0.22, 0.6)], (0.5, 0.3, 0.2)),
+        ([(0, 0.38), (0, -0.4), (0.3, 0.3)], (0.95, 0.95, 0.92)),
+    ),
+    "mountain": (
+        ([(-0.8, 0.42), (0, -0.55), (0.8, 0.42)], (0.42, 0.4, 0.45)),
+        ([(-0.17, -0.33), (0, -0.55), (0.17, -0.33)], (0.96, 0.97, 1)),
+    ),
+}

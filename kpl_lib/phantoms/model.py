@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 from pathlib import Path
 
 import open_clip
@@ -68,9 +67,7 @@ def write_config(folder: Path) -> Path:
 
 
 def build(folder: Path, seed: int) -> tuple[open_clip.CLIP, open_clip.tokenizer.SimpleTokenizer]:
-    """Build the untrained model and its tokenizer.
-
-    The logit scale is fixed at 100, which is CLIP's own final value.
+    """Build the untrained model and its tokenizer; the logit scale is fixed at 100, CLIP's own final value.
 
     Args:
         folder: with configuration and vocabulary.
@@ -84,7 +81,7 @@ def build(folder: Path, seed: int) -> tuple[open_clip.CLIP, open_clip.tokenizer.
     text = CONFIG["model_cfg"]["text_cfg"] | {"tokenizer_kwargs": {"bpe_path": str(write_vocabulary(folder))}}
     registry = folder / "registry"
     registry.mkdir(exist_ok=True)
-    name = re.sub(r"\W", "-", f"kpl-phantom-{SIZE}")
+    name = f"kpl-phantom-{SIZE}"
     (registry / f"{name}.json").write_text(json.dumps(CONFIG["model_cfg"] | {"text_cfg": text}))
     open_clip.add_model_config(registry)
     torch.manual_seed(seed)
@@ -106,11 +103,8 @@ def encode_tokens(model: open_clip.CLIP, tokens: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(x @ model.text_projection, dim=-1)
 
 
-def to_pixels(images, mean=MEAN, std=STD) -> torch.Tensor:
+def to_pixels(images) -> torch.Tensor:
     """uint8 `[n, S, S, 3]` to normalised float `[n, 3, S, S]`, in channels-last order."""
-    pixels = torch.as_tensor(images).permute(0, 3, 1, 2).float().div_(255)
-    return (
-        pixels.sub_(torch.tensor(mean).view(3, 1, 1))
-        .div_(torch.tensor(std).view(3, 1, 1))
-        .contiguous(memory_format=torch.channels_last)
-    )
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    pixels = torch.as_tensor(images).permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
+    return pixels.contiguous(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from kpl_lib.phantoms.corpus import make_corpus
 from kpl_lib.phantoms.model import encode_tokens, to_pixels
@@ -20,20 +21,11 @@ GROUP = 100  # retrieval is measured among this many pairs
 def measure(model, tokenizer, device: str = "cpu") -> dict[str, float]:
     """On held-out pairs: retrieval among 100 (image to text), the modality gap, the mean cosines."""
     corpus = make_corpus(HELD_OUT, HELD_OUT_SEED, captions=1, progress=False)
-    images = torch.cat(
-        [
-            torch.nn.functional.normalize(
-                model.encode_image(to_pixels(corpus.images[i : i + 200]).to(device)), dim=-1
-            )
-            for i in range(0, HELD_OUT, 200)
-        ]
-    )
+    parts = [to_pixels(corpus.images[i : i + 200]).to(device) for i in range(0, HELD_OUT, 200)]
+    images = torch.cat([F.normalize(model.encode_image(part), dim=-1) for part in parts])
     texts = encode_tokens(model, tokenizer([c[0] for c in corpus.captions]).to(device))
-    ranks = []
-    for start in range(0, HELD_OUT, GROUP):
-        cosine = images[start : start + GROUP] @ texts[start : start + GROUP].T
-        ranks.append((cosine > cosine.diagonal()[:, None]).sum(1))
-    rank = torch.cat(ranks).float()
+    cosines = [x @ t.T for x, t in zip(images.split(GROUP), texts.split(GROUP), strict=True)]
+    rank = torch.cat([(cosine > cosine.diagonal()[:, None]).sum(1) for cosine in cosines])
     scans = np.isin(corpus.kinds, ("chest", "fundus", "cell"))
     image_mean, text_mean = images[scans].mean(0), texts[scans].mean(0)
     return {

@@ -1,8 +1,7 @@
 """Soft shapes on a small float image: the brushes that every phantom is drawn with.
 
-Coordinates are in the unit box: x to the right and y downwards, both from -1 to 1. An image is `[S, S, 3]`,
-float32, 0 to 1.
-A soft shape is painted only inside its own window, so a small lesion costs microseconds.
+Coordinates are in the unit box: x to the right and y downwards, both from -1 to 1. An image is `[S, S, 3]`, float32, 0
+to 1. A soft shape is painted only inside its own window, so a small lesion costs microseconds.
 """
 
 from functools import lru_cache

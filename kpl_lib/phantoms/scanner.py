@@ -1,8 +1,7 @@
 """Acquisition: what the camera or scanner does to a painted phantom.
 
-`seen` is the style of the pretraining images. `unseen` is another scanner: less contrast, a tint, more noise,
-blur,
-and more shift, zoom and rotation. Only test and dev sets use it.
+`seen` is the style of the pretraining images. `unseen` is another scanner: less contrast, a tint, more noise, blur,
+shift, zoom and rotation. Only test and dev sets use it.
 """
 
 import numpy as np
@@ -16,16 +15,14 @@ STYLES = ("seen", "unseen")
 def acquire(painted: np.ndarray, style: str, rng: np.random.Generator, grey: bool = False) -> np.ndarray:
     """Photograph `painted [S, S, 3]` (0 to 1) with the scanner `style`; `grey` ones get no tint.
 
-    Returns uint8 `[S, S, 3]`.
-
     Args:
-        painted: colours from 0 to 1.
+        painted: colours from 0 to 1, `[S, S, 3]`.
         style: `seen`, as the encoder was trained with, or `unseen`.
         rng: where chance comes from.
         grey: whether the image has no colour.
 
     Returns:
-        The photograph.
+        The photograph, uint8 `[S, S, 3]`.
 
     Chapter: ch-own-images
     """

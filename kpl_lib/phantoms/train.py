@@ -1,7 +1,6 @@
 """Train the embedded encoder from scratch: `python -m kpl_lib.phantoms.train`.
 
-A CLIP in small: symmetric cross-entropy between images and captions, with the logit scale fixed at 100. The
-run can be
+A CLIP in small: symmetric cross-entropy between images and captions, with the logit scale fixed at 100. The run can be
 stopped at any time; started again with the same work folder it goes on from its last checkpoint.
 """
 
@@ -47,12 +46,10 @@ class Run:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.model, self.tokenizer = build(folder, recipe.seed)
         self.model.to(device)
-        matrices = [p for p in self.model.parameters() if p.requires_grad and p.ndim > 1]
-        vectors = [p for p in self.model.parameters() if p.requires_grad and p.ndim <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": recipe.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
+        learned = [p for p in self.model.parameters() if p.requires_grad]
+        matrices, vectors = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
+        decayed = {"params": matrices, "weight_decay": recipe.weight_decay}
+        groups = [decayed, {"params": vectors, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
         self.step, self.seconds, self.losses = 0, 0.0, []
 
@@ -61,11 +58,8 @@ class Run:
         recipe, step = self.recipe, self.step
         if step < recipe.warmup:
             return recipe.learning_rate * (step + 1) / recipe.warmup
-        return (
-            recipe.learning_rate
-            * 0.5
-            * (1 + np.cos(np.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)))
-        )
+        turn = np.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+        return recipe.learning_rate * 0.5 * (1 + np.cos(turn))
 
     def advance(self, corpus: Corpus, tokens: torch.Tensor) -> float:
         """One step on a batch that depends on (seed, step) alone."""
@@ -91,15 +85,14 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint whole or not at all."""
         names = {id(p): name for name, p in self.model.named_parameters()}
-        tensors = {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         for parameter, state in self.optimizer.state.items():
-            tensors |= {f"optimizer.{names[id(parameter)]}.{k}": v.contiguous() for k, v in state.items()}
+            tensors |= {f"optimizer.{names[id(parameter)]}.{k}": v for k, v in state.items()}
         tensors["losses"] = torch.tensor(self.losses)
         tensors["progress"] = torch.tensor([self.step, self.seconds], dtype=torch.float64)
+        tensors = {k: v.cpu().contiguous().clone() for k, v in tensors.items()}
         with atomic_path(self.folder / "checkpoint.safetensors") as path:
-            save_file(
-                {k: v.cpu().clone() for k, v in tensors.items()}, path, {"recipe": str(asdict(self.recipe))}
-            )
+            save_file(tensors, path, {"recipe": str(asdict(self.recipe))})
 
     def resume(self) -> bool:
         """Go on from the checkpoint of the work folder, if there is one of the same recipe."""
@@ -108,17 +101,12 @@ class Run:
             return False
         with safe_open(path, "pt", device=self.device) as file:
             if file.metadata()["recipe"] != str(asdict(self.recipe)):
-                raise InputError(
-                    f"{path} belongs to another recipe; delete it, or name another --work folder"
-                )
+                raise InputError(f"{path} is of another recipe; delete it, or name another --work folder")
             saved = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         self.model.load_state_dict({k[6:]: v for k, v in saved.items() if k.startswith("model.")})
         for name, parameter in self.model.named_parameters():
-            state = {
-                k: saved[f"optimizer.{name}.{k}"]
-                for k in ("step", "exp_avg", "exp_avg_sq")
-                if f"optimizer.{name}.{k}" in saved
-            }
+            at = f"optimizer.{name}."
+            state = {k.removeprefix(at): v for k, v in saved.items() if k.startswith(at)}
             if state:
                 self.optimizer.state[parameter] = state | {"step": state["step"].cpu()}
         self.losses = saved["losses"].tolist()
@@ -154,26 +142,19 @@ def write(run: Run, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_config(out)
     write_vocabulary(out)
+    weights = {k: v.detach().cpu().half().contiguous() for k, v in run.model.state_dict().items()}
     with atomic_path(out / "model.safetensors") as path:
-        save_file(
-            {k: v.detach().cpu().half().contiguous() for k, v in run.model.state_dict().items()},
-            path,
-            {"format": "pt"},
-        )
+        save_file(weights, path, {"format": "pt"})
     model_card.write(run, out)
 
 
 def main(
-    out: Annotated[
-        Path | None, typer.Option(help="where the encoder goes; the default is data/encoders/phantom")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="default: data/encoders/phantom")] = None,
     work: Annotated[Path, typer.Option(help="checkpoints")] = Path("_build/phantom-training"),
     steps: Annotated[int, typer.Option(min=1)] = Recipe.steps,
     images: Annotated[int, typer.Option(min=300)] = Recipe.images,
     seed: int = 0,
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda; the default is the fastest that is there")
-    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the fastest there")] = None,
 ) -> None:
     """Train the embedded phantom encoder from scratch and write it."""
     recipe = Recipe(seed=seed, steps=steps, images=images)

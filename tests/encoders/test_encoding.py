@@ -22,7 +22,7 @@ from kpl_lib.datasets import ImageDataset
 from kpl_lib.datasets import images as image_files
 from kpl_lib.datasets.images import read_image
 from kpl_lib.encoders import load_encoder
-from kpl_lib.encoders.run import batches
+from kpl_lib.encoders.run import Job
 from kpl_lib.encoders.towers import image_and_patches
 from kpl_lib.features import Patches
 
@@ -165,7 +165,8 @@ def test_large_jpegs_are_decoded_small_inside_encoding_alone(tmp_path, monkeypat
     assert read_image(tmp_path / "big.jpg").size == (1200, 1600)
     seen = []
     dataset = files([tmp_path / "big.jpg"])
-    list(batches(dataset, lambda image: seen.append(image.size) or torch.zeros(3, 1, 1), 1, size=96))
+    look = lambda image: seen.append(image.size) or torch.zeros(3, 1, 1)  # noqa: E731
+    list(Job(dataset, None, look, 96, torch.device("cpu"), "look", 1, 0, False).batches())
     assert seen == [(300, 400)]
 
 
@@ -244,7 +245,8 @@ def test_workers_run_ahead_of_the_model():
         return Image.new("RGB", (8, 8))
 
     dataset = ImageDataset("ahead", read, [str(i) for i in range(8)])
-    loader = batches(dataset, lambda image: torch.zeros(3, 8, 8), 2, workers=1)
+    zeros = lambda image: torch.zeros(3, 8, 8)  # noqa: E731
+    loader = Job(dataset, None, zeros, 0, torch.device("cpu"), "zeros", 2, 1, False).batches()
     next(loader)
     for _ in range(200):
         if read_so_far.value >= 4:

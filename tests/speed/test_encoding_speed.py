@@ -20,12 +20,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "worlds"))
 from encoding_world import files, write_images
 
 from kpl_lib.encoders import load_encoder
-from kpl_lib.encoders.run import batches
+from kpl_lib.encoders.run import Job
 
 COUNT = int(os.environ.get("KPL_BENCH_IMAGES", 2048))
 BATCH = 64
 REPEATS = int(os.environ.get("KPL_BENCH_REPEATS", 5))
 BOUND = 0.9
+
+
+def decoded(dataset, encoder):
+    """Batches of pixels, decoded in this process."""
+    return Job(dataset, None, encoder.preprocess, 0, torch.device("cpu"), "decode", BATCH, 0, False).batches()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,7 @@ def world(tmp_path_factory):
     encoder = load_encoder("phantom", device="cpu")
     size = encoder.model.visual.image_size
     dataset = files(write_images(tmp_path_factory.mktemp("images"), COUNT, size=size))
-    tensors = [pixels for pixels, _ in batches(dataset, encoder.preprocess, BATCH)]
+    tensors = [pixels for pixels, _ in decoded(dataset, encoder)]
     return encoder, dataset, tensors
 
 
@@ -92,7 +97,7 @@ def test_a_worker_takes_decoding_off_the_model(world):
     in_turn, beside, decoding = measured(
         lambda: encoder.encode_images(dataset, BATCH, workers=0, progress=False),
         lambda: encoder.encode_images(dataset, BATCH, workers=1, progress=False),
-        lambda: list(batches(dataset, encoder.preprocess, BATCH)),
+        lambda: list(decoded(dataset, encoder)),
     )
     hidden = (in_turn[1] - beside[1]) / decoding[1]
     print(

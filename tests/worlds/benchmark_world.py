@@ -62,12 +62,12 @@ def figures(path: Path) -> dict[str, float]:
 
 
 def runner(content: dict, out: Path, cache: Path, log: Path | None = None) -> None:
-    """What a child process does: the benchmark; each finished run is also noted in `log`."""
+    """What a child process does: the benchmark; each row that it wrote is also noted in `log`."""
     from kpl_lib.benchmark import runner as module
 
     def noted(batches, jobs):
         for outcome in outcomes(batches, jobs):
-            if log is not None:
+            if log is not None and outcome.written:
                 with log.open("a") as file:
                     file.write(outcome.setting.key + "\n")
             yield outcome

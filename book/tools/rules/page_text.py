@@ -84,10 +84,11 @@ def read_cells(path: Path) -> list[dict]:
 
 
 def said_before(page: str, cells: list[dict], number: int) -> str:
-    """The last sentence of the page before the cell `number`: what a reader had been told when it stopped."""
+    """The last sentence of the page before the cell `number`, with the one before it where it is short."""
     blocks = [block for block in notebook_blocks(page, cells[:number]) if not block.text.startswith("#")]
-    sentences = re.split(r"(?<=[.:!?])\s+(?=[A-Z`$*])", " ".join(blocks[-1].text.split())) if blocks else [""]
-    return sentences[-1]
+    text = " ".join(" ".join(block.text for block in blocks[-2:]).split())
+    sentences = re.split(r"(?<=[.:!?])\s+(?=[A-Z`$*])", text)
+    return " ".join(sentences[-2:] if len(sentences[-1].split()) < 8 else sentences[-1:])
 
 
 def page_blocks(path: Path) -> list[Block]:

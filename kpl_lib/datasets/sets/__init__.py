@@ -1,4 +1,6 @@
-"""One file a family of datasets, each with a `load` and, where there is something to get, its `CARDS`.
+"""One file a family of datasets, each with a `load`; `load_dataset` finds them by name.
 
-`load_dataset` finds them by name. May import: the rest of datasets, phantoms, common.
+Where files are read, `load(card, root, split)` takes the card of the set, the folder with the files, and a part.
+
+May import: the rest of datasets, phantoms, common.
 """

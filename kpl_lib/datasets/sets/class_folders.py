@@ -35,7 +35,6 @@ def load(card: DatasetCard, root: str | Path) -> ImageDataset:
     """Read one folder a class.
 
     Args:
-        card: what is known about the set.
         root: the folder that holds the outer folder (`cell_images`, `dataset`), or that folder.
 
     Returns:

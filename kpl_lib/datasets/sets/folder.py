@@ -31,11 +31,6 @@ def load(root: str | Path, labelled: bool = False) -> ImageDataset:
 
     Raises:
         InputError: if the folder is missing or holds no image.
-
-    Example:
-        >>> load("nowhere")
-        Traceback (most recent call last):
-        kpl_lib.common.errors.InputError: nowhere: no such folder; name the folder that holds the images
     """
     root = Path(root)
     listing, name = list_folder(root), f"folder {root.name or root}"
@@ -132,15 +127,13 @@ def open_files(places: Sequence[str | Path]) -> ImageDataset:
     files = [file for place in map(Path, places) for file in (_files(place) if place.is_dir() else [place])]
     if not files:
         raise InputError("no image is named; name image files, or folders of images")
+    seen: set[str] = set()
     for file in files:
         if not os.path.lexists(file):
             raise InputError(f"{file}: no such file; correct the path")
-    seen: set[str] = set()
-    for file in files:
-        key = os.path.normpath(file)
-        if key in seen:
+        if os.path.normpath(file) in seen:
             raise InputError(f"{file}: named twice; name each image once")
-        seen.add(key)
+        seen.add(os.path.normpath(file))
     return file_dataset("images", Path(), files)
 
 

@@ -24,7 +24,6 @@ def load(card: DatasetCard, root: str | Path, split: str | None = None) -> Image
     """Read the validation images in any of the three layouts.
 
     Args:
-        card: what is known about the set.
         root: the folder that holds `val`.
         split: None, `val` and `all` are the validation images.
 

@@ -25,7 +25,6 @@ def load(card: DatasetCard, root: str | Path, split: str | None = None) -> Image
     """Read one set of MedMNIST; the images of the split are held in memory.
 
     Args:
-        card: what is known about the set, in one size.
         root: the folder that holds the `.npz` file, or the file.
         split: None and `test` are the test images; `train`, `val`; `all` is the three after each other.
 

@@ -1,8 +1,7 @@
 """Four synthetic datasets, rendered on demand: they mirror the paper's medical sets and hold no medical data.
 
 `phantom-chest` (normal, tuberculosis), `phantom-retinopathy` (five grades), `phantom-malaria` (uninfected,
-parasitized) and
-`phantom-cataract` (normal, cataract, glaucoma, retina disease).
+parasitized) and `phantom-cataract` (normal, cataract, glaucoma, retina disease).
 """
 
 from dataclasses import dataclass
@@ -53,8 +52,7 @@ def load(
 ) -> ImageDataset:
     """Draw one of the four synthetic phantom datasets.
 
-    The findings of each image are drawn from its class, then painted, then photographed by the `scanner`. The
-    same
+    The findings of each image are drawn from its class, then painted, then photographed by the `scanner`. The same
     arguments give the same images on every machine (to rounding); image i does not depend on `n`.
 
     Args:

@@ -17,15 +17,16 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.datasets.base import DatasetCard, ImageDataset
 from kpl_lib.datasets.files import file_dataset, find_folder, list_folder
 
-PREFIX = {"shenzhen": "CHNCXR", "montgomery": "MCUCXR"}
-FOLDERS = {"shenzhen": "ChinaSet_AllFiles", "montgomery": "MontgomerySet"}
+SETS = {
+    "shenzhen": ("ChinaSet_AllFiles", "CHNCXR"),
+    "montgomery": ("MontgomerySet", "MCUCXR"),
+}  # folder, prefix
 
 
 def load(card: DatasetCard, root: str | Path) -> ImageDataset:
     """Read the radiographs; the last digit of a name is the label.
 
     Args:
-        card: what is known about the set, `shenzhen` or `montgomery`.
         root: the folder that holds `ChinaSet_AllFiles` or `MontgomerySet`, or one of these, or `CXR_png` itself.
 
     Returns:
@@ -34,10 +35,10 @@ def load(card: DatasetCard, root: str | Path) -> ImageDataset:
     Raises:
         InputError: for an image whose name gives no label, and for a clinical reading without its image.
     """
-    outer, prefix, folder = FOLDERS[card.name], PREFIX[card.name], Path(root)
+    (outer, prefix), folder = SETS[card.name], Path(root)
     if folder.name != "CXR_png":
         places = (f"{outer}/CXR_png", "CXR_png", f"{outer}/{outer}/CXR_png")
-        folder = find_folder(root, places, f"{outer}/CXR_png")
+        folder = find_folder(root, places, places[0])
     paths = list_folder(folder).images
     if not paths:
         raise InputError(f"{folder}: no images in it; copy {prefix}_0001_0.png and so on there")
@@ -55,11 +56,8 @@ def load(card: DatasetCard, root: str | Path) -> ImageDataset:
 
 def _match_readings(folder: Path, stems: set[str]) -> None:
     """Every clinical reading needs its image: else the copy is not complete."""
-    readings = folder.parent / "ClinicalReadings"
-    if not readings.is_dir():
-        return
-    texts = [path for path in list_folder(readings).others if path.suffix == ".txt"]
-    lost = sorted(path.stem for path in texts if path.stem not in stems)
+    readings = (folder.parent / "ClinicalReadings").glob("*.txt")
+    lost = sorted(path.stem for path in readings if not path.name.startswith(".") and path.stem not in stems)
     if lost:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise InputError(f"{folder / lost[0]}.png{more}: missing, though its reading is there; copy it again")

@@ -17,8 +17,7 @@ from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.files import folder_fingerprint, need_folder
 
 SUFFIXES = tuple(suffix for suffix in images.SUFFIXES if suffix not in dicom.SUFFIXES)
-FIELDS = (".cls", ".json")  # what is read beside an image; at most this many bytes of it
-MOST = 1 << 20
+MOST = 1 << 20  # bytes that are read of a `.cls` or `.json` file beside an image
 
 
 @dataclass
@@ -53,11 +52,6 @@ def load(root: str | Path, classes: Sequence[str] | None = None) -> ImageDataset
 
     Raises:
         InputError: for a shard that is missing or no plain tar, and for labels that do not fit.
-
-    Example:
-        >>> load("nowhere-{000..001}.tar")
-        Traceback (most recent call last):
-        kpl_lib.common.errors.InputError: nowhere-000.tar: no such shard; correct the path or the numbers in braces
     """
     shards = shard_paths(root)
     samples = [sample for shard in shards for sample in _samples(shard) if sample.place]
@@ -76,13 +70,7 @@ def load(root: str | Path, classes: Sequence[str] | None = None) -> ImageDataset
 
 
 def shard_paths(root: str | Path) -> list[Path]:
-    """The shards that a folder holds, or a path with `{000..019}` means.
-
-    Example:
-        >>> shard_paths("nowhere.tar.gz")
-        Traceback (most recent call last):
-        kpl_lib.common.errors.InputError: nowhere.tar.gz: no such shard; correct the path or the numbers in braces
-    """
+    """The shards that a folder holds, or a path with `{000..019}` means."""
     text = str(root)
     braces = re.search(r"\{(\d+)\.\.(\d+)\}", text)
     if braces:
@@ -129,7 +117,7 @@ def _add(sample: Sample, suffix: str, member: tarfile.TarInfo, tar: tarfile.TarF
         if sample.place:
             raise InputError(f"{sample.path}: the key holds two images; give each its own key")
         sample.place, sample.suffix = (member.offset_data, member.size), suffix
-    elif kind in FIELDS and member.size <= MOST:
+    elif kind in (".cls", ".json") and member.size <= MOST:
         text = tar.extractfile(member).read().decode("utf-8", "replace").strip()
         if kind == ".cls":
             sample.facts["label"] = text

@@ -63,7 +63,8 @@ def parse_answer(text: str) -> list[object]:
         items = _whole(candidate)
         if items:
             return items
-    return _inside(_TRAILING.sub(lambda found: found[1] or "", text)) or _cut(text) or _bullets(text)
+    lines = [line.strip(" ,") for line in _BULLET.findall(text)]
+    return _inside(_TRAILING.sub(lambda found: found[1] or "", text)) or _cut(text) or lines
 
 
 def screen(texts: Iterable[object], class_name: str, template: str, known: Sequence[str] = ()) -> Screened:
@@ -165,8 +166,3 @@ def _cut(text: str) -> list[object]:
             break
         place = match.end()
     return found
-
-
-def _bullets(text: str) -> list[object]:
-    """Lines that begin with a bullet or a number."""
-    return [line.strip(" ,") for line in _BULLET.findall(text)]

@@ -39,13 +39,7 @@ class Access:
 
 
 def read_access(environment: Mapping[str, str]) -> Access:
-    """Read `OPENAI_BASE_URL` and `OPENAI_API_KEY`.
-
-    Args:
-        environment: where they stand. Without an address the hosted endpoint of OpenAI is meant.
-
-    Returns:
-        The access; a server of one's own needs no key.
+    """Read `OPENAI_BASE_URL`, else OpenAI's own, and `OPENAI_API_KEY`, which a server of one's own does not need.
 
     Raises:
         InputError: for a wrong address or key, none where one is needed, or two; holds neither of them.
@@ -96,26 +90,17 @@ def tells(text: str, secrets: frozenset[str], letters: int) -> bool:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back.
+    """What came back."""
 
-    Args:
-        text: the answer; empty where there was none that can be used.
-        fault: why it cannot be used; empty if it can.
-        spent: `calls` (1), `retries`, `tokens_in`, `tokens_out`, and `uncounted` (1 if the server does not count).
-    """
-
-    text: str
-    fault: str
-    spent: Counter
+    text: str  # empty where there was none that can be used
+    fault: str  # why it cannot be used; empty if it can
+    spent: (
+        Counter  # calls (1), retries, tokens_in, tokens_out, and uncounted (1 if the server does not count)
+    )
 
 
 class EndpointError(Exception):
-    """A call that failed for good.
-
-    Args:
-        message: what happened and what to do; holds no key.
-        fatal: True if every other call would fail too.
-    """
+    """A call that failed for good; `fatal` if every other call would fail too. No message holds a key."""
 
     def __init__(self, message: str, fatal: bool = False) -> None:
         super().__init__(message)
@@ -123,15 +108,9 @@ class EndpointError(Exception):
 
 
 class Endpoint:
-    """A chat endpoint, and how patiently it is asked.
+    """A chat endpoint, and how patiently it is asked; arguments as of `kpl_lib.knowledge.generate.generate`.
 
-    Args:
-        model: the model; None takes `KPL_LLM_MODEL`.
-        environment: where the address, the key and the model may stand; None takes that of the process.
-        timeout: seconds that a call may be silent.
-        retries: how often a failed call is repeated, with growing pauses, or when the server says.
-        temperature: of the sampling.
-        max_tokens: the most tokens of an answer.
+    A failed call is repeated with growing pauses, or when the server says.
 
     Raises:
         InputError: without a model, without a key for the hosted endpoint, for a wrong address, or without `openai`.
@@ -157,22 +136,12 @@ class Endpoint:
         self.host, self._secrets = access.host, access.secrets
         self._client = _client(access, timeout, retries)
 
-    def __repr__(self) -> str:
-        return f"Endpoint({self.model!r} at {self.host!r})"
-
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
     def ask(self, messages: Sequence[Mapping[str, str]], seed: int) -> Answer:
-        """Ask once; the client repeats what failed on the way.
-
-        Args:
-            messages: chat messages with `role` and `content`.
-            seed: passed on; not every server heeds it.
-
-        Returns:
-            The answer, or why it cannot be used.
+        """Ask once, with chat messages and a seed; the client repeats what failed on the way.
 
         Raises:
             EndpointError: if no answer came. Its text and its chain hold no key and no address.

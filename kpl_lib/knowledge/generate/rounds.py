@@ -24,21 +24,13 @@ _LOCK = Lock()  # one write at a time: each looks at what is there
 
 @dataclass(frozen=True)
 class WrittenClass:
-    """What a model wrote for one class.
-
-    Args:
-        class_name: the class.
-        descriptions: the accepted texts.
-        wanted: how many were wanted.
-        date: the day of the last answer, `YYYY-MM-DD`.
-        spent: what its answers took, see `COUNTS`.
-    """
+    """What a model wrote for one class."""
 
     class_name: str
-    descriptions: tuple[str, ...]
+    descriptions: tuple[str, ...]  # the accepted texts
     wanted: int
-    date: str = ""
-    spent: Counter = field(default_factory=Counter)
+    date: str = ""  # of the last answer, YYYY-MM-DD
+    spent: Counter = field(default_factory=Counter)  # what its answers took, see COUNTS
 
     @property
     def complete(self) -> bool:
@@ -47,11 +39,9 @@ class WrittenClass:
 
 
 class Cache:
-    """A folder of answers, a small file a class; several processes may share it.
+    """A folder of answers, a small file a class; several processes may share it. None keeps nothing.
 
-    Args:
-        folder: made where it is missing; None keeps nothing.
-        question: everything that an answer depends on beside the class.
+    `question` is everything that an answer depends on beside the class.
 
     Raises:
         InputError: if the folder cannot be made or written.
@@ -69,7 +59,6 @@ class Cache:
         check_writable(self.folder / "try.json")
 
     def _path(self, class_name: str) -> Path:
-        """The file of one class."""
         spelled = json.dumps({**self._question, "class": class_name}, sort_keys=True)
         return self.folder / f"{hashlib.sha256(spelled.encode()).hexdigest()[:32]}.json"
 
@@ -101,15 +90,8 @@ class Cache:
 class Writer:
     """Writes classes, in any number of threads: asks, reads, refuses, and asks again for what is missing.
 
-    Nothing more is asked after a fatal failure, or when as many classes as `patience` fail in a row.
-
-    Args:
-        endpoint: who is asked.
-        prompt: what is asked.
-        modality: the kind of picture.
-        seed: of the first call for a class; each later one adds 1.
-        cache: where each class is kept as soon as it is there.
-        patience: failures in a row before it gives up.
+    Nothing more is asked after a fatal failure, or when as many classes as `patience` fail in a row. The first call for
+    a class has the `seed`; each later one adds 1.
     """
 
     def __init__(

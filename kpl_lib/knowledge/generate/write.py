@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from kpl_lib import __version__
+from kpl_lib.common.checks import check_count
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import check_writable
 from kpl_lib.knowledge.base import KnowledgeBase
@@ -23,13 +24,6 @@ from kpl_lib.knowledge.generate.prompts import Prompt, load_prompt
 from kpl_lib.knowledge.generate.rounds import COUNTS, NOT_ASKED, Cache, Writer, WrittenClass
 
 MODALITY = "photograph"
-LIMITS = {
-    "per_class": (1, 1000),
-    "concurrency": (1, 256),
-    "seed": (0, 2**31 - 1),
-    "retries": (0, 100),
-    "max_tokens": (16, 1_000_000),
-}
 MAX_LETTERS = 200
 
 
@@ -148,9 +142,13 @@ def generate(
     if isinstance(class_names, str):
         raise InputError(f"classes must be a list of names, not {class_names!r}; see read_classes")
     names = checked("classes", [(f"number {i}", found) for i, found in enumerate(class_names, 1)])
-    _check(per_class=per_class)
-    max_tokens = max(4096, 60 * per_class) if max_tokens is None else max_tokens
-    _check(concurrency=concurrency, seed=seed, retries=retries, max_tokens=max_tokens)
+    check_count(per_class, "per_class")
+    check_count(concurrency, "concurrency")
+    check_count(seed, "seed", 0)
+    check_count(retries, "retries", 0)
+    max_tokens = (
+        max(4096, 60 * per_class) if max_tokens is None else check_count(max_tokens, "max_tokens", 16)
+    )
     if not (timeout > 0 and 0 <= temperature <= 2):
         raise InputError("timeout must be above 0 and temperature between 0 and 2")
     if prices and not all(0 <= price < inf for price in prices):
@@ -222,7 +220,6 @@ def _failure(faults: Mapping[str, EndpointError], total: int, whole: int, folder
 def _report(
     found: Sequence[WrittenClass], written: int, writer: Writer, prices: tuple[float, float] | None
 ) -> GenerationReport:
-    """What this run did."""
     spent = writer.spent
     return GenerationReport(
         classes=len(found),
@@ -257,22 +254,11 @@ def _some(words: Sequence[str], most: int = 20) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
-def _check(**values: int) -> None:
-    for key, value in values.items():
-        low, high = LIMITS[key]
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise InputError(f"{key} must be a whole number from {low} to {high}, not {value!r}")
-
-
 def checked(source: object, named: Sequence[tuple[str, object]]) -> tuple[str, ...]:
-    """The names with single spaces, if each is text, stands once and is neither empty nor too long.
-
-    Args:
-        source: where they come from, for messages.
-        named: pairs of place and name.
+    """The names, given with their places, if each is text, stands once and is neither empty nor too long.
 
     Raises:
-        InputError: otherwise; says where.
+        InputError: otherwise; says where in `source`.
 
     Example:
         >>> checked("pets.txt", [("line 1", "cat"), ("line 2", "Cat")])
@@ -283,11 +269,9 @@ def checked(source: object, named: Sequence[tuple[str, object]]) -> tuple[str, .
         raise InputError(f"{source}: no classes; give one name at least")
     names, places = [], {}
     for place, name in named:
-        if not isinstance(name, str):
-            raise InputError(f"{source}: {place} must be a class name, not {name!r:.60}")
-        name = " ".join(name.split())
-        if not name or not name.isprintable():
-            raise InputError(f"{source}: {place} is no class name ({name!r}); write it in letters")
+        name = " ".join(name.split()) if isinstance(name, str) else name
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise InputError(f"{source}: {place} is no class name ({name!r:.60}); write it in letters")
         if len(name) > MAX_LETTERS:
             raise InputError(f"{source}: {place} has {len(name)} letters, at most {MAX_LETTERS}; shorten it")
         first = places.setdefault(name.casefold(), place)
