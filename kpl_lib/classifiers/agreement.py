@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from kpl_lib.common.checks import check_images, check_proxies
+from kpl_lib.common.errors import InputError
 
 
 @torch.no_grad()
@@ -32,6 +33,8 @@ def text_agreement(images: Tensor, text: Tensor, names: Tensor) -> float:
     Chapter: ch-failures
     """
     check_images(images)
+    if len(text) != len(names):
+        raise InputError(f"texts of {len(text)} classes, names of {len(names)}: give one of each for a class")
     a, b = (_centred(images.double() @ check_proxies(t, images, "text").double().T) for t in (text, names))
     return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-300))
 
