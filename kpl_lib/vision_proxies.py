@@ -189,8 +189,8 @@ def ridge_proxies(
 
         x̃ = x − (x·û) û,  û = u/‖u‖,   S̃ = X̃ᵀX̃/N,  b_j = C Σ_i Y_ij x̃_i,   w_j − w̄ = (S̃ + τ ‖u‖ I)⁻¹ (b_j − b̄)
 
-    With an intercept it is a linear discriminant of soft labels: `m_j = Σ_i Y_ij x̃_i / Σ_i Y_ij` in place of `b_j`, and
-    `−½ m_j·w_j` added to the scores.
+    With an intercept, a linear discriminant of soft labels: `m_j = Σ_i Y_ij x̃_i / Σ_i Y_ij` in place of `b_j`,
+    and `−½ m_j·w_j` added to the scores.
 
     Args:
         images: unit rows X `[N, D]`, N >= 2.

@@ -91,10 +91,7 @@ def build(folder: Path, seed: int) -> tuple[open_clip.CLIP, open_clip.tokenizer.
 
 
 def encode_tokens(model: open_clip.CLIP, tokens: torch.Tensor) -> torch.Tensor:
-    """Encode tokens `[n, L]`, cut at the longest sentence of the batch.
-
-    The cut is exact: attention is causal, and pooling takes the end token.
-    """
+    """Encode tokens `[n, L]`, cut at the longest sentence: exact, as attention is causal and pooling takes the end."""
     tokens = tokens[:, : int((tokens != 0).sum(dim=1).max())]
     length = tokens.shape[1]
     x = model.token_embedding(tokens) + model.positional_embedding[:length]
