@@ -1,8 +1,4 @@
-"""The statements of a page as data: `data/claims/PAGE.toml`, read and checked.
-
-A claim is a sentence as it stands on its page, the numbers in it with the expressions that measure them, and conditions
-for what it says without a number. `claims` measures them. Chapter: ch-reproduced.
-"""
+"""The statements of a page as data: `data/claims/PAGE.toml`, read and checked; `claims` measures them."""
 
 import hashlib
 import re

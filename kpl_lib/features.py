@@ -16,8 +16,7 @@ from kpl_lib.common.tensors import read_tensors, write_tensors
 def unit_rows(rows: torch.Tensor, name: str, normalize: bool = False) -> torch.Tensor:
     """Return the rows as float32 unit vectors, on the device they came on.
 
-    `x_i / ‖x_i‖`. Rows within 1e-2 of unit length (float16 caches) are renormalised.
-    Other lengths need `normalize`.
+    `x_i / ‖x_i‖`. Rows within 1e-2 of unit length (float16 caches) are renormalised; others need `normalize`.
 
     Args:
         rows: vectors `[N, D]`, any floating-point dtype.
@@ -139,8 +138,7 @@ class TextBank:
         descriptions: one tensor `[M_c, D]` of unit rows a class; M_c >= 1 may differ by class.
         names: unit rows `[C, D]`, the class names in a template.
         texts: the description texts of each class, in their order; `()` where they are unknown.
-        controls: unit rows of texts that should not help, by name, such as `random` words: one tensor a class
-            (see `kpl_lib.knowledge.controls.with_controls`).
+        controls: unit rows of texts that should not help, by name: one tensor a class (see `knowledge.controls`).
         normalize: take rows of any length and scale them to 1.
 
     Raises:

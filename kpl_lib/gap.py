@@ -47,9 +47,7 @@ def modality_gap(images: Tensor, texts: Tensor, *, paired: bool = False, seed: i
 
         u = mean(X),  v = mean(Z),  gap = ‖u − v‖
         cosine within = (N² ‖u‖² − Σ_i ‖x_i‖²) / (N (N − 1))
-        effective rank = exp(−Σ_r p_r log p_r),  p_r = σ_r² / Σ_s σ_s²
-
-    with σ the singular values of `X − u`.
+        effective rank = exp(−Σ_r p_r log p_r),  p_r = σ_r² / Σ_s σ_s²,  σ the singular values of X − u
 
     Args:
         images: unit rows `[N, D]`.
@@ -68,8 +66,7 @@ def modality_gap(images: Tensor, texts: Tensor, *, paired: bool = False, seed: i
     >>> gap.separability, round(gap.distance, 2)
     (1.0, 1.38)
 
-    Source: gap and cone effect, Liang et al. 2022 (arXiv 2203.02053); effective rank, Roy and Vetterli 2007 (there
-    with σ in place of σ²).
+    Source: gap and cones, Liang et al. 2022 (arXiv 2203.02053); rank, Roy and Vetterli 2007 (there σ in place of σ²).
     Chapter: ch-gap
     """
     _check_pair(images, texts, least=5)
@@ -118,10 +115,7 @@ def effective_rank(x: Tensor) -> float:
     """
     power = torch.linalg.svdvals(x.double() - x.double().mean(dim=0)).square()
     total = power.sum()
-    if total <= 0:
-        return 1.0
-    p = power[power > 0] / total
-    return float((-(p * p.log()).sum()).exp())
+    return float(torch.special.entr(power / total).sum().exp()) if total > 0 else 1.0
 
 
 def _separability(x: Tensor, z: Tensor, seed: int) -> float:
@@ -147,9 +141,8 @@ def close_gap(images: Tensor, texts: Tensor, amount: float = 1.0) -> tuple[Tenso
         amount: a; 0 leaves all, 1 makes the centroids meet before the rows are normalised.
 
     Returns:
-        The moved images and texts. Before the rows are normalised, the score of class j changes by
-        −(a/2)(u − v) · z_j, the same for every image, and by what all classes share: closing the gap
-        shifts the border between classes, it does not turn it.
+        The moved images and texts. Before the rows are normalised, the score of class j changes by −(a/2)(u − v) · z_j,
+        the same for every image, and by what all classes share: the border between classes shifts, it does not turn.
 
     Raises:
         InputError: if the two do not fit.

@@ -43,18 +43,16 @@ def setup(seed: int = 0) -> torch.device:
     mpl.rcParams.update(STYLE)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    print(
-        f"kpl_lib {kpl_lib.__version__} · torch {torch.__version__} · python {platform.python_version()}"
-        f" · running on {where}"
-    )
+    versions = f"torch {torch.__version__} · python {platform.python_version()}"
+    print(f"kpl_lib {kpl_lib.__version__} · {versions} · running on {where}")
     return device
 
 
 def claims(page: str) -> Outcomes:
     """Measure every statement of a page with the variables of the notebook that calls, and show which came out.
 
-    It never stops a notebook: what differs, or could not be measured, is a row of the table. Where the variable
-    `KPL_CLAIMS` names a folder, what was measured is written there for the build of the book.
+    It never stops a notebook: what differs, or could not be measured, is a row of the table. What was measured is
+    written to the folder that the variable `KPL_CLAIMS` names, for the build of the book.
 
     Args:
         page: the name of the page's file in `data/claims`, such as `08_closed_form`.

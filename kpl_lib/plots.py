@@ -7,6 +7,7 @@ import hashlib
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -39,9 +40,7 @@ COLOURS = {
 
 STYLE = {  # of every figure in the book
     "figure.dpi": 110,
-    "savefig.dpi": 110,
     "figure.facecolor": "white",
-    "savefig.facecolor": "white",
     "savefig.bbox": "tight",
     "font.size": 10,
     "axes.titlesize": 11,
@@ -66,7 +65,7 @@ def image_grid(
 
     Args:
         rows: name of a row -> its images (PIL images or arrays `[S, S, 3]`).
-        note: one line under the title place that says what the images are.
+        note: one line above that says what the images are.
         size: width of one image in inches.
 
     Returns:
@@ -165,8 +164,8 @@ PANELS = {
 def knowledge_figure(coverage: Coverage, title: str = "") -> plt.Figure:
     """Draw for each class its descriptions, sorted by mean cosine to the images.
 
-    `s_m = (1/N) Σ_i x_i · t_m`; full marks are the k that retrieval keeps, open ones are dropped, small
-    open ones are dropped on every half of the images.
+    `s_m = (1/N) Σ_i x_i · t_m`; full marks are the k that retrieval keeps, open ones are dropped, small open ones on
+    every half of the images.
 
     Args:
         coverage: of `coverage_of`.
@@ -329,21 +328,18 @@ def plane(
         raise InputError(f"method must be 'pca' or 'umap', not {method!r}")
     settings = {"seed": seed, "n_neighbors": check_count(neighbours, "neighbours", 2), "min_dist": min_dist}
     rows = features.detach().float().cpu().contiguous()
-    file = None if cache is None else _cache_file(Path(cache), rows, settings)
-    if file is not None and file.is_file():
-        try:
-            return read_tensors(file, "plane", ("plane",))[0]["plane"]
-        except InputError:
-            pass  # a broken file of a cache is made again
+    if cache is None:
+        return _umap(rows, settings)
+    file = _cache_file(Path(cache), rows, settings)
+    with suppress(InputError):  # where it is missing, or broken, it is made
+        return read_tensors(file, "plane", ("plane",))[0]["plane"]
     drawn = _umap(rows, settings)
-    if file is not None:
-        write_tensors(file, "plane", {"plane": drawn}, {"settings": settings})
+    write_tensors(file, "plane", {"plane": drawn}, {"settings": settings})
     return drawn
 
 
 def _pca(features: Tensor) -> Tensor:
-    x = features.double()
-    x = x - x.mean(dim=0)
+    x = features.double() - features.double().mean(dim=0)
     axes = torch.linalg.svd(x, full_matrices=False).Vh[:2]
     largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
     return (x @ (axes * largest.sign()).T).float().cpu()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Literal
 
@@ -64,9 +65,8 @@ def sweep(
 ) -> tuple[SweepPoint, ...]:
     """Text proxies, pseudo labels and vision proxies for every combination of k, prior, τ and α.
 
-    One sort serves every k; the exact steps share one pass over the images; in closed form one
-    factorisation for each τ serves everything else. A sweep is shown as a whole curve: its maximum was
-    chosen on the test labels.
+    One sort serves every k; the exact steps share one pass over the images; in closed form one factorisation for each
+    τ serves everything else. A sweep is shown as a whole curve: its maximum was chosen on the test labels.
 
     Args:
         bank: descriptions of C classes.
@@ -111,16 +111,15 @@ def _labels(
     dtype = working_dtype(images, weights)
     logits = torch.cat([x.to(dtype) @ weights.to(dtype).T for x in images.split(1 << 18)])
     if plan == "softmax":
-        check_positive(temperature, "text_temperature")
-        return (logits / temperature).softmax(dim=1)
-    if plan == "sinkhorn":
-        return sinkhorn(logits, temperature=temperature, prior=prior).pseudo_labels
-    if plan == "converged":
-        rule = {"iterations": 10_000, "tolerance": 1e-6}
-        return sinkhorn(logits, temperature=temperature, prior=prior, **rule).pseudo_labels
-    if plan == "released":
-        return greenkhorn(logits, temperature=temperature, prior=prior, start="released").pseudo_labels
-    raise InputError(f"plan must be 'softmax', 'sinkhorn', 'converged' or 'released', not {plan!r}")
+        return (logits / check_positive(temperature, "text_temperature")).softmax(dim=1)
+    solvers = {
+        "sinkhorn": sinkhorn,
+        "converged": partial(sinkhorn, iterations=10_000, tolerance=1e-6),
+        "released": partial(greenkhorn, start="released"),
+    }
+    if plan not in solvers:
+        raise InputError(f"plan must be 'softmax', 'sinkhorn', 'converged' or 'released', not {plan!r}")
+    return solvers[plan](logits, temperature=temperature, prior=prior).pseudo_labels
 
 
 def _solved(images: Tensor, points: list[SweepPoint], intercept: bool) -> list[VisionProxies]:

@@ -48,8 +48,7 @@ def text_proxies(bank: TextBank, images: Tensor, k: int = 8) -> TextProxies:
     Args:
         bank: descriptions of C classes, one `[M_c, D]` of unit rows for each class; M_c may differ.
         images: unit rows `[N, D]`, N >= 2.
-        k: descriptions kept for each class. A class with fewer keeps all of its own, and a UserWarning
-            names it; the other classes keep k.
+        k: descriptions kept for each class. A class with fewer keeps all of its own, and a UserWarning names it.
 
     Returns:
         TextProxies. Of equal similarities the first description wins.
@@ -63,9 +62,8 @@ def text_proxies(bank: TextBank, images: Tensor, k: int = 8) -> TextProxies:
     tensor([[1., 0., 0.],
             [0., 1., 0.]])
 
-    Source: KPL (arXiv 2501.11231), section "Text Proxy Optimization". The released code overwrites k by the number
-    of descriptions inside its loop over classes, so one short class shortens the classes after it; here it does
-    not.
+    Source: KPL (arXiv 2501.11231), section "Text Proxy Optimization". The released code overwrites k inside its loop
+    over classes, so one class with few descriptions shortens the classes after it; here it does not.
     Chapter: ch-text-proxies
     """
     return text_proxies_sweep(bank, images, (k,))[0]
@@ -77,9 +75,7 @@ def text_proxies_sweep(
 ) -> tuple[TextProxies, ...]:
     """Text proxies for several k at the cost of one: a sort and a product for each class.
 
-        T_c(k) = normalize( Σ_{m <= k} t_{(m)} )
-
-    with `t_{(1)}, t_{(2)}, …` the descriptions in order of falling similarity.
+        T_c(k) = normalize( Σ_{m <= k} t_{(m)} ),   t_{(1)}, t_{(2)}, … in order of falling similarity
 
     Args:
         bank: descriptions of C classes.

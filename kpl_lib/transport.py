@@ -1,8 +1,7 @@
 """Pseudo labels by entropic optimal transport between images and classes: Sinkhorn and Greenkhorn.
 
-Both look for the plan `P = diag(a) exp(L/τ) diag(b)` of mass 1 whose rows sum to 1/N and whose columns sum
-to the class prior q. Potentials are kept as logarithms in float64, so a small temperature neither
-overflows nor dies out.
+Both look for the plan `P = diag(a) exp(L/τ) diag(b)` of mass 1 whose rows sum to 1/N and whose columns sum to the class
+prior q. Potentials are logarithms in float64, so a small temperature neither overflows nor dies out.
 """
 
 import math
@@ -55,9 +54,7 @@ def sinkhorn(
 ) -> TransportPlan:
     """Pseudo labels with the class frequencies of a prior: rescale all columns, then all rows, and repeat.
 
-        P ← softmax_rows(L/τ)/N
-        P_ij ← P_ij q_j / Σ_i P_ij,  P_ij ← P_ij / (N Σ_j P_ij),  repeated
-        Y = N P
+        P ← softmax_rows(L/τ)/N,   then P_ij ← P_ij q_j / Σ_i P_ij,  P_ij ← P_ij / (N Σ_j P_ij)  repeated,   Y = N P
 
     Args:
         logits: cosines of images and text proxies, `[N, C]`.
@@ -68,8 +65,7 @@ def sinkhorn(
         sums: the processes that hold the rows; this one alone, or a group (see `kpl_lib.distributed`).
 
     Returns:
-        TransportPlan with rows of sum 1. A tolerance that was missed gives a UserWarning and
-        `converged=False`.
+        TransportPlan with rows of sum 1. A missed tolerance gives a UserWarning and `converged=False`.
 
     Raises:
         InputError: if the logits are no finite floating-point matrix, or the prior does not fit.
@@ -110,13 +106,10 @@ def greenkhorn(
 ) -> TransportPlan:
     """Pseudo labels with the class frequencies of a prior: rescale the row or column most off, and repeat.
 
-        i = argmax |Σ_j P_ij − 1/N|,   j = argmax |Σ_i P_ij − q_j|
+        i = argmax |Σ_j P_ij − 1/N|,   j = argmax |Σ_i P_ij − q_j|;   row i or column j, whichever is further off
 
-    Row i or column j is rescaled, whichever is further off.
-
-    `start="plan"` runs to the tolerance and then equals Sinkhorn's fixed point. `start="released"` does
-    what the authors' code does: 20 updates from the row softmax (mass N, not 1), returned as they are, far
-    from converged.
+    `start="plan"` runs to the tolerance, to Sinkhorn's fixed point. `start="released"` does what the authors' code
+    does: 20 updates from the row softmax (mass N, not 1), returned as they are, far from converged.
 
     Args:
         logits: cosines of images and text proxies, `[N, C]`.
@@ -127,8 +120,7 @@ def greenkhorn(
         start: "plan" or "released".
 
     Returns:
-        TransportPlan; rows of sum 1 for "plan". A missed tolerance gives a UserWarning and
-        `converged=False`.
+        TransportPlan; rows of sum 1 for "plan". A missed tolerance gives a UserWarning and `converged=False`.
 
     Raises:
         InputError: as `sinkhorn`, or if `start` is neither of the two.

@@ -59,8 +59,8 @@ class VisionProxies:
     def scores(self, images: Tensor) -> Tensor:
         """Scores `[N, C]` of any images `[N, D]` (unit rows), fitted or not; larger is likelier.
 
-        Steps: `x · (w_j − w̄)`, cosines less their mean over classes. Closed form: `x · w_j + offset_j`.
-        In closed form w_j is orthogonal to û, so `x · w_j = x̃ · w_j`: new images need no centring of their own.
+        Steps: `x · (w_j − w̄)`, cosines less their mean over classes. Closed form: `x · w_j + offset_j`, with w_j
+        orthogonal to û, so that new images need no centring of their own.
         """
         check_images(images, minimum=1)
         check_same_space(self.weights, images, "weights")
@@ -132,9 +132,8 @@ def fit_proxies(
     >>> fit_proxies(x, x, y, confidence=1.0).scores(x).argmax(dim=1)
     tensor([0, 1])
 
-    Source: InMaP (arXiv 2310.19752), KPL (arXiv 2501.11231). The released code edits Y in place; here it is kept.
-    Float64 and small inputs follow the published order of operations digit by digit; larger float32 inputs take a
-    faster and more exact one.
+    Source: InMaP (arXiv 2310.19752), KPL (arXiv 2501.11231), whose code edits Y in place. Float64 and small inputs keep
+    the published order of operations digit by digit; larger float32 inputs take a faster and more exact one.
     Chapter: ch-vision-proxies
     """
 
@@ -190,8 +189,8 @@ def ridge_proxies(
 
         x̃ = x − (x·û) û,  û = u/‖u‖,   S̃ = X̃ᵀX̃/N,  b_j = C Σ_i Y_ij x̃_i,   w_j − w̄ = (S̃ + τ ‖u‖ I)⁻¹ (b_j − b̄)
 
-    With an intercept it is a linear discriminant of soft labels: `m_j = Σ_i Y_ij x̃_i / Σ_i Y_ij` in place
-    of `b_j`, and `−½ m_j·w_j` added to the scores.
+    With an intercept, a linear discriminant of soft labels: `m_j = Σ_i Y_ij x̃_i / Σ_i Y_ij` in place of `b_j`,
+    and `−½ m_j·w_j` added to the scores.
 
     Args:
         images: unit rows X `[N, D]`, N >= 2.
@@ -201,15 +200,13 @@ def ridge_proxies(
         sums: the processes that hold the images; this one alone, or a group (see `kpl_lib.distributed`).
 
     Returns:
-        VisionProxies whose weights are the directions w_j − w̄, `[C, D]`. The unit vectors of the steps end
-        near `normalize(−û + (τ/N)(w_j − w̄))`: they coincide as N grows, the directions do not.
+        VisionProxies whose weights are the directions w_j − w̄, `[C, D]`. The unit vectors of the steps end near
+        `normalize(−û + (τ/N)(w_j − w̄))`: they coincide as N grows, the directions do not. Without the intercept, a
+        UserWarning tells where the steps would end elsewhere: column masses that are not small (`C Σ_i Y_ij / N`; 1
+        for rows of sum 1), `N ‖u‖` too small, or an image of large leverage.
 
     Raises:
         InputError: if an argument does not fit, or the mean image is zero.
-
-    Without the intercept, a UserWarning with the figures tells where the steps would end elsewhere: column
-    masses that are not small (`C Σ_i Y_ij / N`; 1 for rows of sum 1), `N ‖u‖` too small, or an image of large
-    leverage.
 
     >>> x, y = torch.tensor([[0.6, 0.8], [0.8, 0.6]]), torch.tensor([[0.4, 0.1], [0.1, 0.4]])
     >>> ridge_proxies(x, y, intercept=True).scores(x).argmax(dim=1)

@@ -18,7 +18,7 @@ Node = tuple[str, str]  # module and name of a definition
 def code_checksum(*roots: str, folder: Path | None = None) -> str:
     """Checksum of definitions of this library and of all that they use of it, in turn.
 
-    A change of a method, or of anything it uses, gives another checksum. A change of another method, of a comment, of a
+    A change of a method, or of anything it uses, gives another one; a change of another method, of a comment, of a
     docstring, or of the file that something stands in does not.
 
     Args:
@@ -36,14 +36,14 @@ def code_checksum(*roots: str, folder: Path | None = None) -> str:
         False
     """
     library = _library(folder or Path(__file__).resolve().parents[1])
-    reached: dict[Node, None] = {}
+    reached: set[Node] = set()
     left = [library.find(*root.rpartition(".")[::2]) for root in roots]
     if None in left:
         raise ValueError(f"no such definition: {roots[left.index(None)]}")
     while left:
         node = left.pop()
         if node not in reached:
-            reached[node] = None
+            reached.add(node)
             left += library.uses(*node)
     texts = sorted({library.source(*node) for node in reached})
     return hashlib.sha256("\n\n".join(texts).encode()).hexdigest()[:16]
@@ -126,10 +126,8 @@ def _bound(statement: ast.stmt) -> list[str]:
     """Names that a top-level statement defines or changes."""
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         return [statement.name]
-    targets = getattr(statement, "targets", [getattr(statement, "target", None)])
-    return [
-        node.id for target in targets if target for node in ast.walk(target) if isinstance(node, ast.Name)
-    ]
+    targets = getattr(statement, "targets", None) or [getattr(statement, "target", ast.Pass())]
+    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
 
 
 def _words(statement: ast.stmt) -> Iterator[tuple[str, str]]:
@@ -148,18 +146,20 @@ def bare(text: str, part: ast.AST | None = None) -> str:
         >>> bare("import os\\ndef f():\\n    'says f'\\n    # why\\n    return 1\\n")
         'def f():\\n    return 1'
     """
-    tree = ast.parse(text) if part is None else part
     skip: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            skip.update(range(node.lineno, node.end_lineno + 1))
-        kinds = ast.Module | ast.ClassDef | ast.FunctionDef
-        if isinstance(node, kinds) and ast.get_docstring(node) is not None:
-            skip.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
-    first, last = 1, text.count("\n") + 1
+    for node in ast.walk(part or ast.parse(text)):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
+            node = node.body[0]
+        elif not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        skip.update(range(node.lineno, node.end_lineno + 1))
+    first, last = 1, None
     if part is not None:
         first = min([part.lineno, *(node.lineno for node in getattr(part, "decorator_list", []))])
         last = part.end_lineno
-    lines = enumerate(text.splitlines(), start=1)
-    kept = [line for i, line in lines if first <= i <= last and i not in skip]
+    lines = enumerate(text.splitlines()[first - 1 : last], start=first)
+    kept = [line for i, line in lines if i not in skip]
     return "\n".join(line for line in kept if line.strip() and line.strip()[0] != "#")

@@ -67,6 +67,8 @@ class OldModules(MetaPathFinder, Loader):
         old = module.__name__.partition(".")[2]
 
         def get(name: str) -> object:
+            if name.startswith("__"):
+                raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
             now = self.table()["names"].get(f"{old}.{name}", f"{self.table()['modules'][old]}.{name}")
             home, _, name_now = f"{self.package}.{now}".rpartition(".")
             found = getattr(import_module(home), name_now)

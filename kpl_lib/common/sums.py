@@ -12,9 +12,7 @@ from torch import Tensor
 class Sums:
     """This process alone; a group overrides all of it.
 
-    rank: number of this process.
-    world: processes in all.
-    least: rows that a process must have at least.
+    `rank` is its number, `world` counts the processes, `least` the rows that each must have.
 
     Example:
         >>> ALONE.place("abc"), ALONE.any(True, False)

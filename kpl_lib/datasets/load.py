@@ -26,11 +26,10 @@ FAMILIES = {
 }
 MEDMNIST = "path derma oct pneumonia retina breast blood tissue organa organc organs"
 FAMILIES |= {f"medmnist-{flag}": "medmnist" for flag in MEDMNIST.split()}
-OWN = {"folder": "folder", "csv": "csv_list", "webdataset": "webdataset"}
-ROOTS = {
-    "folder": "folder that holds the images",
-    "csv": "table with the columns path, label",
-    "webdataset": "folder of .tar shards, or shards as name-{000..019}.tar",
+OWN = {  # your own files: the file of `sets` that reads them, and what the root is
+    "folder": ("folder", "folder that holds the images"),
+    "csv": ("csv_list", "table with the columns path, label"),
+    "webdataset": ("webdataset", "folder of .tar shards, or shards as name-{000..019}.tar"),
 }
 VARIANTS = {
     "phantom": {"scanner": ("seen", "unseen"), "balance": ("even", "skewed"), "split": ("dev", "test")},
@@ -83,7 +82,7 @@ def load_dataset(
         options["split"] = split
     if family in OWN:
         _check_own(name, root, options)
-        return _call(name, OWN[family], root, **options)
+        return _call(name, OWN[family][0], root, **options)
     _take_variants(name, words, options)
     if family in PHANTOMS:
         if root is not None:
@@ -190,7 +189,7 @@ def _check_own(name: str, root: str | Path | None, options: dict) -> None:
     if words:
         raise InputError(f"dataset {name!r}: give the folder or file as root=..., not in the name")
     if root is None:
-        raise InputError(f"dataset {family!r} needs root=...: the {ROOTS[family]}")
+        raise InputError(f"dataset {family!r} needs root=...: the {OWN[family][1]}")
     split = options.pop("split", None)
     if split not in (None, "all"):
         raise InputError(

@@ -197,12 +197,12 @@ def _read_csv(path: Path) -> dict[str, list[Description]]:
     """Read a table `class,description[,tags,visual]`: one row a description, tags separated by `;`."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     records: dict[str, list[Description]] = {}
-    header, line = None, 1  # the line in which a record begins
+    line = 1  # in which a record begins
     try:
+        header = _header(path, next(filter(None, reader), []))
+        line = reader.line_num + 1
         for cells in reader:
-            if cells and header is None:
-                header = _header(path, cells)
-            elif cells:
+            if cells:
                 name, description = _row(f"{path}: line {line}", header, cells)
                 records.setdefault(name, []).append(description)
             line = reader.line_num + 1
@@ -210,8 +210,6 @@ def _read_csv(path: Path) -> dict[str, list[Description]]:
         raise InputError(
             f"{path}: broken CSV in the record that begins in line {line}: {error}; check its quotes"
         ) from None
-    if header is None:
-        _header(path, [])
     _refuse_twins(path, records)
     return records
 

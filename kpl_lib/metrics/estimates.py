@@ -18,8 +18,7 @@ class Estimate:
 
     Args:
         value: of all images.
-        low: lower end of the interval.
-        high: upper end of the interval.
+        low, high: ends of the interval.
 
     Example:
         >>> print(Estimate(0.91, 0.88, 0.94))
@@ -46,8 +45,7 @@ class Difference:
     Args:
         metric: its name.
         difference: first minus second, in units of the metric.
-        low: lower end of the interval.
-        high: upper end of the interval.
+        low, high: ends of the interval.
 
     Chapter: ch-benchmark
     """
@@ -137,8 +135,7 @@ def evaluate(
         labels: true class numbers `[N]`.
         groups: patient identifiers `[N]`; whole patients are drawn then.
         intervals: also give bootstrap percentile intervals, stratified by class.
-        seed: of the resamples.
-        resamples: how many.
+        seed, resamples: seed and number of the resamples.
         level: of the interval, in 0..1.
         positive: number or name of the positive class; None is the second of two.
         ordered: classes are grades, in order: also give `quadratic_kappa`.
@@ -202,7 +199,7 @@ def paired_difference(
 ) -> Difference:
     """How much better the first prediction is than the second, on the same images and the same resamples.
 
-    `d = m(first) - m(second)`, with the percentiles of d over the resamples.
+    `d = m(first) - m(second)`, with the percentiles of d.
 
     Args:
         first, second: predictions of the same N images.
@@ -264,8 +261,7 @@ class ReliabilityCurve:
     Args:
         edges: `[16]`, from 0 to 1.
         count: `[15]`, images of each bin.
-        confidence: `[15]`, their mean largest probability; nan in empty bins.
-        accuracy: `[15]`, their share of right answers; nan in empty bins.
+        confidence, accuracy: `[15]`, their mean largest probability and share of right answers; nan in empty bins.
         ece: `sum_b count_b |confidence_b - accuracy_b| / N`, the expected calibration error.
 
     Chapter: ch-benchmark

@@ -152,8 +152,6 @@ def _count(weights, true, predicted, bins, gap, order, marks):  # runs compiled
 
 
 _run = machine_code(_count, nogil=True)
-
-
 BLOCK = 100
 
 

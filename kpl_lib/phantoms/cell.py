@@ -9,7 +9,7 @@ BROWN = np.array((0.25, 0.15, 0.08), np.float32)
 
 
 def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
-    """Paint one stained red cell `[S, S, 3]` that shows `findings` (see `attributes.draw_cell`).
+    """Paint one stained red cell `[S, S, 3]` that shows `findings` (see `attributes.detail`).
 
     Args:
         findings: what it shows.

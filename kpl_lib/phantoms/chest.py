@@ -21,7 +21,7 @@ ZONES = {"upper": -0.42, "middle": -0.02, "lower": 0.34}
 
 
 def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
-    """Paint one frontal chest radiograph `[S, S, 3]` that shows `findings` (see `attributes.draw_chest`).
+    """Paint one frontal chest radiograph `[S, S, 3]` that shows `findings` (see `attributes.detail`).
 
     Args:
         findings: what it shows.

@@ -10,7 +10,7 @@ WHITE = np.array((0.95, 0.9, 0.8), np.float32)
 
 
 def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
-    """Paint one fundus photograph `[S, S, 3]` that shows `findings` (see `attributes.draw_fundus`).
+    """Paint one fundus photograph `[S, S, 3]` that shows `findings` (see `attributes.detail`).
 
     Args:
         findings: what it shows.

@@ -8,38 +8,13 @@ import open_clip
 import torch
 from open_clip.tokenizer import default_bpe
 
-from kpl_lib.phantoms.paint import SIZE
+from kpl_lib.common.files import data_dir, read_json
 
-MERGES = 7680  # the first merges of open_clip's own vocabulary: 27 KB instead of 1.4 MB
-CONTEXT = 64
-MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-CONFIG = {
-    "model_cfg": {
-        "embed_dim": 128,
-        "vision_cfg": {
-            "image_size": SIZE,
-            "layers": [1, 1, 1, 1],
-            "width": 16,
-            "head_width": 64,
-            "patch_size": None,
-        },
-        "text_cfg": {
-            "context_length": CONTEXT,
-            "vocab_size": 512 + MERGES + 2,
-            "width": 128,
-            "heads": 4,
-            "layers": 2,
-            "tokenizer_kwargs": {"bpe_path": "bpe_vocab.txt.gz"},
-        },
-    },
-    "preprocess_cfg": {
-        "mean": list(MEAN),
-        "std": list(STD),
-        "interpolation": "bicubic",
-        "resize_mode": "shortest",
-        "size": SIZE,
-    },
-}
+#: The open_clip configuration that ships with the encoder; a new one is trained by it.
+CONFIG = read_json(data_dir() / "encoders" / "phantom" / "open_clip_config.json")
+MEAN, STD = CONFIG["preprocess_cfg"]["mean"], CONFIG["preprocess_cfg"]["std"]
+#: The first merges of open_clip's own vocabulary: 27 KB in place of 1.4 MB; bytes and marks are 514 tokens more.
+MERGES = CONFIG["model_cfg"]["text_cfg"]["vocab_size"] - 514
 
 
 def write_vocabulary(folder: Path) -> Path:
@@ -81,7 +56,7 @@ def build(folder: Path, seed: int) -> tuple[open_clip.CLIP, open_clip.tokenizer.
     text = CONFIG["model_cfg"]["text_cfg"] | {"tokenizer_kwargs": {"bpe_path": str(write_vocabulary(folder))}}
     registry = folder / "registry"
     registry.mkdir(exist_ok=True)
-    name = f"kpl-phantom-{SIZE}"
+    name = "kpl-phantom"
     (registry / f"{name}.json").write_text(json.dumps(CONFIG["model_cfg"] | {"text_cfg": text}))
     open_clip.add_model_config(registry)
     torch.manual_seed(seed)
@@ -91,10 +66,7 @@ def build(folder: Path, seed: int) -> tuple[open_clip.CLIP, open_clip.tokenizer.
 
 
 def encode_tokens(model: open_clip.CLIP, tokens: torch.Tensor) -> torch.Tensor:
-    """Encode tokens `[n, L]`, cut at the longest sentence of the batch.
-
-    The cut is exact: attention is causal, and pooling takes the end token.
-    """
+    """Encode tokens `[n, L]`, cut at the longest sentence: exact, as attention is causal and pooling takes the end."""
     tokens = tokens[:, : int((tokens != 0).sum(dim=1).max())]
     length = tokens.shape[1]
     x = model.token_embedding(tokens) + model.positional_embedding[:length]

@@ -84,10 +84,10 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint whole or not at all."""
-        names = {id(p): name for name, p in self.model.named_parameters()}
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        for parameter, state in self.optimizer.state.items():
-            tensors |= {f"optimizer.{names[id(parameter)]}.{k}": v for k, v in state.items()}
+        for name, parameter in self.model.named_parameters():
+            state = self.optimizer.state.get(parameter, {})
+            tensors |= {f"optimizer.{name}.{k}": v for k, v in state.items()}
         tensors["losses"] = torch.tensor(self.losses)
         tensors["progress"] = torch.tensor([self.step, self.seconds], dtype=torch.float64)
         tensors = {k: v.cpu().contiguous().clone() for k, v in tensors.items()}

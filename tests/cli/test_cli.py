@@ -157,7 +157,7 @@ BAD = {
     "empty class": (
         knowledge('{"classes": {"cat": ["a"], "dog": []}}'),
         {},
-        "pets.json: class 'dog' has no descriptions; add",
+        "pets.json: knowledge base 'pets': class 'dog' has no descriptions; add",
     ),
     "class twice": (
         knowledge('{"classes": {"cat": ["a"], "cat": ["b"]}}'),

@@ -95,3 +95,8 @@ def test_a_model_and_features_that_0_1_saved_are_read():
     features = Features.load(SAVED / "features.safetensors")
     torch.testing.assert_close(model.classifier.predict(features.images).probabilities, EXPECTED["model"])
     assert model.open_encoder(device="cpu").name == "phantom"  # the same checksum
+
+
+def test_an_old_module_has_no_file_and_no_other_name_of_python():
+    module = importlib.import_module("kpl_lib.classifiers.clip")
+    assert not hasattr(module, "__file__") and not hasattr(module, "__all__")

@@ -152,7 +152,7 @@ def test_the_server_says_how_long_to_wait():
 
     with ChatServer(script=lambda *_: slow) as server:
         assert make(server, ["cat"], per_class=2).report.retries == 1
-    assert 1.0 <= times[1] - times[0] < 2.0  # the client's own first pause is 0.5 s at most
+    assert times[1] - times[0] >= 1.0  # the client's own first pause is 0.5 s at most
 
 
 def test_no_more_calls_at_once_than_asked_for():

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from kpl_lib.phantoms.attributes import CLASSES
-from kpl_lib.phantoms.captions import WORDS
-from kpl_lib.phantoms.phrases import FINDINGS, LEAFLETS, NOTHING
+from kpl_lib.phantoms.phrases import FINDINGS, NOTHING, SAID
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "knowledge"
 SIGNS = {"location", "colour", "shape", "texture", "count", "absence"}
 UNSEEN = {"symptom", "cause", "treatment", "off-modality", "generic"}
+WORDS = SAID["details"]
 SLOTS = {
     "side": ("right", "left"),
     "zone": WORDS["upper"] + WORDS["middle"] + WORDS["lower"],
@@ -42,7 +42,8 @@ def plain(text):
 
 def caption_phrases():
     """Every phrase that a pretraining caption can contain, with its slots filled in every way."""
-    groups = itertools.chain(FINDINGS.values(), NOTHING.values(), LEAFLETS.values())
+    leaflets = [lines for kinds in SAID["leaflets"].values() for lines in kinds.values()]
+    groups = itertools.chain(FINDINGS.values(), NOTHING.values(), leaflets)
     for phrase in itertools.chain.from_iterable(groups):
         slots = [slot for slot in SLOTS if "{" + slot + "}" in phrase]
         for words in itertools.product(*(SLOTS[slot] for slot in slots)):
