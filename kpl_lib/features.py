@@ -1,6 +1,7 @@
 """Features of images, of their patches and of descriptions: encoded once, kept as safetensors, never pickled."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 
@@ -216,10 +217,15 @@ class TextBank:
         return tuple(len(d) for d in self.descriptions)
 
     def to(self, device: str | torch.device) -> "TextBank":
-        """Move every tensor to a device."""
-        rows = [d.to(device) for d in self.descriptions]
-        controls = {key: [d.to(device) for d in group] for key, group in self.controls.items()}
-        return TextBank(self.class_names, rows, self.names.to(device), self.texts, controls)
+        """The bank with every tensor on a device, as it was checked here; itself, where it is there already."""
+        if self.names.device == torch.device(device):
+            return self
+        moved = copy(self)
+        object.__setattr__(moved, "names", self.names.to(device))
+        object.__setattr__(moved, "descriptions", tuple(d.to(device) for d in self.descriptions))
+        controls = {key: tuple(d.to(device) for d in group) for key, group in self.controls.items()}
+        object.__setattr__(moved, "controls", controls)
+        return moved
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all.

@@ -13,7 +13,6 @@ from kpl_lib.common.checks import (
     check_count,
     check_images,
     check_same_space,
-    check_unit_rows,
     working_dtype,
 )
 from kpl_lib.common.errors import InputError
@@ -104,19 +103,15 @@ def text_proxies_sweep(
         if not [check_count(k, "k") for k in ks]:
             raise InputError("ks is empty: give at least one k, such as (5, 10, 20)")
         check_classes(len(bank.class_names), "bank")
-        for name, rows in zip(bank.class_names, bank.descriptions, strict=True):
-            if len(rows) == 0:
-                raise InputError(
-                    f"bank: class {name!r} has no description: write some, or start from the names"
-                )
-            check_unit_rows(rows, f"bank.descriptions of {name!r}", "[M, D]")
-            check_same_space(rows, images, f"bank.descriptions of {name!r}")
+        check_same_space(bank.descriptions[0], images, "bank.descriptions")
 
+    bank = bank.to(images.device)
     sums.agreed(check, images)
     if sums.rank == 0:
         _report_clipping(bank, max(ks))
     u = mean_image(images, sums=sums)
-    ranked = [_rank(rows, u, ks, working_dtype(images, rows)) for rows in bank.descriptions]
+    limits = torch.tensor(ks, device=images.device)[:, None]
+    ranked = [_rank(rows, u, limits, working_dtype(images, rows)) for rows in bank.descriptions]
     return tuple(_keep(ranked, i, k, bank.class_names) for i, k in enumerate(ks))
 
 
@@ -130,12 +125,12 @@ def _report_clipping(bank: TextBank, k: int) -> None:
         warnings.warn(message, UserWarning, stacklevel=4)
 
 
-def _rank(rows: Tensor, u: Tensor, ks: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def _rank(rows: Tensor, u: Tensor, limits: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Order of the descriptions, their similarities in it, and for each k the sum of the first k vectors."""
     rows = rows.double()
     similarity = rows @ u
     order = similarity.argsort(descending=True, stable=True)
-    first = torch.arange(len(rows), device=rows.device) < torch.tensor(ks, device=rows.device)[:, None]
+    first = torch.arange(len(rows), device=rows.device) < limits
     return order, similarity[order].to(dtype), (first.double() @ rows[order]).to(dtype)
 
 

@@ -103,7 +103,7 @@ class Classifier(ABC):
             check_images(x)
         model, chosen = self._fit(x, bank, prior)
         self.model, self.class_names = model, bank.class_names
-        self.chosen = tuple(tuple(int(i) for i in found) for found in chosen)
+        self.chosen = tuple(tuple(torch.as_tensor(found).tolist()) for found in chosen)
         return self
 
     def predict(self, images: Tensor | Features) -> Prediction:

@@ -34,6 +34,9 @@ class DoubleBank:
         self.descriptions = [t if counts is None else t[: counts[i]] for i, t in enumerate(texts)]
         self.names = torch.stack([t[0] for t in texts])
 
+    def to(self, device):
+        return self
+
 
 def cosine_of_deviations(a, b):
     """Smallest cosine, over classes, of the deviations of two sets of proxies from their means."""
