@@ -138,7 +138,7 @@ def test_a_killed_process_ends_the_run_and_the_restart_resumes(tmp_path, encoder
 
 def test_of_three_processes_the_last_dies_and_the_others_end_with_one_line(tmp_path, encoder, dataset):
     def work():
-        data = dataset
+        data = ImageDataset("files", lambda i: (time.sleep(1), dataset.read(i))[1], dataset.paths)
         if distributed.place().rank == 2:
             data = ImageDataset("files", lambda i: os.kill(os.getpid(), signal.SIGKILL), dataset.paths)
         return shared(encoder, data, tmp_path / "f.safetensors")
