@@ -25,10 +25,6 @@ from kpl_lib.classifiers.start import start_rows
 from kpl_lib.common.checks import check_images, check_prior
 from kpl_lib.features import TextBank
 
-LEAST_AGREEMENT = (
-    0.3  # correlation of text and names: sound bases .56 and more, swapped ones below .2, on dev seeds
-)
-
 
 @register("kpl-adaptive")
 @dataclass(eq=False)
@@ -100,16 +96,25 @@ class KPLAdaptive(Classifier):
         fits = [self._fisher_rounds(cloud, text.double(), evidence, z, shares) for z in starts]
         found, basis = max(fits, key=lambda fit: fit[0].likelihood)
         text_shares = label_shares(logits)
+        agreement = text_agreement(images, rows, bank.names.to(images.device))
         said = {
             "support": first.support,
             "contradiction": contradiction(found.log_shares.exp(), text_shares),
-            "agreement": text_agreement(images, text, bank.names.to(images.device)),
+            "names": agreement.names,
+            "halves": agreement.halves,
             "text_shares": text_shares,
         }
-        doubt = self._doubt(said, found.log_shares.exp(), bank.class_names)
-        if doubt:
+        doubts = agreement.doubts
+        if said["support"] + said["contradiction"] <= 0:
+            doubts += (f"the images do not support {len(bank)} classes (support {said['support']:.2f})",)
+        for doubt in doubts:
             warnings.warn(f"{doubt}; kpl-adaptive stays with the text proxies", UserWarning, stacklevel=3)
+        if doubts:
             return text_alone(text, self.text_temperature, **said), chosen
+        if said["support"] <= 0 and shares is None:
+            warnings.warn(
+                _refuted(text_shares, found.log_shares.exp(), bank.class_names), UserWarning, stacklevel=3
+            )
         offsets = found.offsets + (found.log_shares if self.decision == "posterior" else 0)
         fitted = (found.weights @ basis, offsets, text, log_mass, found.log_shares.exp())
         return EvidenceModel(*fitted, self.strength, self.text_temperature, **said), chosen
@@ -127,25 +132,15 @@ class KPLAdaptive(Classifier):
             z = found.responsibilities
         return found, basis
 
-    def _doubt(self, said: dict, shares: Tensor, names: Sequence[str]) -> str:
-        """What speaks against a move, in words; empty where nothing does. Warns of class shares that moved."""
-        if said["agreement"] < LEAST_AGREEMENT:
-            return (
-                f"the text proxies contradict the class names (correlation {said['agreement']:.2f}): they may point "
-                "the wrong way; check that the descriptions stand under the right classes"
-            )
-        if said["support"] + max(0.0, said["contradiction"]) <= 0:
-            return f"the images do not support {len(names)} classes (support {said['support']:.2f})"
-        if said["support"] <= 0:
-            c = int((said["text_shares"] - shares).argmax())
-            told, seen = (f"{100 * float(q[c]):.0f} %" for q in (said["text_shares"], shares))
-            warnings.warn(
-                f"the text gives {told} of the images to {names[c]!r}; the images say {seen}: kpl-adaptive follows "
-                "the images, which do not fall into clear classes; check some labels by hand",
-                UserWarning,
-                stacklevel=4,
-            )
-        return ""
+
+def _refuted(text_shares: Tensor, shares: Tensor, names: Sequence[str]) -> str:
+    """The class that the text overrates most, in words."""
+    c = int((text_shares - shares).argmax())
+    told, seen = (f"{100 * float(q[c]):.0f} %" for q in (text_shares, shares))
+    return (
+        f"the text gives {told} of the images to {names[c]!r}; the images say {seen}: kpl-adaptive follows the images, "
+        "which do not fall into clear classes; check some labels by hand"
+    )
 
 
 def label_shares(logits: Tensor) -> Tensor:

@@ -285,7 +285,7 @@ class EvidenceModel:
         moved: whether the fit left the text proxies; False gives the text proxies alone.
         support: how much better C Gaussians describe the images than one, in nats an image; nan where not asked.
         contradiction: how much the images refute the text's class shares, in nats an image; nan where not asked.
-        agreement: of text proxies and class names, see `kpl_lib.classifiers.agreement`; nan where not asked.
+        names, halves: agreement of the text, see `kpl_lib.classifiers.agreement`; nan where not asked.
         text_shares: class shares of the text's labels `[C]`; None where not asked.
 
     Chapter: ch-failures
@@ -301,7 +301,8 @@ class EvidenceModel:
     moved: bool = True
     support: float = float("nan")
     contradiction: float = float("nan")
-    agreement: float = float("nan")
+    names: float = float("nan")
+    halves: float = float("nan")
     text_shares: Tensor | None = None
 
     def scores(self, images: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from text_world import world
 
-from kpl_lib.classifiers import Classifier, create, kpl_em
+from kpl_lib.classifiers import Classifier, create, mixture
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import data_dir
 from kpl_lib.features import TextBank
@@ -87,7 +87,7 @@ def test_its_objective_never_falls_with_the_covariance_updated_each_time(fuzzy, 
     text = create("clip", text="top-k").fit(images, bank).model.weights
     expected, objective = plain_em(images, text, every=1, iterations=12)
     assert all(b >= a - 1e-6 for a, b in pairwise(objective))
-    monkeypatch.setattr(kpl_em, "EVERY", 1)
+    monkeypatch.setattr(mixture, "EVERY", 1)
     found = create("kpl-em", iterations=12).fit_predict(images, bank).probabilities
     assert torch.allclose(found.double(), expected.softmax(dim=1), atol=1e-5)
 
