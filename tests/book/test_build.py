@@ -114,7 +114,7 @@ def test_what_runs_again_and_what_does_not(tree):
     assert first.returncode == 0, first.stdout + first.stderr
     index = first.stdout.rstrip().split("\n")[-1]
     assert index == str(tree / "_build/html/index.html")
-    assert "url=intro.html" in Path(index).read_text() and "logo.svg" in Path(index).read_text()
+    assert "url=intro.html" in Path(index).read_text() and 'rel="icon"' in Path(index).read_text()
     assert runs(tree) == ["one", "two"]
 
     again = make(tree, "book")
