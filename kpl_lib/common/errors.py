@@ -67,8 +67,11 @@ def short(value: object) -> str:
 
 
 @contextmanager
-def noted() -> Iterator[list[str]]:
+def noted(others: bool = False) -> Iterator[list[str]]:
     """Collect what the block warns of, each text once; the list is filled when it ends.
+
+    Args:
+        others: warn again, at the end, of what is no plain UserWarning; else it is dropped.
 
     Example:
         >>> with noted() as notes:
@@ -81,3 +84,6 @@ def noted() -> Iterator[list[str]]:
         warnings.simplefilter("always")
         yield notes
     notes += dict.fromkeys(str(found.message) for found in caught if found.category is UserWarning)
+    for found in caught if others else ():
+        if found.category is not UserWarning:
+            warnings.warn_explicit(found.message, found.category, found.filename, found.lineno)

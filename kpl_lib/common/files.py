@@ -3,6 +3,7 @@
 Every fault is one line with the file and the place.
 """
 
+import gc
 import json
 import os
 import re
@@ -177,6 +178,18 @@ def read_text(
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
         raise InputError(f"{path}: line {line}, byte {column} is not UTF-8; save the file as UTF-8") from None
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let the garbage collector wait: among many small new objects it would search all old ones over and over."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _TwiceError(Exception):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.common.files import find_shipped
+from kpl_lib.common.files import find_shipped, uncollected
 from kpl_lib.knowledge.check import Report, check_base
 from kpl_lib.knowledge.description import NAME_TEMPLATE, TEMPLATE, Description, check_template, fill
 from kpl_lib.knowledge.files import export_file, import_file, read_base, write_base
@@ -167,7 +167,8 @@ class KnowledgeBase:
             kpl_lib.common.errors.InputError: nowhere.json: no such file; ...
         """
         path = find_shipped("knowledge", name_or_path, "knowledge base")
-        return _made(path, read_base(path))
+        with uncollected():
+            return _made(path, read_base(path))
 
     @classmethod
     def read(cls, path: str | Path, format: str, section: str | None = None) -> "KnowledgeBase":

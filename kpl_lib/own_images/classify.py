@@ -93,7 +93,7 @@ def classify_folder(
     truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
     dataset = open_folder(images, kb.class_names, **truth)
     model = load_encoder(encoder, device)
-    with noted() as notes:
+    with noted(others=True) as notes:
         made, features = encode_folder(model, dataset, method, skip_unreadable, progress)
         _check_number(len(features), len(kb.class_names), method, images)
         bank = model.encode_knowledge(kb, progress=progress)

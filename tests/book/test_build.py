@@ -113,7 +113,8 @@ def test_what_runs_again_and_what_does_not(tree):
     first = make(tree, "book")
     assert first.returncode == 0, first.stdout + first.stderr
     index = first.stdout.rstrip().split("\n")[-1]
-    assert index == str(tree / "_build/html/index.html") and Path(index).is_file()
+    assert index == str(tree / "_build/html/index.html")
+    assert "url=intro.html" in Path(index).read_text() and 'rel="icon"' in Path(index).read_text()
     assert runs(tree) == ["one", "two"]
 
     again = make(tree, "book")

@@ -186,11 +186,14 @@ def test_the_source_of_the_site_leaves_out_what_is_for_teachers(built):
     (built / "book" / "intro.md").write_text("One.\nFor a course, see {ref}`ch-instructor`.\nTwo.\n")
     toc = {"root": "intro", "parts": [{"caption": "Chapters"}, {"caption": "For teachers"}]}
     (built / "book" / "_toc.yml").write_text(json.dumps(toc))
-    student.write_source(built, {"chapters/01_one": {"cells": []}}, {}, built / "new")
+    (built / "CHANGELOG.md").write_text("# Changelog\n")
+    new = built / "edition" / "source"
+    student.write_source(built, {"chapters/01_one": {"cells": []}}, {}, new)
     assert student.student_toc(built)["parts"] == [{"caption": "Chapters"}]
-    assert not (built / "new" / "instructor").exists() and not (built / "new" / "questions").exists()
-    assert read(built / "new" / "chapters" / "01_one.ipynb") == {"cells": []}
-    assert (built / "new" / "intro.md").read_text() == "One.\nTwo.\n"
+    assert not (new / "instructor").exists() and not (new / "questions").exists()
+    assert read(new / "chapters" / "01_one.ipynb") == {"cells": []}
+    assert (new / "intro.md").read_text() == "One.\nTwo.\n"
+    assert (new / "../CHANGELOG.md").is_file()  # as the page of changes includes it
 
 
 def test_the_colab_buttons_of_the_edition_open_its_own_notebooks():

@@ -28,6 +28,11 @@ LIBRARY = ("kpl_lib", "data", "constraints.txt", "pyproject.toml")
 BOOK = ("book", "_config.yml", "data/claims")
 APART = ("data/claims", "data/results/claims_spread.csv")  # an edit of these runs the page, or none
 IGNORED = {"__pycache__", ".ipynb_checkpoints", ".ruff_cache", ".DS_Store"}
+# The page that leads to the first one; without an icon, even an empty one, a browser asks for a file that is not there.
+INDEX = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>The book</title><link rel="icon" href="data:,">
+<meta http-equiv="refresh" content="0; url=intro.html"></head><body><a href="intro.html">The book</a></body></html>
+"""
 COMMAND = "from jupyter_book.cli.main import main; main()"
 
 
@@ -110,6 +115,7 @@ def build(root: Path = ROOT, strict: bool = False) -> int:
             f"The book was not built: {reason}. The first error or warning above says why.", file=sys.stderr
         )
         return code or 1
+    index.write_text(INDEX, encoding="utf-8")
     (folder / ".book.key").write_text(key)
     print(f"Built in {time.monotonic() - started:.0f} s.")
     return finished(index, folder / "claims", strict)

@@ -15,7 +15,7 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 
 from book.tools.building.setup_cell import config
 from book.tools.claims.statements import claims_name, judged
-from book.tools.rules.page_text import said_before
+from book.tools.rules.page_text import where_it_stopped
 from kpl_lib.claim_files import claims_file, read_claims
 
 
@@ -49,19 +49,6 @@ def known(cache: JupyterCacheAbstract, notebook: nbformat.NotebookNode, measured
 def run(path: Path, notebook: nbformat.NotebookNode, timeout: int) -> ExecutionResult:
     """Execute one notebook in its folder."""
     return single_nb_execution(notebook, cwd=str(path.parent), timeout=timeout, allow_errors=False)
-
-
-def where_it_stopped(path: Path, cells: list[dict]) -> str:
-    """The cell of an executed notebook that raised, and the sentence that stands before it, in one line."""
-    raised = [
-        number
-        for number, cell in enumerate(cells)
-        if cell.get("outputs") and cell["outputs"][-1]["output_type"] == "error"
-    ]
-    if not raised:
-        return f"{path.name} stopped before its first cell"
-    said = said_before(path.stem, cells, raised[-1])
-    return f"{path.name} stopped in cell {raised[-1] + 1}, after the sentence: {said}"
 
 
 def execute(root: Path) -> list[Path]:

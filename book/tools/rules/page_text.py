@@ -91,6 +91,19 @@ def said_before(page: str, cells: list[dict], number: int) -> str:
     return " ".join(sentences[-2:] if len(sentences[-1].split()) < 8 else sentences[-1:])
 
 
+def where_it_stopped(path: Path, cells: list[dict]) -> str:
+    """The cell of an executed notebook that raised, and the sentence that stands before it, in one line."""
+    raised = [
+        number
+        for number, cell in enumerate(cells)
+        if cell.get("outputs") and cell["outputs"][-1]["output_type"] == "error"
+    ]
+    if not raised:
+        return f"{path.name} stopped before its first cell"
+    said = said_before(path.stem, cells, raised[-1])
+    return f"{path.name} stopped in cell {raised[-1] + 1}, after the sentence: {said}"
+
+
 def page_blocks(path: Path) -> list[Block]:
     """All blocks of a page, in reading order."""
     return list(notebook_blocks(path.stem, read_cells(path)))

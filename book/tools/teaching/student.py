@@ -88,6 +88,7 @@ def write_source(
 ) -> None:
     """Write the book that students get, ready for Jupyter Book."""
     shutil.copytree(root / "book", folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    shutil.copy(root / "CHANGELOG.md", folder.parent)  # a page includes it from there
     for name, notebook in made.items():
         write_notebook(notebook, folder / f"{name}.ipynb")
     for page in folder.rglob("*.md"):
@@ -146,6 +147,7 @@ def main(root: Path = ROOT) -> int:
         print(f"The student site was not built: Jupyter Book ended with code {code}.", file=sys.stderr)
         return code
     shutil.rmtree(out / "source")
+    (out / "CHANGELOG.md").unlink()
     cells = [cell for notebook in made.values() for cell in notebook["cells"]]
     count = sum(cell["metadata"].get("tags") == WRITE for cell in cells)
     print(
