@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kpl_lib import RECOMMENDED
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import check_writable
 
@@ -42,7 +43,7 @@ def classify(
     knowledge: Knowledge,
     out: Table,
     encoder: EncoderName = "phantom",
-    classifier: Method = "kpl",
+    classifier: Method = RECOMMENDED,
     k: Kept = None,
     settings: Settings = None,
     labels: Labels = None,
@@ -78,7 +79,7 @@ def fit(
     knowledge: Knowledge,
     out: Annotated[str, typer.Option(help="Model to write (.safetensors).")],
     encoder: EncoderName = "phantom",
-    classifier: Method = "kpl",
+    classifier: Method = RECOMMENDED,
     k: Kept = None,
     settings: Settings = None,
     labels: Labels = None,
@@ -104,7 +105,8 @@ def fit(
     _write_report(page, report)
     if run.classifier.joint is not None:
         say(
-            f"{classifier} reads neighbours: `kpl predict` places images one by one, and may differ from classify"
+            f"{classifier} judged each image by others, near it or before it: `kpl predict` places images one by one, "
+            "and may differ from classify"
         )
     say(f"wrote {out}: {classifier} fitted to {len(run.result.paths)} images")
 

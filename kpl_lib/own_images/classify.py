@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from kpl_lib import RECOMMENDED
 from kpl_lib.classifiers.base import Classifier, create
 from kpl_lib.classifiers.start import CONTROLS
 from kpl_lib.common.errors import InputError, noted
@@ -56,7 +57,7 @@ def classify_folder(
     knowledge: str | Path,
     *,
     encoder: str = "phantom",
-    classifier: str = "kpl",
+    classifier: str = RECOMMENDED,
     k: int | None = None,
     parameters: Mapping[str, object] | None = None,
     labels: str | Path | None = None,
@@ -210,8 +211,8 @@ def _check_number(count: int, classes: int, method: Classifier, images: str | Pa
         )
     if method.transductive and count < FEW * classes:
         warnings.warn(
-            f"{count} images for {classes} classes are few: {method.name!r} reads them as a set and assumes that "
-            f"all classes are equally common; 'clip' and 'cupl' read each image alone",
+            f"{count} images for {classes} classes are few: {method.name!r} reads them as a set; "
+            "'clip' and 'cupl' read each image alone",
             UserWarning,
             stacklevel=3,
         )

@@ -97,8 +97,8 @@ class FittedModel:
     ) -> Classification:
         """Classify new images, one or many, each alone.
 
-        For the images that were fitted this is what `classify_folder` gives. Methods that read neighbours
-        (transclip, stata, zlap) place images one by one here, and may differ.
+        For the images that were fitted this is what `classify_folder` gives. Methods that judge an image
+        by others, near it (transclip, stata, zlap) or before it (oga), place images one by one here, and may differ.
 
         Args:
             images: a dataset, or image files and folders by name.

@@ -85,12 +85,12 @@ def test_a_run_knows_labels_and_patients_and_no_method_reads_them(world):
 
 def test_every_parameter_reaches_the_classifier(world):
     images, knowledge, options = world
-    run = classify_folder(images, knowledge, **options, parameters={"steps": 3, "text_temperature": 0.5})
-    assert run.classifier.parameters["steps"] == 3 and run.classifier.parameters["text_temperature"] == 0.5
+    run = classify_folder(images, knowledge, **options, parameters={"rounds": 3, "text_temperature": 0.5})
+    assert run.classifier.parameters["rounds"] == 3 and run.classifier.parameters["text_temperature"] == 0.5
     with pytest.raises(InputError, match="k is given twice"):
         classify_folder(images, knowledge, **options, parameters={"k": 3})
-    with pytest.raises(InputError, match="takes no 'stpes': did you mean 'steps'"):
-        classify_folder(images, knowledge, **options, parameters={"stpes": 3})
+    with pytest.raises(InputError, match="takes no 'ruonds': did you mean 'rounds'"):
+        classify_folder(images, knowledge, **options, parameters={"ruonds": 3})
 
 
 def test_what_was_warned_about_is_kept_and_warned_about(world):
