@@ -94,7 +94,7 @@ measure."1.9" = "other"
 @pytest.fixture
 def lines(tmp_path, monkeypatch):
     """The numbers that nothing holds on a page with one number of each kind, after some edits of page and claims."""
-    prose = "(ch-x)=\n# T\n\nIt gains 5.1 points.\n\nAt 0.01 it is 1.9.\n\nA file, `data/results/natural7.csv`: 97.4 %."
+    prose = "(ch-x)=\n# T\n\nIt gains 5.1 points.\n\nAt 0.01 it is 1.9.\n\nA file, `data/results/peers_real.csv`: 97.4 %."
     cells = [{"cell_type": "markdown", "metadata": {}, "source": [prose]}, code("temperature = 0.01")]
 
     def found(*edits: tuple[str, str]) -> list[str]:
@@ -116,7 +116,7 @@ def lines(tmp_path, monkeypatch):
 def test_a_number_that_nothing_holds_is_found(lines):
     assert lines() == []
     assert lines(("temperature = 0.01", "temperature = 0.1")) == ["x cell 0: 0.01 : At 0.01 it is 1.9."]
-    assert len(lines(("natural7", "closed_form_real"))) == 1
+    assert len(lines(("peers_real", "closed_form_real"))) == 1
     # A claim holds the numbers that it measures, in its own sentence alone.
     unmeasured = lines(('measure."5.1" = "gain"', 'holds = "gain > 5"'))
     assert unmeasured == ["x cell 0: 5.1 points: It gains 5.1 points."]
