@@ -94,7 +94,7 @@ measure."1.9" = "other"
 @pytest.fixture
 def lines(tmp_path, monkeypatch):
     """The numbers that nothing holds on a page with one number of each kind, after some edits of page and claims."""
-    prose = "(ch-x)=\n# T\n\nIt gains 5.1 points.\n\nAt 0.01 it is 1.9.\n\nA file, `data/results/peers_real.csv`: 97.4 %."
+    prose = "(ch-x)=\n# T\n\nIt gains 5.1 points.\n\nAt 0.01 it is 1.9.\n\nFile `data/results/peers_real.csv`: 97.4 %."
     cells = [{"cell_type": "markdown", "metadata": {}, "source": [prose]}, code("temperature = 0.01")]
 
     def found(*edits: tuple[str, str]) -> list[str]:
