@@ -188,6 +188,8 @@ def _run(images: str, knowledge: str, outputs: dict[str, str | None], thumbnails
         raise InputError(f"--thumbnails {thumbnails}: a report holds 0 to 200 small images")
     say(NOTE)
     run = classify_folder(images, knowledge, **options)
+    for finding in getattr(run.classifier, "findings", ()):
+        say(f"{run.classifier.name}: {finding}")
     _say_skipped(run.result.skipped)
     measured = report_facts(run)
     if measured is not None:

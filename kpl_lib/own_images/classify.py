@@ -36,7 +36,7 @@ class FolderRun:
         bank: the texts.
         prediction: of the N images.
         result: the same, as rows for people.
-        notes: what was warned about on the way.
+        notes: what was warned about on the way, and what the method says that it saw.
 
     Chapter: ch-own-images
     """
@@ -104,6 +104,7 @@ def classify_folder(
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
     result = rows_of(prediction, features, bank, method.chosen, centre_of(features.images))
+    notes += getattr(method, "findings", ())
     return FolderRun(kb, dataset, model, method, features, bank, prediction, result, tuple(notes))
 
 

@@ -98,3 +98,9 @@ def test_what_was_warned_about_is_kept_and_warned_about(world):
     with pytest.warns(UserWarning, match="clipped"):
         run = classify_folder(images, knowledge, **{**options, "k": 5})
     assert any("clipped" in note for note in run.notes)
+
+
+def test_what_the_method_saw_is_kept(world):
+    images, knowledge, options = world
+    run = classify_folder(images, knowledge, **options)
+    assert run.classifier.findings and set(run.classifier.findings) <= set(run.notes)
