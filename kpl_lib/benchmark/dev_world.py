@@ -4,9 +4,10 @@ Phantoms come from dev seeds and three encoders, as they are and with texts that
 come from a folder outside the project. A method that is good here has still to show it on test images.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kpl_lib.classifiers.base import Classifier
+from kpl_lib.classifiers.base import create
 from kpl_lib.classifiers.start import start
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, noted
+from kpl_lib.common.files import default_folder
 from kpl_lib.datasets.load import load_dataset
 from kpl_lib.encoders.encoder import load_encoder
 from kpl_lib.features import TextBank, mean_image
 from kpl_lib.knowledge.base import KnowledgeBase
+from kpl_lib.metrics import balanced_accuracy
 
 ENCODERS = ("phantom", "phantom-1", "phantom-2")
 PHANTOMS = ("chest", "retinopathy", "malaria", "cataract")
+ARRAYS = ("image_features", "labels", "text_features", "class_names")
 SHARES = (0.6, 0.8)  # of the class that most images of a skewed part belong to
 SEED = 0
 
@@ -40,7 +44,6 @@ class Case:
         labels: `[N]`, to judge with.
         bank: texts of the classes.
         text: what methods start from.
-        wrong_way: whether the descriptions stand under other classes.
 
     Chapter: ch-benchmark
     """
@@ -51,7 +54,6 @@ class Case:
     labels: Tensor
     bank: TextBank
     text: str
-    wrong_way: bool = False
 
 
 def real_cases(folder: str | Path) -> Iterator[Case]:
@@ -62,14 +64,18 @@ def real_cases(folder: str | Path) -> Iterator[Case]:
             `descriptions_0`, ... where there are any.
 
     Returns:
-        The cases; none where the folder holds no such file.
+        The cases.
+
+    Raises:
+        InputError: if the folder holds no such file.
 
     Chapter: ch-benchmark
     """
-    for path in sorted(Path(folder).glob("*.npz")):
+    paths = [path for path in sorted(Path(folder).glob("*.npz")) if _holds_a_set(path)]
+    if not paths:
+        raise InputError(f"{folder}: no .npz file with {', '.join(ARRAYS)}; name a folder that has some")
+    for path in paths:
         with np.load(path) as file:
-            if not {"image_features", "labels", "text_features", "class_names"} <= set(file.files):
-                continue
             images, names = (
                 F.normalize(torch.from_numpy(file[f"{kind}_features"]).float(), dim=1)
                 for kind in ("image", "text")
@@ -89,6 +95,14 @@ def real_cases(folder: str | Path) -> Iterator[Case]:
                 yield Case("real, descriptions", f"{path.stem}/{text}", images, labels, bank, text)
         for part, rows in _parts(labels.numpy(), len(known)):
             yield Case("real parts", f"{path.stem}/{part}", images[rows], labels[rows], bank, "names")
+
+
+def _holds_a_set(path: Path) -> bool:
+    try:
+        with np.load(path) as file:
+            return set(ARRAYS) <= set(file.files)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: no readable .npz file ({error}); write it again") from None
 
 
 def _parts(labels: np.ndarray, classes: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -127,7 +141,8 @@ def phantom_cases(encoders: Sequence[str] = ENCODERS, n: int = 2000, seed: int =
             for scanner in ("seen", "unseen"):
                 for balance in ("even", "skewed"):
                     chosen = {"scanner": scanner, "balance": balance, "n": n, "seed": seed, "split": "dev"}
-                    found = encoder.encode_images(load_dataset(f"phantom-{kind}", **chosen), cache=True)
+                    dataset = load_dataset(f"phantom-{kind}", **chosen)
+                    found = encoder.encode_images(dataset, cache=default_folder(), progress=False)
                     case = f"{kind}/{scanner}/{balance}"
                     whole = Case(name, f"{case}/{name}", found.images, found.labels, bank, "top-k")
                     yield whole
@@ -135,22 +150,26 @@ def phantom_cases(encoders: Sequence[str] = ENCODERS, n: int = 2000, seed: int =
 
 
 def _spoilt(case: Case) -> Iterator[Case]:
-    """The case with texts moved along the mean image, swapped in part or wholly, or blurred."""
-
-    def other(family: str, name: str, bank: TextBank, wrong_way: bool = False) -> Case:
-        return Case(family, f"{case.name}/{name}", case.images, case.labels, bank, "top-k", wrong_way)
-
+    """The case with texts moved along the mean image, swapped in part or wholly, and without images of a class."""
     bank, c = case.bank, len(case.bank)
+
+    def other(family: str, name: str, texts: Sequence[Tensor]) -> Case:
+        spoilt = TextBank(bank.class_names, texts, bank.names)
+        return replace(case, family=family, name=f"{case.name}/{name}", bank=spoilt)
+
     yield other("moved", "level", _moved(case, None))
-    for size in (1.0, 2.0, 3.0):
-        yield other("moved", f"{size:.0f} sd", _moved(case, size))
+    for size in (1, 2, 3):
+        yield other("moved", f"{size} sd", _moved(case, size))
     for share in (0.25, 0.5):
         rng = np.random.default_rng(SEED)
         swapped = [_mixed(bank.descriptions[i], bank.descriptions[(i + 1) % c], share, rng) for i in range(c)]
-        yield other("damaged", f"{share:.0%} swapped", TextBank(bank.class_names, swapped, bank.names))
+        yield other("damaged", f"{share:.0%} swapped", swapped)
     for step in range(1, c):
-        rows = [bank.descriptions[(i + step) % c] for i in range(c)]
-        yield other("wrong way", f"shifted by {step}", TextBank(bank.class_names, rows, bank.names), True)
+        yield other("wrong way", f"shifted by {step}", [bank.descriptions[(i + step) % c] for i in range(c)])
+    for absent in range(c) if "even" in case.name else ():
+        rows = case.labels != absent
+        name = f"{case.name}/no {bank.class_names[absent]}"
+        yield replace(case, family="absent", name=name, images=case.images[rows], labels=case.labels[rows])
 
 
 def _mixed(own: Tensor, others: Tensor, share: float, rng: np.random.Generator) -> Tensor:
@@ -159,7 +178,7 @@ def _mixed(own: Tensor, others: Tensor, share: float, rng: np.random.Generator) 
     return torch.cat([own[kept], others[taken]])
 
 
-def _moved(case: Case, size: float | None) -> TextBank:
+def _moved(case: Case, size: float | None) -> list[Tensor]:
     """Texts along the mean image: to even mean cosines (None), or by offsets of `size` deviations of the contrast."""
     u = mean_image(case.images).float()
     axis = u / u.norm()
@@ -172,73 +191,77 @@ def _moved(case: Case, size: float | None) -> TextBank:
         contrast = (cosines - cosines.mean(dim=1, keepdim=True)).std()
         offsets = size * contrast * (drawn - drawn.mean()) / drawn.std(correction=0)
     moves = offsets[:, None] * axis / u.norm()
-    rows = [
+    return [
         F.normalize(texts + move, dim=1) for texts, move in zip(case.bank.descriptions, moves, strict=True)
     ]
-    return TextBank(case.bank.class_names, rows, case.bank.names)
 
 
-def measure(make: Callable[[str], Classifier], case: Case) -> dict:
-    """Balanced accuracy of a classifier and of its text alone, in %, and what it warned of.
+def measure(name: str, case: Case, **parameters) -> dict:
+    """Balanced accuracy of a classifier and of its text alone, in %, and what it said.
 
     Args:
-        make: gives the classifier for a `text`.
+        name: of the classifier.
         case: the case.
+        parameters: of the classifier; the text is that of the case.
 
     Returns:
-        A row: family, case, wrong_way, text, method, warned.
+        A row: family, case, classifier, text, balanced_accuracy, warned; and support, contradiction, names, moved of
+        `kpl-adaptive`.
 
     Chapter: ch-benchmark
     """
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        labels = make(case.text).fit_predict(case.images, case.bank).labels
-    proxies, _ = start(case.bank, case.images, case.text, 8)
-    plain = (case.images @ proxies.T).argmax(dim=1)
-    scores = {"text": _balanced(plain, case.labels), "method": _balanced(labels, case.labels)}
-    warned = sum(issubclass(one.category, UserWarning) and "clipped" not in str(one.message) for one in told)
+    text = create("clip", text=case.text).fit_predict(case.images, case.bank)
+    method = create(name, text=case.text, **parameters)
+    with noted() as notes:
+        found = method.fit_predict(case.images, case.bank)
+    said = {
+        key: getattr(method.model, key, math.nan) for key in ("support", "contradiction", "names", "moved")
+    }
     return {
         "family": case.family,
         "case": case.name,
-        "wrong_way": case.wrong_way,
-        **scores,
-        "warned": bool(warned),
+        "classifier": name,
+        "text": 100 * balanced_accuracy(text, case.labels),
+        "balanced_accuracy": 100 * balanced_accuracy(found, case.labels),
+        "warned": any("clipped" not in note for note in notes),
+        **said,
     }
 
 
-def _balanced(labels: Tensor, truth: Tensor) -> float:
-    found = [(labels[truth == c] == c).double().mean() for c in truth.unique()]
-    return 100 * float(torch.stack(found).mean())
-
-
-def summary(rows: Sequence[dict]) -> pd.DataFrame:
-    """By family: mean of the text and of the method, worst loss, gains and losses beyond a point, warnings.
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """By method and family: means, worst loss against the text, gains and losses beyond a point, warnings.
 
     Args:
-        rows: from `measure`.
+        rows: of `measure`.
 
     Returns:
-        One line a family.
+        One line a method and family; `losers warned` is the share of losses of over 5 points that the method warned
+        of, `false warnings` that of warned cases among those that lost nothing.
 
     Raises:
         InputError: without rows.
 
     Chapter: ch-benchmark
     """
-    if not rows:
+    if not len(rows):
         raise InputError("the dev world has no case: name a folder of real features, or phantom encoders")
-    table = pd.DataFrame(rows)
-    table["gain"] = table["method"] - table["text"]
-    of = table.groupby("family", sort=False)
-    return pd.DataFrame(
-        {
-            "cases": of.size(),
-            "text": of["text"].mean(),
-            "method": of["method"].mean(),
-            "worst": of["gain"].min(),
-            "gains": of["gain"].agg(lambda gain: int((gain > 1).sum())),
-            "losses": of["gain"].agg(lambda gain: int((gain < -1).sum())),
-            "lost over 5": of["gain"].agg(lambda gain: int((gain < -5).sum())),
-            "warned": of["warned"].mean(),
-        }
-    )
+    rows = rows.assign(gain=rows["balanced_accuracy"] - rows["text"])
+    lines = []
+    for (name, family), cases in rows.groupby(["classifier", "family"], sort=False):
+        lost = cases["gain"] < -5
+        lines.append(
+            {
+                "classifier": name,
+                "family": family,
+                "cases": len(cases),
+                "text": cases["text"].mean(),
+                "balanced accuracy": cases["balanced_accuracy"].mean(),
+                "worst": cases["gain"].min(),
+                "gains": int((cases["gain"] > 1).sum()),
+                "losses": int((cases["gain"] < -1).sum()),
+                "over 5": int(lost.sum()),
+                "losers warned": cases.loc[lost, "warned"].mean(),
+                "false warnings": cases.loc[cases["gain"] >= 0, "warned"].mean(),
+            }
+        )
+    return pd.DataFrame(lines)

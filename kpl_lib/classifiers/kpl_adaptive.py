@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kpl_lib.classifiers.agreement import text_agreement
+from kpl_lib.classifiers.agreement import LEAST, text_agreement
 from kpl_lib.classifiers.base import Classifier, register
 from kpl_lib.classifiers.mixture import (
     Cloud,
@@ -25,6 +25,10 @@ from kpl_lib.classifiers.start import start_rows
 from kpl_lib.common.checks import check_images, check_prior
 from kpl_lib.features import TextBank
 
+TIE = 0.02  # nats an image; fits closer than this are as likely
+WRONG_WAY = 0.15  # agreement with the class names below which the text is warned of
+OVERRATED = 0.1  # share of the images that the text gives to a class too many, from which on it is told
+
 
 @register("kpl-adaptive")
 @dataclass(eq=False)
@@ -37,11 +41,13 @@ class KPLAdaptive(Classifier):
     2. From each, `rounds` times: the Fisher directions `V = (S_within + τ_i ‖u‖ I)⁻¹ (m_c − m̄)` of Z, and Gaussians
        over `f = [X Tᵀ, X V]`, led by λ ℓ (`kpl_lib.classifiers.mixture.fit_mixture`).
     3. Of the four the one with the largest likelihood, which is what the rounds climb: a mixture has several
-       optima, and starts that fall into a worse one are found out by it.
+       optima, and starts that fall into a worse one are found out by it. Where several are as likely, to `TIE` nats
+       an image, the first of them, as it starts nearest to the text.
     4. The images ask for a move where C Gaussians describe the text scores better than one does (the support s > 0),
        or where they refute the class shares of the text by more: `s + D > 0`, with the contradiction
        `D = Σ_c q_c log(q_c/h_c)`, q the shares of the mixture, h those of the text's labels. Both are nats an
-       image. Else, and where the text contradicts the class names, the text proxies stay, with a warning.
+       image. Else, and where the text hardly agrees with the class names, the text proxies stay. `findings` says
+       what was seen; a text that points the wrong way is warned of.
 
     The shares q are estimated on the way and left out of the decision, which is the one for equally common
     classes (balanced accuracy); `decision="posterior"` keeps them (accuracy).
@@ -94,30 +100,65 @@ class KPLAdaptive(Classifier):
             diagonal_rounds(cloud.images, told),
         )
         fits = [self._fisher_rounds(cloud, text.double(), evidence, z, shares) for z in starts]
-        found, basis = max(fits, key=lambda fit: fit[0].likelihood)
-        text_shares = label_shares(logits)
+        most = max(mixture.likelihood for mixture, _ in fits)
+        found, basis = next(fit for fit in fits if fit[0].likelihood >= most - TIE)
+        text_shares, shares = label_shares(logits), found.log_shares.exp()
         agreement = text_agreement(images, rows, bank.names.to(images.device))
         said = {
             "support": first.support,
-            "contradiction": contradiction(found.log_shares.exp(), text_shares),
+            "contradiction": contradiction(shares, text_shares),
             "names": agreement.names,
             "halves": agreement.halves,
             "text_shares": text_shares,
         }
-        doubts = agreement.doubts
-        if said["support"] + said["contradiction"] <= 0:
-            doubts += (f"the images do not support {len(bank)} classes (support {said['support']:.2f})",)
-        for doubt in doubts:
-            warnings.warn(f"{doubt}; kpl-adaptive stays with the text proxies", UserWarning, stacklevel=3)
-        if doubts:
-            return text_alone(text, self.text_temperature, **said), chosen
-        if said["support"] <= 0 and shares is None:
+        if agreement.names < WRONG_WAY:
             warnings.warn(
-                _refuted(text_shares, found.log_shares.exp(), bank.class_names), UserWarning, stacklevel=3
+                f"{agreement.doubts[0]}; kpl-adaptive stays with the text proxies", UserWarning, stacklevel=3
             )
+        if agreement.names < LEAST["names"] or said["support"] + said["contradiction"] <= 0:
+            return text_alone(text, self.text_temperature, **said), chosen
         offsets = found.offsets + (found.log_shares if self.decision == "posterior" else 0)
-        fitted = (found.weights @ basis, offsets, text, log_mass, found.log_shares.exp())
+        fitted = (found.weights @ basis, offsets, text, log_mass, shares)
         return EvidenceModel(*fitted, self.strength, self.text_temperature, **said), chosen
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What the fit saw, a sentence each; empty before `fit`.
+
+        Example:
+            >>> import torch
+            >>> bank = TextBank(("cat", "dog"), [torch.eye(2)[:1], torch.eye(2)[1:]], torch.eye(2))
+            >>> KPLAdaptive(k=1).fit(torch.eye(2)[[0] * 17 + [1]], bank).findings
+            ()
+
+        Chapter: ch-failures
+        """
+        model = self.model
+        if model is None:
+            return ()
+        if model.names < LEAST["names"]:
+            return (
+                f"text proxies and class names hardly agree (correlation {model.names:.2f}): the text stays",
+            )
+        groups = f"{len(self.class_names)} groups describe the images no better than one"
+        if not model.moved:
+            return (
+                f"{groups} (support {model.support:.2f}), and nothing refutes the text's shares: the text stays",
+            )
+        said = []
+        over = model.text_shares - model.shares
+        c = int(over.argmax())
+        if over[c] > OVERRATED:
+            told, seen = (f"{100 * float(q[c]):.0f} %" for q in (model.text_shares, model.shares))
+            said.append(
+                f"the text gives {told} of the images to {self.class_names[c]!r}; the images say {seen}"
+            )
+        if model.support <= 0:
+            said.append(
+                f"{groups} (support {model.support:.2f}); what refutes the text is its class shares. If nearly all "
+                "images may be of one class, the text can be right all the same: check some labels by hand"
+            )
+        return tuple(said)
 
     def _mixture(self, features: Tensor, evidence: Tensor, z: Tensor, shares: Tensor | None) -> Mixture:
         return fit_mixture(features, evidence, z, strength=self.strength, prior=shares)
@@ -131,16 +172,6 @@ class KPLAdaptive(Classifier):
             found = self._mixture(cloud.images @ basis.T, evidence, z, shares)
             z = found.responsibilities
         return found, basis
-
-
-def _refuted(text_shares: Tensor, shares: Tensor, names: Sequence[str]) -> str:
-    """The class that the text overrates most, in words."""
-    c = int((text_shares - shares).argmax())
-    told, seen = (f"{100 * float(q[c]):.0f} %" for q in (text_shares, shares))
-    return (
-        f"the text gives {told} of the images to {names[c]!r}; the images say {seen}: kpl-adaptive follows the images, "
-        "which do not fall into clear classes; check some labels by hand"
-    )
 
 
 def label_shares(logits: Tensor) -> Tensor:

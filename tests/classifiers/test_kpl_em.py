@@ -1,5 +1,6 @@
 """KPL-EM and kpl-adaptive: against plain loops, on real features, and where they must not move."""
 
+import re
 import warnings
 from itertools import pairwise
 
@@ -116,8 +117,9 @@ def test_adaptive_moves_where_classes_show(clear):
 
 def test_adaptive_stays_with_the_text_in_one_cloud(cloud):
     images, bank = cloud
-    with pytest.warns(UserWarning, match="do not support 3 classes"):
-        found = create("kpl-adaptive").fit(images, bank)
+    found = create("kpl-adaptive").fit(images, bank)
+    (said,) = found.findings
+    assert "3 groups describe the images no better than one" in said and "the text stays" in said
     text = create("clip", text="top-k").fit_predict(images, bank)
     assert not found.model.moved and found.model.support < 0
     assert torch.equal(found.predict(images).labels, text.labels)
@@ -130,6 +132,24 @@ def test_adaptive_warns_and_stays_where_the_text_contradicts_the_names(clear):
     with pytest.warns(UserWarning, match="wrong way"):
         found = create("kpl-adaptive").fit(images, swapped)
     assert not found.model.moved and found.model.support > 0
+    assert "hardly agree" in found.findings[0]
+
+
+def test_adaptive_follows_the_images_where_the_text_gives_nearly_all_to_one_class(clear):
+    images, bank, labels = clear
+    axis = F.normalize(images.mean(dim=0), dim=0)
+    biased = [
+        F.normalize(texts + shift * axis, dim=1)
+        for texts, shift in zip(bank.descriptions, (3, 0, 0), strict=True)
+    ]
+    found = create("kpl-adaptive").fit(images, TextBank(bank.class_names, biased, bank.names))
+    said = found.findings[0]
+    assert found.model.moved and found.model.text_shares[0] > 0.8 and found.model.shares[0] < 0.4
+    assert accuracy(found.predict(images), labels) > 0.98
+    assert re.fullmatch(
+        rf"the text gives \d+ % of the images to '{bank.class_names[0]}'; the images say \d+ %", said
+    )
+    assert create("kpl-adaptive").findings == ()
 
 
 def test_shares_of_rare_classes_are_found_and_left_out_of_the_decision(clear):
