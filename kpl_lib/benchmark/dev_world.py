@@ -99,7 +99,7 @@ def real_cases(folder: str | Path) -> Iterator[Case]:
 
 def _holds_a_set(path: Path) -> bool:
     try:
-        with np.load(path) as file:
+        with path.open("rb") as handle, np.load(handle) as file:
             return set(ARRAYS) <= set(file.files)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: no readable .npz file ({error}); write it again") from None
@@ -210,9 +210,9 @@ def measure(name: str, case: Case, **parameters) -> dict:
 
     Chapter: ch-benchmark
     """
-    text = create("clip", text=case.text).fit_predict(case.images, case.bank)
     method = create(name, text=case.text, **parameters)
     with noted() as notes:
+        text = create("clip", text=case.text).fit_predict(case.images, case.bank)
         found = method.fit_predict(case.images, case.bank)
     said = {
         key: getattr(method.model, key, math.nan) for key in ("support", "contradiction", "names", "moved")

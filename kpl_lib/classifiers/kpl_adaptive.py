@@ -11,11 +11,11 @@ from torch import Tensor
 
 from kpl_lib.classifiers.agreement import LEAST, text_agreement
 from kpl_lib.classifiers.base import Classifier, register
+from kpl_lib.classifiers.gaussians import diagonal_rounds
 from kpl_lib.classifiers.mixture import (
     Cloud,
     EvidenceModel,
     Mixture,
-    diagonal_rounds,
     fit_mixture,
     fit_ridge_mixture,
     text_alone,

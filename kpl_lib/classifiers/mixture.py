@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kpl_lib.classifiers.transclip import LEAST_VARIANCE, log_densities, weighted_moments
 from kpl_lib.common.checks import check_same_space, check_unit_rows, working_dtype
 from kpl_lib.features import mean_image
 
@@ -239,35 +238,6 @@ def fit_ridge_mixture(
         if step % EVERY == EVERY - 1:
             within = scatter - means.T @ (means * counts[:, None]) / n
     return *solved(), z
-
-
-@torch.no_grad()
-def diagonal_rounds(images: Tensor, told: Tensor, *, confident: int = 8, iterations: int = 10) -> Tensor:
-    """Expectation maximisation with one variance a feature, opened by the images that the text is surest of.
-
-    `Z_ic ∝ p_ic exp(−½ Σ_d (x_id − μ_cd)²/σ_d)`;  μ, σ from Z; at the start μ_c is the mean of the most confident
-    images and σ = 1/D.
-
-    Args:
-        images: unit rows, float64 `[N, D]`.
-        told: `log p` of the text, `[N, C]`.
-        confident: images that open each mean; all where there are fewer.
-        iterations: how many.
-
-    Returns:
-        Z `[N, C]`.
-
-    Chapter: ch-failures
-    """
-    n, width = images.shape
-    top = told.topk(min(confident, n), dim=0).indices
-    means = images[top].mean(dim=0)
-    variances = torch.full_like(means[0], 1 / width)
-    for _ in range(iterations):
-        z = (told + log_densities(images, means, variances.expand_as(means))).softmax(dim=1)
-        means = z.T @ images / z.sum(dim=0).clamp_min(1e-12)[:, None]
-        variances = (weighted_moments(images, z, means).sum(dim=0) / n).clamp_min(LEAST_VARIANCE)
-    return z
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
+from kpl_lib.classifiers.gaussians import LEAST_VARIANCE, log_densities, weighted_moments
 from kpl_lib.classifiers.neighbours import at_most, nearest_rows
 from kpl_lib.classifiers.start import log_shares, start, text_logits
 from kpl_lib.common.checks import check_images, check_same_space, working_dtype
 from kpl_lib.features import TextBank
-
-LEAST_VARIANCE = 1e-9  # of a feature, of unit vectors: constant features have none
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +51,6 @@ class GaussianClassifier:
     def probabilities(self, images: Tensor) -> Tensor:
         """`softmax(scores)`, `[N, C]`."""
         return self.scores(images).softmax(dim=1)
-
-
-def log_densities(images: Tensor, means: Tensor, variances: Tensor) -> Tensor:
-    """`l_ic = −½ Σ_d ((x_id − μ_cd)²/σ_cd + log σ_cd)`, `[N, C]`; all float64."""
-    precision = 1 / variances
-    squares = images**2 @ precision.T - 2 * images @ (means * precision).T + (means**2 * precision).sum(dim=1)
-    return -(squares + variances.log().sum(dim=1)) / 2
-
-
-def weighted_moments(images: Tensor, z: Tensor, means: Tensor) -> Tensor:
-    """`Σ_i z_ic (x_id − μ_cd)²`, `[C, D]`; all float64."""
-    return z.T @ images**2 - 2 * means * (z.T @ images) + z.sum(dim=0)[:, None] * means**2
 
 
 @dataclass(eq=False)

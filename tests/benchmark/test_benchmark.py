@@ -170,7 +170,7 @@ def test_other_texts_parameters_and_resamples_count_too(home, finished, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("grid", "file"), [("phantom", "phantom.jsonl"), ("adaptive-dev", "adaptive_dev.jsonl")]
+    ("grid", "file"), [("phantom", "phantom.jsonl"), ("encoder-seeds", "encoder_seeds.jsonl")]
 )
 def test_rows_that_ship_were_made_by_this_code(grid, file):
     """If not: run `kpl benchmark run --grid NAME` anew, compare, and commit the rows."""
