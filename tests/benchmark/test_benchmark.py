@@ -178,9 +178,10 @@ def test_rows_that_ship_were_made_by_this_code(grid, file):
     known = {row["key"]: row["checksum"] for row in rows}
     settings = whole.settings()
     assert {setting.key for setting in settings} == set(known) and len(rows) == len(known)
-    first = [setting for setting in settings if setting.dataset == settings[0].dataset]
-    inputs = Inputs(settings[0].dataset, settings[0].encoder)
-    assert all(known[one.key] == inputs.checksum(one, whole.resamples) for one in first)
+    for encoder in whole.encoders:
+        inputs = Inputs(settings[0].dataset, encoder)
+        first = [one for one in settings if (one.dataset, one.encoder) == (settings[0].dataset, encoder)]
+        assert first and all(known[one.key] == inputs.checksum(one, whole.resamples) for one in first)
 
 
 def test_grades_and_the_positive_class_are_read_from_the_grid(home, tmp_path):
