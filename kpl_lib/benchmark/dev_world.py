@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.classifiers.base import create
+from kpl_lib.classifiers.kpl_adaptive import label_shares
 from kpl_lib.classifiers.start import start
 from kpl_lib.common.errors import InputError, noted
 from kpl_lib.common.files import default_folder
@@ -205,8 +206,9 @@ def measure(name: str, case: Case, **parameters) -> dict:
         parameters: of the classifier; the text is that of the case.
 
     Returns:
-        A row: family, case, classifier, text, balanced_accuracy, warned; and support, contradiction, names, moved of
-        `kpl-adaptive`.
+        A row: family, case, classifier, text, balanced_accuracy, warned; overrated, the largest share of the images
+        that the text gives to a class too many; and what `kpl-adaptive` saw: that share, if it moved, and support,
+        contradiction, names, moved.
 
     Chapter: ch-benchmark
     """
@@ -217,6 +219,9 @@ def measure(name: str, case: Case, **parameters) -> dict:
     said = {
         key: getattr(method.model, key, math.nan) for key in ("support", "contradiction", "names", "moved")
     }
+    given = label_shares(text.scores).float()
+    true = torch.bincount(case.labels, minlength=len(given)) / len(case.labels)
+    moved = said["moved"] is True
     return {
         "family": case.family,
         "case": case.name,
@@ -224,6 +229,8 @@ def measure(name: str, case: Case, **parameters) -> dict:
         "text": 100 * balanced_accuracy(text, case.labels),
         "balanced_accuracy": 100 * balanced_accuracy(found, case.labels),
         "warned": any("clipped" not in note for note in notes),
+        "overrated": float((given - true).max()),
+        "seen": float((given - method.model.shares).max()) if moved else math.nan,
         **said,
     }
 
