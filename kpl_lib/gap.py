@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.common.checks import check_images, check_same_space, working_dtype
-from kpl_lib.common.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,6 @@ class ModalityGap:
         image_cosine: mean cosine of two different images.
         text_cosine: mean cosine of two different texts.
         cross_cosine: mean cosine of an image and a text, `u · v`.
-        paired_cosine: mean cosine of image i and text i; None unless the rows are pairs.
         image_rank: effective rank of the centred images (exp of the entropy of the normalised spectrum).
         text_rank: the same of the texts.
         separability: accuracy of a linear probe, image or text, on held-out rows; 0.5 is chance.
@@ -35,14 +33,13 @@ class ModalityGap:
     image_cosine: float
     text_cosine: float
     cross_cosine: float
-    paired_cosine: float | None
     image_rank: float
     text_rank: float
     separability: float
 
 
 @torch.no_grad()
-def modality_gap(images: Tensor, texts: Tensor, *, paired: bool = False, seed: int = 0) -> ModalityGap:
+def modality_gap(images: Tensor, texts: Tensor, *, seed: int = 0) -> ModalityGap:
     """Measure the gap between image and text features.
 
         u = mean(X),  v = mean(Z),  gap = ‖u − v‖
@@ -52,7 +49,6 @@ def modality_gap(images: Tensor, texts: Tensor, *, paired: bool = False, seed: i
     Args:
         images: unit rows `[N, D]`.
         texts: unit rows `[M, D]`.
-        paired: text i belongs to image i; N must equal M.
         seed: of the five folds of the probe (logistic regression; rows of both kinds weigh the same).
 
     Returns:
@@ -70,8 +66,6 @@ def modality_gap(images: Tensor, texts: Tensor, *, paired: bool = False, seed: i
     Chapter: ch-gap
     """
     _check_pair(images, texts, least=5)
-    if paired and len(images) != len(texts):
-        raise InputError(f"paired images and texts must be as many: {len(images)} and {len(texts)}")
     x, z = images.double(), texts.double()
     u, v = x.mean(dim=0), z.mean(dim=0)
     return ModalityGap(
@@ -81,7 +75,6 @@ def modality_gap(images: Tensor, texts: Tensor, *, paired: bool = False, seed: i
         image_cosine=_cosine_within(x),
         text_cosine=_cosine_within(z),
         cross_cosine=float(u @ v),
-        paired_cosine=float((x * z).sum(dim=1).mean()) if paired else None,
         image_rank=effective_rank(x),
         text_rank=effective_rank(z),
         separability=_separability(x, z, seed),

@@ -291,7 +291,6 @@ def plane(
     *,
     seed: int = 0,
     neighbours: int = 15,
-    min_dist: float = 0.1,
     cache: str | Path | None = None,
 ) -> Tensor:
     """Coordinates in a plane, for a picture: PCA (a projection) or UMAP (a drawing of neighbourhoods).
@@ -303,7 +302,7 @@ def plane(
         features: rows `[N, D]`; for images and texts together, stack them.
         method: "pca" or "umap".
         seed: of UMAP.
-        neighbours, min_dist: of UMAP.
+        neighbours: of UMAP; its least distance is 0.1.
         cache: folder that keeps UMAP's coordinates, or None. A file is named by features, settings and the versions
             of UMAP and numpy: changed input or software never meets an old picture.
 
@@ -326,7 +325,7 @@ def plane(
         return _pca(features)
     if method != "umap":
         raise InputError(f"method must be 'pca' or 'umap', not {method!r}")
-    settings = {"seed": seed, "n_neighbors": check_count(neighbours, "neighbours", 2), "min_dist": min_dist}
+    settings = {"seed": seed, "n_neighbors": check_count(neighbours, "neighbours", 2), "min_dist": 0.1}
     rows = features.detach().float().cpu().contiguous()
     if cache is None:
         return _umap(rows, settings)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from core_world import world
 from scipy.stats import entropy
 
@@ -30,18 +29,8 @@ def test_measures_equal_their_definitions(clouds):
     cosines = images @ images.T
     assert gap.image_cosine == pytest.approx(float(cosines[~torch.eye(60, dtype=torch.bool)].mean()))
     assert gap.cross_cosine == pytest.approx(float((images @ texts.T).mean()))
-    assert gap.paired_cosine is None
     power = np.linalg.svd((images - u).numpy(), compute_uv=False) ** 2
     assert gap.image_rank == pytest.approx(float(np.exp(entropy(power))))
-
-
-def test_pairs_have_a_paired_cosine(clouds):
-    images, _ = clouds
-    texts = F.normalize(images + 0.1, dim=1)
-    gap = modality_gap(images, texts, paired=True)
-    assert gap.paired_cosine == pytest.approx(float((images * texts).sum(dim=1).mean()))
-    with pytest.raises(InputError, match="as many: 60 and 59"):
-        modality_gap(images, texts[1:], paired=True)
 
 
 def test_a_probe_separates_two_cones_and_not_one(clouds):

@@ -27,7 +27,6 @@ class Cost:
         hours: N / rate / 3600, of encoding alone.
         dollars: hours times machines times price.
         feature_gb: N D 4 bytes, as `Features.save` keeps them.
-        plan_gb: N C 12 bytes: logits in float32 and the plan in float64.
         limit: `encoder`, or `decoding` where the processors cannot keep up.
         origin: where the figures come from.
 
@@ -43,7 +42,6 @@ class Cost:
     hours: float
     dollars: float
     feature_gb: float
-    plan_gb: float
     limit: str
     origin: str
 
@@ -106,8 +104,6 @@ def estimate(
     n, total = data["images"], count * min(rate, decoded)
     hours = n / total / 3600
     dollars = hours * count * box["dollars_per_hour"]
-    feature_gb, plan_gb = n * model["dimensions"] * 4 / 1e9, n * data["classes"] * 12 / 1e9
+    feature_gb = n * model["dimensions"] * 4 / 1e9
     limit = "encoder" if rate <= decoded else "decoding"
-    return Cost(
-        dataset, encoder, machine, count, n, total, hours, dollars, feature_gb, plan_gb, limit, origin
-    )
+    return Cost(dataset, encoder, machine, count, n, total, hours, dollars, feature_gb, limit, origin)

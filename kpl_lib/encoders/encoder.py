@@ -101,15 +101,6 @@ class Encoder:
         """
         return 1 / self.logit_scale
 
-    @property
-    def logit_bias(self) -> float | None:
-        """What is added to scaled cosines by models of the sigmoid loss (SigLIP); None for the others.
-
-        A softmax over classes is the same with it and without. One pair alone needs it: `σ(s x·t + b)`.
-        """
-        bias = getattr(self.model, "logit_bias", None)
-        return None if bias is None else float(bias.detach())
-
     @cached_property
     def fingerprint(self) -> str:
         """Checksum of everything that features depend on: weights, architecture, preprocessing, precision."""

@@ -81,12 +81,11 @@ class KnowledgeBase:
         template = check_template(self.name_template if template is None else template, "{class}")
         return [fill(template, name) for name in self.records]
 
-    def subset(self, keep: Callable[[Description], bool], limit: int | None = None) -> "KnowledgeBase":
+    def subset(self, keep: Callable[[Description], bool]) -> "KnowledgeBase":
         """Keep the descriptions that pass a test.
 
         Args:
             keep: says which descriptions stay.
-            limit: the most that stay in one class, the first ones; None keeps all.
 
         Returns:
             A new knowledge base.
@@ -99,7 +98,7 @@ class KnowledgeBase:
             >>> KnowledgeBase("pets", {"cat": texts}).subset(lambda d: d.visual).classes
             {'cat': ['whiskers']}
         """
-        left = {name: [d for d in found if keep(d)][:limit] for name, found in self.records.items()}
+        left = {name: [d for d in found if keep(d)] for name, found in self.records.items()}
         empty = [name for name, found in left.items() if not found]
         if empty:
             raise InputError(
@@ -176,7 +175,7 @@ class KnowledgeBase:
 
         Args:
             path: the file.
-            format: `cupl`, `descriptors`, `kpl` or `csv`.
+            format: `cupl` (whole sentences), `descriptors` (phrases), `kpl` or `csv`.
             section: the section of a `kpl` file; None takes the only one.
 
         Returns:
@@ -187,21 +186,6 @@ class KnowledgeBase:
         """
         path = Path(path).expanduser()
         return _made(path, import_file(path, format, section))
-
-    @classmethod
-    def from_cupl(cls, path: str | Path) -> "KnowledgeBase":
-        """Import a CuPL file, `{class: [sentence, ...]}`: whole sentences that already say the class."""
-        return cls.read(path, "cupl")
-
-    @classmethod
-    def from_descriptors(cls, path: str | Path) -> "KnowledgeBase":
-        """Import a file of classification by description, `{class: [phrase, ...]}`."""
-        return cls.read(path, "descriptors")
-
-    @classmethod
-    def from_kpl(cls, path: str | Path, section: str | None = None) -> "KnowledgeBase":
-        """Import one section of a KPL file, `{section: {class: [{"feature": phrase}, ...]}}`."""
-        return cls.read(path, "kpl", section)
 
 
 def _made(path: Path, parts: Mapping[str, object]) -> KnowledgeBase:

@@ -16,6 +16,7 @@ from kpl_lib.knowledge.base import KnowledgeBase
 from kpl_lib.knowledge.check import LIMIT, ROWS, Finding, capped, columns_of, too_long
 
 BLOCK = 2048  # images compared with a class at once
+SPLITS = 20  # how often the images are halved
 SAME = 0.98  # cosine above which an encoder hardly tells two sentences apart
 
 
@@ -193,14 +194,13 @@ def coverage_of(
     bank: TextBank,
     images: Features | Tensor,
     k: int = 8,
-    splits: int = 20,
     seed: int = 0,
     encoder: str = "",
 ) -> Coverage:
     """Compare the descriptions of each class with images, without labels.
 
     `s_m = u · t_m` with the mean image u; the k largest of a class are kept. A description never survives if
-    it is not kept and no half of the images, of `2 · splits` random ones, puts it in the upper half of its
+    it is not kept and no half of the images, of 40 random ones, puts it in the upper half of its
     class. Coverage of class c: `(1/N) Σ_i max_m x_i · t_m`.
 
     Args:
@@ -208,7 +208,6 @@ def coverage_of(
         bank: its text features, of C classes.
         images: unit rows `[N, D]`, N >= 4.
         k: descriptions kept for each class.
-        splits: how often the images are halved.
         seed: of the halves.
         encoder: what made the bank; empty is what made the images.
 
@@ -227,8 +226,7 @@ def coverage_of(
     check_images(x, minimum=4)
     check_same_space(bank.names, x, "text features")
     check_count(k, "k")
-    check_count(splits, "splits")
-    halves = _halves(x, splits, seed)
+    halves = _halves(x, seed)
     scores = [rows.double() @ mean_image(x) for rows in bank.descriptions]
     kept = [_top(score[:, None], k)[:, 0] for score in scores]
     upper = [_top(rows.double() @ halves, (len(rows) + 1) // 2).any(dim=1) for rows in bank.descriptions]
@@ -248,11 +246,11 @@ def coverage_of(
     )
 
 
-def _halves(x: Tensor, splits: int, seed: int) -> Tensor:
-    """Mean images of random halves, `[D, 2 · splits]`, float64."""
+def _halves(x: Tensor, seed: int) -> Tensor:
+    """Mean images of random halves, `[D, 2 · SPLITS]`, float64."""
     generator = torch.Generator().manual_seed(seed)
     columns = []
-    for _ in range(splits):
+    for _ in range(SPLITS):
         order = torch.randperm(len(x), generator=generator).to(x.device)
         columns += [mean_image(x[part]) for part in order.tensor_split(2)]
     return torch.stack(columns, dim=1)

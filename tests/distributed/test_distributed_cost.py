@@ -30,7 +30,7 @@ def test_hours_money_and_gigabytes_of_a_case_by_hand():
     assert one.images_per_second == pytest.approx(rate) and one.limit == "encoder"
     assert one.hours == pytest.approx(1_803_460 / rate / 3600)
     assert one.dollars == pytest.approx(one.hours * 0.4)
-    assert one.feature_gb == pytest.approx(5.54, abs=0.01) and one.plan_gb == pytest.approx(7.9, abs=0.01)
+    assert one.feature_gb == pytest.approx(5.54, abs=0.01)
     assert estimate("places365", "ViT-B-16", "T4").limit == "decoding"
 
 

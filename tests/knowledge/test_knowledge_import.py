@@ -44,7 +44,7 @@ def test_there_and_back_keeps_classes_order_and_texts(tmp_path, format):
 
 def test_cupl_carries_the_sentences(tmp_path):
     PETS.export(tmp_path / "pets.json", "cupl")
-    back = KnowledgeBase.from_cupl(tmp_path / "pets.json")
+    back = KnowledgeBase.read(tmp_path / "pets.json", "cupl")
     assert back.sentences() == PETS.sentences() == back.classes
     assert back.classes["Dög"][1] == "a photo of a Dög, which has one tail"
 
@@ -75,11 +75,11 @@ def test_a_table_may_lack_columns_and_order_them_freely(written):
 
 def test_sections_of_a_kpl_file(written):
     one, two = {"cat": [{"feature": "whiskers"}]}, {"dog": [{"feature": "a wet nose"}]}
-    assert KnowledgeBase.from_kpl(written({"pets": one})).class_names == ("cat",)
+    assert KnowledgeBase.read(written({"pets": one}), "kpl").class_names == ("cat",)
     path = written({"cats": one, "dogs": two})
-    assert KnowledgeBase.from_kpl(path, "dogs").class_names == ("dog",)
+    assert KnowledgeBase.read(path, "kpl", "dogs").class_names == ("dog",)
     with pytest.raises(InputError, match="which section\\? It has 'cats', 'dogs'"):
-        KnowledgeBase.from_kpl(path)
+        KnowledgeBase.read(path, "kpl")
     with pytest.raises(InputError, match="only the kpl format has sections"):
         KnowledgeBase.read(path, "cupl", "dogs")
     with pytest.raises(InputError, match="unknown format 'cvs': did you mean 'csv'"):
