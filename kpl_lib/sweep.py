@@ -1,9 +1,8 @@
-"""Many settings at the price of few: k, prior, τ and α swept together, from cached features."""
+"""Every k at the price of few: texts, plans and proxies for several k together, from cached features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import Literal
 
 import torch
@@ -24,27 +23,21 @@ Plan = Literal["softmax", "sinkhorn", "converged", "released"]
 
 @dataclass(frozen=True, eq=False)
 class SweepPoint:
-    """One setting of a sweep and what came out of it.
+    """One k of a sweep and what came out of it.
 
     Args:
         k: descriptions kept for each class.
-        prior: class shares q; None is uniform.
-        temperature: τ of the proxies.
-        confidence: α; it plays no part in the closed form.
         text: the text proxies.
         pseudo_labels: `[N, C]`.
-        proxies: the vision proxies; None until they are fitted.
+        proxies: the vision proxies.
 
     Chapter: ch-closed-form
     """
 
     k: int
-    prior: Tensor | Sequence[float] | None
-    temperature: float
-    confidence: float
     text: TextProxies
     pseudo_labels: Tensor
-    proxies: VisionProxies | None = None
+    proxies: VisionProxies
 
 
 @torch.no_grad()
@@ -56,31 +49,29 @@ def sweep(
     plan: Plan = "converged",
     closed_form: bool = False,
     intercept: bool = False,
-    priors: Sequence[Tensor | Sequence[float] | None] = (None,),
-    temperatures: Sequence[float] = (0.04,),
-    confidences: Sequence[float] = (0.6,),
-    text_temperature: float = 0.01,
-    learning_rate: float = 10.0,
+    prior: Tensor | Sequence[float] | None = None,
+    temperature: float = 0.04,
+    confidence: float = 0.6,
     steps: int = 2000,
 ) -> tuple[SweepPoint, ...]:
-    """Text proxies, pseudo labels and vision proxies for every combination of k, prior, τ and α.
+    """Text proxies, pseudo labels and vision proxies for every k.
 
-    One sort serves every k; the exact steps share one pass over the images; in closed form one factorisation for each
-    τ serves everything else. A sweep is shown as a whole curve: its maximum was chosen on the test labels.
+    One sort serves every k; the exact steps share one pass over the images; in closed form one factorisation serves
+    everything. A sweep is shown as a whole curve: its maximum was chosen on the test labels.
 
     Args:
         bank: descriptions of C classes.
         images: unit rows `[N, D]`.
         ks: descriptions kept for each class.
-        plan: "softmax" of L/τ_t, "sinkhorn" (20 sweeps, InMaP), "converged" (KPL as published), "released".
+        plan: "softmax" of L/0.01, "sinkhorn" (20 sweeps, InMaP), "converged" (KPL as published), "released".
         closed_form: solve in place of stepping; meant for plan="released", or with `intercept` for any.
         intercept: of the closed form.
-        priors, temperatures, confidences: q, τ and α to combine with each k.
-        text_temperature: τ_t of the pseudo labels.
-        learning_rate, steps: of the steps.
+        prior: class shares q; None is uniform.
+        temperature: τ of the proxies.
+        confidence, steps: α and number of the steps; they play no part in the closed form.
 
     Returns:
-        One SweepPoint for each (k, prior, τ, α), the last changing fastest.
+        One SweepPoint for each k.
 
     Raises:
         InputError: if an argument does not fit.
@@ -93,25 +84,21 @@ def sweep(
     Source: KPL (arXiv 2501.11231) sweeps k one run at a time.
     Chapter: ch-closed-form
     """
-    points: list[SweepPoint] = []
-    for (k, text), prior in product(zip(ks, text_proxies_sweep(bank, images, ks), strict=True), priors):
-        labels = _labels(images, text.weights, plan, text_temperature, prior)
-        rules = product(temperatures, confidences)
-        points += [SweepPoint(k, prior, tau, alpha, text, labels) for tau, alpha in rules]
-    if not points:
-        raise InputError("priors, temperatures and confidences must hold at least one value each")
-    rule = (learning_rate, steps)
-    fits = _solved(images, points, intercept) if closed_form else _stepped(images, points, *rule)
-    return tuple(replace(point, proxies=fit) for point, fit in zip(points, fits, strict=True))
+    check_positive(temperature, "temperature")
+    texts = text_proxies_sweep(bank, images, ks)
+    plans = [_labels(images, text.weights, plan, prior) for text in texts]
+    if closed_form:
+        fits = solved(ridge_system(images, temperature), plans, intercept)
+    else:
+        fits = _stepped(images, texts, plans, temperature, confidence, steps)
+    return tuple(SweepPoint(*row) for row in zip(ks, texts, plans, fits, strict=True))
 
 
-def _labels(
-    images: Tensor, weights: Tensor, plan: Plan, temperature: float, prior: Tensor | Sequence[float] | None
-) -> Tensor:
+def _labels(images: Tensor, weights: Tensor, plan: Plan, prior: Tensor | Sequence[float] | None) -> Tensor:
     dtype = working_dtype(images, weights)
     logits = torch.cat([x.to(dtype) @ weights.to(dtype).T for x in images.split(1 << 18)])
     if plan == "softmax":
-        return (logits / check_positive(temperature, "text_temperature")).softmax(dim=1)
+        return (logits / 0.01).softmax(dim=1)
     solvers = {
         "sinkhorn": sinkhorn,
         "converged": partial(sinkhorn, iterations=10_000, tolerance=1e-6),
@@ -119,41 +106,31 @@ def _labels(
     }
     if plan not in solvers:
         raise InputError(f"plan must be 'softmax', 'sinkhorn', 'converged' or 'released', not {plan!r}")
-    return solvers[plan](logits, temperature=temperature, prior=prior).pseudo_labels
-
-
-def _solved(images: Tensor, points: list[SweepPoint], intercept: bool) -> list[VisionProxies]:
-    """One factorisation and one solve for each τ, handed back in the order of the points."""
-    proxies: list = [None] * len(points)
-    for tau in dict.fromkeys(point.temperature for point in points):
-        rows = [row for row, point in enumerate(points) if point.temperature == tau]
-        system = ridge_system(images, check_positive(tau, "temperatures"))
-        plans = [points[row].pseudo_labels for row in rows]
-        for row, fit in zip(rows, solved(system, plans, intercept), strict=True):
-            proxies[row] = fit
-    return proxies
+    return solvers[plan](logits, prior=prior).pseudo_labels
 
 
 def _stepped(
-    images: Tensor, points: list[SweepPoint], learning_rate: float, steps: int
+    images: Tensor,
+    texts: Sequence[TextProxies],
+    plans: list[Tensor],
+    temperature: float,
+    confidence: float,
+    steps: int,
 ) -> list[VisionProxies]:
-    """`fit_proxies` for all points, as many together as LABEL_BYTES holds: one product of the images serves them.
+    """`fit_proxies` for all k, as many together as LABEL_BYTES holds: one product of the images serves them.
 
-    A point whose steps have died out leaves its batch.
+    A k whose steps have died out leaves its batch.
     """
     check_count(steps, "steps", minimum=0)
-    check_positive(learning_rate, "learning_rate")
-    for point in points:
-        check_positive(point.temperature, "temperatures")
-        check_positive(point.confidence, "confidences")
-    dtype = working_dtype(images, points[0].text.weights, points[0].pseudo_labels)
-    together = max(1, LABEL_BYTES // (points[0].pseudo_labels.numel() * dtype.itemsize))
+    check_positive(confidence, "confidence")
+    dtype = working_dtype(images, texts[0].weights, plans[0])
+    together = max(1, LABEL_BYTES // (plans[0].numel() * dtype.itemsize))
     proxies = []
-    for first in range(0, len(points), together):
-        part = points[first : first + together]
-        start = torch.stack([point.text.weights.to(dtype) for point in part])
-        labels = torch.stack([harden(point.pseudo_labels.to(dtype), point.confidence).T for point in part])
-        tau = torch.tensor([point.temperature for point in part], dtype=torch.float64, device=images.device)
-        end = descend(images, start, labels, tau, learning_rate, steps)
-        proxies += [fitted(end, row, images, point.pseudo_labels, dtype) for row, point in enumerate(part)]
+    for first in range(0, len(plans), together):
+        part = plans[first : first + together]
+        start = torch.stack([text.weights.to(dtype) for text in texts[first : first + together]])
+        labels = torch.stack([harden(plan.to(dtype), confidence).T for plan in part])
+        tau = torch.full((len(part),), temperature, dtype=torch.float64, device=images.device)
+        end = descend(images, start, labels, tau, 10.0, steps)
+        proxies += [fitted(end, row, images, plan, dtype) for row, plan in enumerate(part)]
     return proxies

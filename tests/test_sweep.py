@@ -5,6 +5,7 @@ import torch
 from core_world import bank_of, world
 
 from kpl_lib.common.errors import InputError
+from kpl_lib.solvers.gradient import descend, harden
 from kpl_lib.sweep import sweep
 from kpl_lib.text_proxies import text_proxies
 from kpl_lib.transport import greenkhorn, sinkhorn
@@ -21,20 +22,20 @@ def same_predictions(one, other, images):
     return torch.equal(one.scores(images).argmax(dim=1), other.scores(images).argmax(dim=1))
 
 
-def test_every_combination_in_order(scene):
+def test_every_k_in_order_with_the_prior(scene):
     images, bank = scene
-    grid = {"priors": (None, [0.5, 0.3, 0.2]), "temperatures": (0.04, 0.1), "confidences": (0.6, 0.9)}
-    points = sweep(bank, images, (1, 4), plan="sinkhorn", steps=3, **grid)
-    assert len(points) == 16
-    seen = [(p.k, p.prior is None, p.temperature, p.confidence) for p in points]
-    expected = [(k, q, t, a) for k in (1, 4) for q in (True, False) for t in (0.04, 0.1) for a in (0.6, 0.9)]
-    assert seen == expected
+    points = sweep(bank, images, (4, 1), plan="converged", steps=3, prior=[0.5, 0.3, 0.2])
+    assert [point.k for point in points] == [4, 1]
+    shares = torch.tensor([0.5, 0.3, 0.2])
+    for point in points:
+        torch.testing.assert_close(point.pseudo_labels.float().mean(dim=0), shares, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("temperature", (0.04, 0.08))
 @pytest.mark.parametrize("plan", ("softmax", "sinkhorn", "converged", "released"))
-def test_exact_steps_equal_one_fit_for_each_setting(scene, plan):
+def test_exact_steps_equal_one_fit_for_each_setting(scene, plan, temperature):
     images, bank = scene
-    points = sweep(bank, images, (1, 3, 6), plan=plan, temperatures=(0.04, 0.08))
+    points = sweep(bank, images, (1, 3, 6), plan=plan, temperature=temperature)
     for point in points:
         text = text_proxies(bank, images, k=point.k)
         assert torch.equal(point.text.weights, text.weights)
@@ -46,46 +47,50 @@ def test_exact_steps_equal_one_fit_for_each_setting(scene, plan):
             "released": lambda x: greenkhorn(x, start="released").pseudo_labels,
         }[plan](logits)
         torch.testing.assert_close(point.pseudo_labels, labels)
-        alone = fit_proxies(images.double(), text.weights, labels, temperature=point.temperature)
+        alone = fit_proxies(images.double(), text.weights, labels, temperature=temperature)
         assert same_predictions(point.proxies, alone, images)
 
 
 def test_every_setting_starts_at_its_own_text_with_its_own_numbers(scene):
     images, bank = scene
-    grid = {"temperatures": (0.04, 0.1), "confidences": (0.4, 0.99)}
-    points = sweep(bank, images, (1, 6), plan="softmax", text_temperature=0.1, steps=2, **grid)
-    for point in points:
-        rule = {"temperature": point.temperature, "confidence": point.confidence, "steps": 2}
-        alone = fit_proxies(images, point.text.weights, point.pseudo_labels, **rule)
-        torch.testing.assert_close(point.proxies.weights, alone.weights, atol=2e-4, rtol=0)
+    points = []
+    for temperature in (0.04, 0.1):
+        for confidence in (0.4, 0.99):
+            rule = {"temperature": temperature, "confidence": confidence, "steps": 2}
+            points += sweep(bank, images, (1, 6), plan="sinkhorn", **rule)
+            for point in points[-2:]:
+                alone = fit_proxies(images, point.text.weights, point.pseudo_labels, **rule)
+                torch.testing.assert_close(point.proxies.weights, alone.weights, atol=2e-4, rtol=0)
     for i in range(8):
         for j in range(i):
             assert (points[i].proxies.weights - points[j].proxies.weights).abs().max() > 1e-3
 
 
-def test_closed_form_factorises_once_for_each_temperature(scene, monkeypatch):
+def test_closed_form_factorises_once(scene, monkeypatch):
     images, bank = scene
     counted = []
     import kpl_lib.sweep as module
 
     factorise = module.ridge_system
     monkeypatch.setattr(module, "ridge_system", lambda *a: counted.append(a[1]) or factorise(*a))
-    points = sweep(bank, images, (1, 3, 6), plan="released", closed_form=True, temperatures=(0.04, 0.1))
-    assert sorted(counted) == [0.04, 0.1] and len(points) == 6
+    points = sweep(bank, images, (1, 3, 6), plan="released", closed_form=True, temperature=0.1)
+    assert counted == [0.1] and len(points) == 3
     for point in points:
-        alone = ridge_proxies(images, point.pseudo_labels, temperature=point.temperature)
+        alone = ridge_proxies(images, point.pseudo_labels, temperature=0.1)
         torch.testing.assert_close(point.proxies.weights, alone.weights)
 
 
 def test_settings_leave_the_batch_one_by_one(scene):
     """Different temperatures die out at different steps, and each equals its own run."""
     images, bank = scene
-    images = images.double()
-    points = sweep(bank, images, (6,), plan="released", temperatures=(0.02, 0.04, 0.2))
-    assert len({point.proxies.steps for point in points}) > 1
-    for point in points:
-        alone = fit_proxies(images, point.text.weights, point.pseudo_labels, temperature=point.temperature)
-        torch.testing.assert_close(point.proxies.weights, alone.weights, atol=1e-6, rtol=0)
+    images, taus = images.double(), torch.tensor([0.02, 0.04, 0.2])
+    (point,) = sweep(bank, images, (6,), plan="released", steps=0)
+    start, labels = point.text.weights, harden(point.pseudo_labels, 0.6).T
+    end = descend(images, start.expand(3, -1, -1), labels.expand(3, -1, -1), taus, 10.0, 2000)
+    assert len(set(end.steps.tolist())) > 1
+    for weights, tau in zip(end.weights, taus.tolist(), strict=True):
+        alone = fit_proxies(images, start, point.pseudo_labels, temperature=tau)
+        torch.testing.assert_close(weights, alone.weights.double(), atol=1e-6, rtol=0)
 
 
 def test_settings_that_do_not_fit_in_memory_go_in_batches(scene, monkeypatch):
@@ -103,6 +108,6 @@ def test_what_does_not_fit_is_named(scene):
         sweep(bank, images, (1,), plan="wishful")
     with pytest.raises(InputError, match="ks is empty"):
         sweep(bank, images, ())
-    for wrong in ({"temperatures": (0.04, 0)}, {"confidences": (-1,)}, {"priors": ()}):
+    for wrong in ({"temperature": 0}, {"confidence": -1}, {"prior": ()}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             sweep(bank, images, (1,), steps=1, **wrong)

@@ -9,7 +9,7 @@ import typer
 
 from kpl_lib import RECOMMENDED
 from kpl_lib.common.errors import InputError
-from kpl_lib.common.files import check_writable
+from kpl_lib.common.files import atomic_path, check_writable
 
 NOTE = "research and teaching only, not for clinical use"
 
@@ -204,9 +204,8 @@ def _run(images: str, knowledge: str, outputs: dict[str, str | None], thumbnails
 
 def _write_report(page: str | None, report: str | None) -> None:
     if page is not None:
-        from kpl_lib.own_images.report import write_page
-
-        write_page(page, report)
+        with atomic_path(report) as temporary:
+            temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
         say(f"wrote {report}: open it in a browser; it holds small copies of images and file names")
 
 

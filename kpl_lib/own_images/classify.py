@@ -140,7 +140,7 @@ def centre_of(images: Tensor) -> Tensor:
 
 
 def spoke_most(
-    images: Tensor, bank: TextBank, chosen: tuple, labels: Tensor, centre: Tensor | None = None
+    images: Tensor, bank: TextBank, chosen: tuple, labels: Tensor, centre: Tensor
 ) -> tuple[str, ...]:
     """For each image, the description that spoke most for its label.
 
@@ -153,7 +153,7 @@ def spoke_most(
         bank: descriptions of C classes with their texts.
         chosen: for each class the numbers of the descriptions that were used; empty gives `""`.
         labels: class numbers `[N]`.
-        centre: u `[D]`; None is the mean of these images, zero for a single one.
+        centre: u `[D]`.
 
     Returns:
         N texts.
@@ -162,10 +162,10 @@ def spoke_most(
         >>> import torch
         >>> texts = (("stripes", "spots"),)
         >>> bank = TextBank(("cat",), [torch.eye(2)], torch.eye(2)[:1], texts)
-        >>> spoke_most(torch.eye(2), bank, ((0, 1),), torch.tensor([0, 0]))
+        >>> spoke_most(torch.eye(2), bank, ((0, 1),), torch.tensor([0, 0]), torch.zeros(2))
         ('stripes', 'spots')
     """
-    centre = centre_of(images) if centre is None else centre.to(images)
+    centre = centre.to(images)
     spoken = [""] * len(images)
     for c, used in enumerate(chosen):
         rows = (labels.cpu() == c).nonzero()[:, 0]

@@ -9,14 +9,13 @@ import io
 import os
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 import kpl_lib
 from kpl_lib.common.extras import jinja2
-from kpl_lib.common.files import atomic_path, data_dir
+from kpl_lib.common.files import data_dir
 from kpl_lib.datasets.images import decode_for
 from kpl_lib.metrics.estimates import ReliabilityCurve
 from kpl_lib.own_images.classify import FolderRun
@@ -78,22 +77,6 @@ def render(run: FolderRun, measured: ReportFacts | None = None, thumbnails: int 
         bars=np.histogram(_confidence(run.result), BINS, (0, 1))[0].tolist(),
         points=() if measured is None else _points(measured.curve),
     )
-
-
-def write_page(page: str, path: str | Path) -> None:
-    """Write the page as UTF-8, whole or not at all.
-
-    Args:
-        page: what `render` gives.
-        path: the file.
-
-    Raises:
-        InputError: if it cannot be written.
-
-    Chapter: ch-own-images
-    """
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def shown(text: object, longest: int = LONGEST) -> str:

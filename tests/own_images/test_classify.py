@@ -10,7 +10,7 @@ from tiny_encoder import write_tiny_encoder
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
-from kpl_lib.own_images.classify import classify_folder, spoke_most
+from kpl_lib.own_images.classify import centre_of, classify_folder, spoke_most
 from kpl_lib.own_images.table import Classification, by_patient, write_patients
 from kpl_lib.own_images.table import write_table as write_rows
 
@@ -31,11 +31,12 @@ def test_spoke_most_is_relative_to_the_centre():
     bank = TextBank(("cat", "dog"), [texts, texts], torch.eye(3)[:2], (("fur", "ears"),) * 2)
     images = F.normalize(torch.tensor([[1.0, 0.1, 0.0], [1.0, 0.4, 0.0]]), dim=1)
     labels, chosen = torch.zeros(2, dtype=torch.int64), ((0, 1), ())
-    assert spoke_most(images, bank, chosen, labels) == ("fur", "ears")
-    assert spoke_most(images[:1], bank, chosen, labels[:1]) == ("fur",)  # alone: the plain cosine
+    centre, alone = centre_of(images), centre_of(images[:1])
+    assert spoke_most(images, bank, chosen, labels, centre) == ("fur", "ears")
+    assert spoke_most(images[:1], bank, chosen, labels[:1], alone) == ("fur",)  # alone: the plain cosine
     away = torch.tensor([0.0, -1.0, 0.0])
     assert spoke_most(images[:1], bank, chosen, labels[:1], away) == ("ears",)
-    assert spoke_most(images, bank, chosen, labels + 1) == ("", "")
+    assert spoke_most(images, bank, chosen, labels + 1, centre) == ("", "")
 
 
 def images_of(groups, truth):
