@@ -21,7 +21,7 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import matplotlib as mpl
 from kpl_lib.common.extras import missing, need
 from kpl_lib.common.extras import pyplot as plt
-from kpl_lib.common.files import atomic_path
+from kpl_lib.common.files import atomic_path, make_folder
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.knowledge.coverage import Coverage
@@ -349,10 +349,7 @@ def _cache_file(folder: Path, rows: Tensor, settings: dict) -> Path:
         versions = [version("umap-learn"), version("numpy")]
     except PackageNotFoundError:
         raise missing("umap", "method 'umap'") from None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to cache {folder}: {error.strerror}; choose another folder") from None
+    make_folder(folder)
     key = json.dumps([settings, versions, list(rows.shape)], sort_keys=True).encode()
     digest = hashlib.sha256(key + rows.numpy().tobytes()).hexdigest()[:32]
     return folder / f"umap-{digest}.safetensors"

@@ -60,6 +60,14 @@ def find_shipped(folder: str, name_or_path: str | Path, what: str) -> Path:
     raise InputError(f"unknown {what} {str(name_or_path)!r}: {known}; or name a .json file")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those around it, where they are missing; an InputError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}; choose a folder that you may write to") from None
+
+
 _UMASK = Lock()
 
 

@@ -20,11 +20,10 @@ PART = 16_384  # bytes that are hashed at the start, in the middle and at the en
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in one folder, by name: image files, subfolders, and visible files of other kinds."""
+    """What lies in one folder, by name: image files and subfolders."""
 
     images: tuple[Path, ...]
     folders: tuple[Path, ...]
-    others: tuple[Path, ...]
 
 
 def list_folder(folder: str | Path) -> Listing:
@@ -46,7 +45,7 @@ def list_folder(folder: str | Path) -> Listing:
             entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); change its permissions") from None
-    images, folders, others = [], [], []
+    images, folders = [], []
     for entry in entries:
         try:
             inner = entry.is_dir()
@@ -56,8 +55,9 @@ def list_folder(folder: str | Path) -> Listing:
         image = entry.name.lower().endswith(SUFFIXES)
         if image and odd:
             raise InputError(f"{folder / entry.name}: a pipe or a device, no image file; take it away")
-        (folders if inner else images if image else others).append(folder / entry.name)
-    return Listing(tuple(images), tuple(folders), tuple(others))
+        if inner or image:
+            (folders if inner else images).append(folder / entry.name)
+    return Listing(tuple(images), tuple(folders))
 
 
 def need_folder(folder: str | Path) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.common.files import atomic_path
+from kpl_lib.common.files import atomic_path, make_folder
 from kpl_lib.datasets.base import Archive, DatasetCard, ImageDataset
 from kpl_lib.datasets.download import download, verify
 from kpl_lib.datasets.load import card, default_root, load_dataset
@@ -23,7 +23,6 @@ class Fetched:
     """What `get` did."""
 
     dataset: ImageDataset | None  # None where the reader has to do something first
-    root: Path
     text: str  # what to tell the reader
 
 
@@ -49,14 +48,11 @@ def get(
     if not archives and root.is_dir():
         with suppress(InputError):
             there = load_dataset(name, root)
-            return Fetched(there, root, f"{_count(facts, there)} already in {root}; nothing was downloaded")
+            return Fetched(there, f"{_count(facts, there)} already in {root}; nothing was downloaded")
     if not archives and not facts.direct:
-        return Fetched(None, root, steps(facts, root))
+        return Fetched(None, steps(facts, root))
     new = not root.exists()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{root}: {error.strerror}; choose a folder that you may write to") from None
+    make_folder(root)
     if not os.access(root, os.W_OK):
         raise InputError(f"{root}: may not be written; choose a folder that you may write to")
     try:
@@ -71,7 +67,7 @@ def get(
         dataset = load_dataset(name, root)
     except InputError as error:
         raise InputError(f"{name}: unpacked, but not yet whole: {error}") from None
-    return Fetched(dataset, root, f"{_count(facts, dataset)} in {root}")
+    return Fetched(dataset, f"{_count(facts, dataset)} in {root}")
 
 
 def steps(facts: DatasetCard, root: Path) -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from kpl_lib.common.errors import InputError, one_line
+from kpl_lib.common.files import make_folder
 
 MAX_RATIO = 100  # bytes out for one byte in; images are packed already, so theirs is near 1
 FREE_RATIO = 1_000_000_000  # below this many bytes the ratio does not matter
@@ -42,10 +43,7 @@ def unpack(archive: str | Path, folder: str | Path) -> tuple[Path, ...]:
     if not archive.is_file():
         what = "a folder, no archive; name the file" if archive.is_dir() else "no such file; correct the path"
         raise InputError(f"{archive}: {what}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}; choose a folder that you may write to") from None
+    make_folder(folder)
     for old in folder.glob(f"{LEFTOVER}*"):  # of a killed run
         shutil.rmtree(old, ignore_errors=True)
     with _opened(archive) as (opened, members):

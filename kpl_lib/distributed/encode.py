@@ -20,6 +20,7 @@ from torch.distributed import DistError, PrefixStore, Store, rendezvous
 
 from kpl_lib.common.checks import check_count
 from kpl_lib.common.errors import InputError, one_line
+from kpl_lib.common.files import make_folder
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.images import READING
@@ -105,7 +106,7 @@ def encode_shared(
                 cache=cache,
                 progress=progress and where.rank == 0,
             )
-            _make_folder(part.parent)
+            make_folder(part.parent)
             made.save(part)
         store.set(f"done/{where.rank}", key)
         if where.rank > 0:
@@ -202,15 +203,6 @@ def _whole(part: Path, kind: str, count: int) -> bool:
     except InputError:
         return False
     return len(tensors["images"]) == count and not header["meta"]["skipped"]
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: {error.strerror}; name --out in a folder that you may write to"
-        ) from None
 
 
 def _merge(out: Path, parts: list[Path], kind: str) -> WrittenFeatures:

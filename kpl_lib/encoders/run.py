@@ -30,7 +30,7 @@ class Block:
     stop: int
     rows: dict[
         str, Tensor
-    ]  # `images` [n, D] and, where asked for, `tokens` [n, P, D]; empty if none could be read
+    ]  # `images` [n, D], and `tokens` [n, P, D] where asked for; empty if none could be read
     failed: tuple[tuple[int, str], ...] = ()  # number of each image that could not be read, and why
 
 
@@ -93,9 +93,7 @@ class Job:
     """What is encoded, and how; the last four as `Encoder.encode_images` takes them."""
 
     dataset: ImageDataset
-    encode: Callable[
-        [Tensor], dict[str, Tensor]
-    ]  # [n, 3, H, W] to unit rows by name, as `Encoder.encode_pixels`
+    encode: Callable[[Tensor], dict[str, Tensor]]  # pixels to unit rows by name: `Encoder.encode_pixels`
     preprocess: Callable[[Image.Image], Tensor]  # to [3, H, W]
     size: int  # pixels a side that the image tower takes, the larger side; 0 where it does not say
     place: torch.device  # where the model is

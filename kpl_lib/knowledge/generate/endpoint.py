@@ -94,9 +94,7 @@ class Answer:
 
     text: str  # empty where there was none that can be used
     fault: str  # why it cannot be used; empty if it can
-    spent: (
-        Counter  # calls (1), retries, tokens_in, tokens_out, and uncounted (1 if the server does not count)
-    )
+    spent: Counter  # calls (1), retries, tokens_in, tokens_out; uncounted (1 if the server does not count)
 
 
 class EndpointError(Exception):

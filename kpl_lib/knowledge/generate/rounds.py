@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Lock
 
-from kpl_lib.common.errors import InputError
-from kpl_lib.common.files import check_writable
+from kpl_lib.common.files import check_writable, make_folder
 from kpl_lib.knowledge.files import write_json
 from kpl_lib.knowledge.generate.answers import parse_answer, screen
 from kpl_lib.knowledge.generate.endpoint import Endpoint, EndpointError
@@ -52,10 +51,7 @@ class Cache:
         self._question = question
         if self.folder is None:
             return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot make the cache {self.folder}: {error.strerror}; name another") from None
+        make_folder(self.folder)
         check_writable(self.folder / "try.json")
 
     def _path(self, class_name: str) -> Path:
