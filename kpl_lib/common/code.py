@@ -18,18 +18,7 @@ Node = tuple[str, str]  # module and name of a definition
 def code_checksum(*roots: str, folder: Path | None = None) -> str:
     """Checksum of definitions of this library and of all that they use of it, in turn.
 
-    A change of a method, or of anything it uses, gives another one; a change of another method, of a comment, of a
-    docstring, or of the file that something stands in does not.
-
-    Args:
-        roots: full names, such as `kpl_lib.transport.sinkhorn`.
-        folder: where the library is; None is this one.
-
-    Returns:
-        16 hexadecimal digits.
-
-    Raises:
-        ValueError: if there is no such definition.
+    Roots are full names; `folder` is where the library is, None is this one. Gives 16 hexadecimal digits.
 
     Example:
         >>> code_checksum("kpl_lib.transport.sinkhorn") == code_checksum("kpl_lib.transport.greenkhorn")

@@ -6,14 +6,7 @@ from collections.abc import Callable
 
 
 def machine_code(function: Callable, **options: object) -> Callable:
-    """Compile at the first call; where compiled code cannot be kept on disk, compile for this process.
-
-    Args:
-        function: plain Python that numba reads.
-        options: of `numba.njit`.
-
-    Returns:
-        A function that takes the same arguments.
+    """Compile at the first call, with options of `numba.njit`; where that cannot be kept on disk, for this process.
 
     Example:
         >>> machine_code(lambda x: x + 1)(2)

@@ -13,11 +13,7 @@ PRECISIONS = {
 
 
 def check_precision(precision: str | None) -> str:
-    """Return `fp32`, `fp16`, `bf16` or `mixed`; None is `fp32`.
-
-    Raises:
-        InputError: for any other.
-    """
+    """Return `fp32`, `fp16`, `bf16` or `mixed`; None is `fp32`, any other an InputError."""
     if precision is not None and precision not in PRECISIONS:
         raise InputError(f"precision {precision!r} is unknown: choose one of {', '.join(PRECISIONS)}")
     return precision or "fp32"
@@ -36,13 +32,7 @@ def mixed_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """Return the device asked for; without a wish a GPU if there is one, else the CPU.
-
-    Args:
-        device: such as `cpu` or `cuda:0`; None chooses.
-
-    Raises:
-        InputError: if the device cannot be used here.
+    """Return the device asked for, if it can be used here; without a wish a GPU if there is one, else the CPU.
 
     Example:
         >>> choose_device("cpu")

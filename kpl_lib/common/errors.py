@@ -44,12 +44,7 @@ def among(word: object, known: Iterable[str], above: float = 0.5) -> str:
 
 
 def one_line(error: BaseException, most: int = 120, kind: bool = False) -> str:
-    """What an error says, as part of a line; its kind where it says nothing.
-
-    Args:
-        error: the error.
-        most: letters at most.
-        kind: put its kind in front.
+    """What an error says, in `most` letters, as part of a line; its kind in front, or where it says nothing.
 
     Example:
         >>> one_line(OSError("disk\\n full")), one_line(KeyError(1), kind=True)
@@ -70,8 +65,7 @@ def short(value: object) -> str:
 def noted(others: bool = False) -> Iterator[list[str]]:
     """Collect what the block warns of, each text once; the list is filled when it ends.
 
-    Args:
-        others: warn again, at the end, of what is no plain UserWarning; else it is dropped.
+    What is no plain UserWarning is dropped, or with `others` warned of again at the end.
 
     Example:
         >>> with noted() as notes:

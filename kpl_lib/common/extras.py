@@ -27,17 +27,7 @@ PACKAGES = {"ot": "POT", "pyplot": "matplotlib", "umap": "umap-learn"}
 
 
 def need(name: str, who: str = "this") -> ModuleType:
-    """Import an optional package.
-
-    Args:
-        name: as in `EXTRAS`.
-        who: what needs it, for the message.
-
-    Returns:
-        The module.
-
-    Raises:
-        InputError: if it is not installed; the line names the extra.
+    """Import an optional package, by its name in `EXTRAS`; `who` needs it, as an error says.
 
     Example:
         >>> need("pandas").__name__

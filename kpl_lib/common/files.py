@@ -41,15 +41,10 @@ def shipped(folder: str) -> tuple[str, ...]:
 
 
 def find_shipped(folder: str, name_or_path: str | Path, what: str) -> Path:
-    """The file of a name that ships in a folder of the data, or of a path.
-
-    Args:
-        folder: such as `knowledge`.
-        name_or_path: a name of `shipped(folder)`, or a path; a path need not exist.
-        what: what to call it in a message.
+    """The file of a name that ships in a folder of the data, or of a path, which need not exist.
 
     Raises:
-        InputError: for a name that does not ship; the nearest is said.
+        InputError: for a name that does not ship; the nearest is said, and `what` it should name.
     """
     path = Path(name_or_path).expanduser()
     if str(name_or_path) in shipped(folder):
@@ -110,12 +105,6 @@ BOM = b"\xef\xbb\xbf"  # a byte order mark
 def read_json(path: str | Path) -> dict:
     """Read a JSON object; a key that stands twice is an error, as it would hide the first one.
 
-    Args:
-        path: the file, UTF-8.
-
-    Returns:
-        The object.
-
     Raises:
         InputError: if the file is missing, too large, not UTF-8, not JSON, or no object; says where.
 
@@ -152,16 +141,7 @@ def read_json(path: str | Path) -> dict:
 def read_text(
     path: str | Path, most: int | None = None, what: str = "knowledge base", bom: bool = False
 ) -> str:
-    """Read a UTF-8 file.
-
-    Args:
-        path: the file.
-        most: bytes at most; None is 64 MB.
-        what: what a larger file cannot be.
-        bom: allow a byte order mark, and leave it out.
-
-    Returns:
-        Its text, with line ends as they are.
+    """The text of a UTF-8 file, with line ends as they are; with `bom`, a byte order mark is left out.
 
     Raises:
         InputError: if it is missing, too large, not UTF-8, or begins with a byte order mark; says where.

@@ -14,11 +14,7 @@ from kpl_lib.common.files import data_dir
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package.
-
-    Args:
-        package: its `__name__`.
-        homes: name -> the module below the package that defines it.
+    """`__getattr__` and `__dir__` of a package; `homes` is name -> the module below it that defines it.
 
     Example:
         >>> get, names = lazily("kpl_lib", {"InputError": "common.errors"})
@@ -39,9 +35,6 @@ class OldModules(MetaPathFinder, Loader):
 
     Python asks here last, for modules that it did not find. `data/moved.json` says what is where; this class and that
     file go with 0.3.
-
-    Args:
-        package: the name of the library.
 
     Example:
         >>> OldModules("kpl_lib").find_spec("kpl_lib.transport_plan") is None

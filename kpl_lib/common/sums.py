@@ -24,9 +24,7 @@ class Sums:
     def agreed(self, make: Callable[[], object], rows: Tensor | None = None) -> object:
         """What `make` gives here; if it raises an InputError on one process, all raise it.
 
-        Args:
-            make: a check, or a step that may refuse its input.
-            rows: the rows of this process; a group also refuses rows that do not fit those of the others.
+        A group also refuses rows that do not fit those of the other processes.
         """
         return make()
 

@@ -12,13 +12,7 @@ from kpl_lib.common.files import atomic_path
 
 
 def write_tensors(path: str | Path, kind: str, tensors: dict[str, torch.Tensor], header: dict) -> None:
-    """Write tensors and a JSON header as one safetensors file.
-
-    Args:
-        path: the file; its folder must exist.
-        kind: what the file holds, checked again on reading.
-        tensors: named tensors, on any device.
-        header: anything JSON can hold.
+    """Write tensors and a JSON header as one safetensors file; `kind` is what it holds, checked again on reading.
 
     Raises:
         InputError: if the file cannot be written, or the header holds what JSON cannot.
@@ -41,18 +35,10 @@ def write_tensors(path: str | Path, kind: str, tensors: dict[str, torch.Tensor],
 def read_tensors(
     path: str | Path, kind: str, names: tuple[str, ...] = ()
 ) -> tuple[dict[str, torch.Tensor], dict]:
-    """Read what `write_tensors` wrote.
-
-    Args:
-        path: the file.
-        kind: what it must hold.
-        names: tensors that must be there.
-
-    Returns:
-        The tensors, and the header.
+    """Tensors and header that `write_tensors` wrote.
 
     Raises:
-        InputError: if the file is missing, broken, or of another kind.
+        InputError: if the file is missing, broken, of another kind, or without a tensor of these names.
 
     Example:
         >>> read_tensors("nowhere.safetensors", "Features")

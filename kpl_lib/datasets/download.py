@@ -20,14 +20,7 @@ def download(url: str, target: str | Path, checksum: str, progress: bool = True)
     What arrives is kept as `target` + `.part`; a later call goes on after its last byte where the server allows it,
     and starts anew where not. Only a file with the right checksum gets its name; a wrong one is thrown away.
 
-    Args:
-        url: http or https.
-        target: the file to write; its folder is made when missing.
-        checksum: `md5:...` or `sha256:...`.
-        progress: show a bar.
-
-    Returns:
-        `target`.
+    The checksum is `md5:...` or `sha256:...`. Gives `target`; its folder is made when missing.
 
     Raises:
         InputError: without a network, for an answer that is no file, and for a wrong checksum.

@@ -31,14 +31,8 @@ def get(
 ) -> Fetched:
     """Download a dataset, or unpack archives of it, and load it to see that it is whole.
 
-    Args:
-        name: a name of `available()` that is neither drawn nor your own.
-        root: its folder; None is `default_root(name)`.
-        archives: files of the dataset that you downloaded yourself; nothing is downloaded then.
-        progress: show a bar.
-
-    Returns:
-        The dataset; where it cannot be downloaded by a program, the steps to do by hand.
+    `root` is its folder, None `default_root(name)`; `archives` are files that you downloaded yourself: nothing is
+    downloaded then. What cannot be downloaded by a program gives the steps to do by hand.
 
     Raises:
         InputError: for an unknown name, no network, a wrong checksum, an unsafe archive, and files that do not load.

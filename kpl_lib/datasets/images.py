@@ -27,10 +27,7 @@ def decode_for(size: int) -> Iterator[None]:
     """Inside the block, large JPEG files are decoded smaller: to no less than 3 times `size` a side.
 
     A JPEG decoder gives 1/2, 1/4 or 1/8 of the size for less than that share of the time. What the model sees after
-    its own resizing stays the same to about one grey level.
-
-    Args:
-        size: pixels a side that the model takes; 0 decodes everything whole.
+    its own resizing stays the same to about one grey level. A size of 0 decodes everything whole.
     """
     token = _side.set(size)
     try:

@@ -16,12 +16,7 @@ MAX_BYTES = 128_000_000
 def read_lines(path: str | Path, fields: int) -> list[tuple[int, list[str]]]:
     """The lines of a list whose last field may hold blanks; empty lines are left out.
 
-    Args:
-        path: a text file, such as CUB's `images.txt`.
-        fields: how many fields a line has, between blanks.
-
-    Returns:
-        (line number, fields) of each line.
+    Gives (line number, fields) of each line; the fields stand between blanks, as in CUB's `images.txt`.
 
     Raises:
         InputError: if the file is missing or not UTF-8, or a line has fewer fields.
@@ -43,14 +38,8 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[tuple[int, dict
     """The rows of a CSV file that has a header.
 
     Blanks around names and values are stripped, case in the header is ignored, empty columns and empty rows
-    (which IDRiD's tables have) are left out, other columns are kept.
-
-    Args:
-        path: the file.
-        columns: names that the header must have.
-
-    Returns:
-        (line number, column -> value) of each row; keys are lower case.
+    (which IDRiD's tables have) are left out. Columns beyond those that the header must have are kept.
+    Gives (line number, column -> value) of each row; keys are lower case.
 
     Raises:
         InputError: if the file is missing, a column is missing or stands twice, or a row is longer than the header.

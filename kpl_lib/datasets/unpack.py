@@ -29,12 +29,7 @@ def unpack(archive: str | Path, folder: str | Path) -> tuple[Path, ...]:
     passwords, names that stand twice, and sizes that the disk or `MAX_RATIO` does not allow are refused. The files are
     written to a hidden folder and moved at the end, so a stopped run leaves nothing that looks finished.
 
-    Args:
-        archive: the file.
-        folder: where its entries go; made when missing. What is there already is not overwritten.
-
-    Returns:
-        The entries that were made at the top of `folder`.
+    The folder is made when missing; what is there already is not overwritten. Gives the entries at its top.
 
     Raises:
         InputError: for an archive that is broken or unsafe, and an entry that is there already.

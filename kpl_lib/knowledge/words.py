@@ -103,10 +103,6 @@ class Phrases:
     Two words are the same if their stems are and their lengths differ by at most `slack` letters: with 2,
     `dogs` says `dog` and `dogged` does not.
 
-    Args:
-        phrases: what to look for.
-        slack: letters by which inflections may differ.
-
     Example:
         >>> Phrases(["house cat"]).inside(words_of("like all house cats"))
         ['house cat']

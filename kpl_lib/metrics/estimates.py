@@ -166,11 +166,7 @@ def evaluate(
 
 
 def positive_class(prediction: Prediction, positive: int | str | None = None) -> int | None:
-    """Number of the positive class.
-
-    Args:
-        prediction: over C classes.
-        positive: number or name; None is the second of two classes, and no class where there are more.
+    """Number of the positive class, from its number or name; None is the second of two, and none where there are more.
 
     Raises:
         InputError: if there is no such class.

@@ -72,15 +72,7 @@ def bin_of(confidence: np.ndarray) -> np.ndarray:
 
 
 def tally(cases: Cases, blocks: Iterable[np.ndarray]) -> Tallies:
-    """Count every resample.
-
-    Args:
-        cases: N images.
-        blocks: weights `[N, R_b]`: how often each image stands in each resample.
-
-    Returns:
-        Tallies of all R resamples, in order.
-    """
+    """Count every resample, in order, from blocks of weights `[N, R_b]`: how often each image stands in each."""
     confidence = cases.probabilities.max(axis=1)
     gap = confidence - (cases.true == cases.predicted)
     order, marks = _sorted(cases)

@@ -148,15 +148,7 @@ def spoke_most(
     this image better than it fits the mean image u. The plain cosine would name one description for nearly all
     images; it decides where u is zero.
 
-    Args:
-        images: unit rows `[N, D]`.
-        bank: descriptions of C classes with their texts.
-        chosen: for each class the numbers of the descriptions that were used; empty gives `""`.
-        labels: class numbers `[N]`.
-        centre: u `[D]`.
-
-    Returns:
-        N texts.
+    `chosen` numbers, for each class, the descriptions that were used; none gives `""`.
 
     Example:
         >>> import torch
