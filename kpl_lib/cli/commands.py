@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 import warnings
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
 import typer
 
@@ -61,16 +61,9 @@ def doctor() -> None:
     if torch.cuda.is_available():
         device = f"cuda ({torch.cuda.get_device_name()})"
     facts = {"kpl_lib": kpl_lib.__version__, "python": platform.python_version()}
-    facts |= {name: _version(name) for name in PACKAGES} | {"device": device, "data": str(data_dir())}
+    facts |= {name: version(name) for name in PACKAGES} | {"device": device, "data": str(data_dir())}
     found = {"encoders": encoders.available(), "knowledge": known_names()}
     found |= {"datasets": datasets.available(), "classifiers": classifiers.available()}
     facts |= {name: ", ".join(names) or "none found" for name, names in found.items()}
     width = max(map(len, facts))
     print("\n".join(f"{name:<{width}}  {value}" for name, value in facts.items()))
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "missing: install it"

@@ -1,20 +1,18 @@
 """`kpl encode`: images to one file of features; `kpl encoders`: models that load by name. Heavy imports wait."""
 
 import os
-import sys
 import time
 from typing import Annotated
 
 import typer
 
+from kpl_lib.cli.own import Device, EncoderName, Skip, say, say_skipped
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import check_writable, default_folder
 
 
 def encode(
-    encoder: Annotated[
-        str, typer.Option(help="'phantom', 'path:DIR', 'ARCH/TAG' or 'hf-hub:ORG/NAME'.")
-    ] = "phantom",
+    encoder: EncoderName = "phantom",
     dataset: Annotated[str | None, typer.Option(help="A name that `kpl datasets list` prints.")] = None,
     images: Annotated[str | None, typer.Option(help="Or a folder of images.")] = None,
     root: Annotated[str | None, typer.Option(help="Folder of the dataset's files.")] = None,
@@ -31,11 +29,9 @@ def encode(
         int | None, typer.Option(help="Processes that decode; cores, 8 at most, unless said.")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="'fp32', 'mixed', 'fp16' or 'bf16'.")] = None,
-    device: Annotated[str | None, typer.Option(help="'cpu' or 'cuda'; chosen unless said.")] = None,
+    device: Device = None,
     patches: Annotated[bool, typer.Option("--patches", help="Patch features too, as 'calip' needs.")] = False,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and list them.")
-    ] = False,
+    skip_unreadable: Skip = False,
     download_only: Annotated[
         bool, typer.Option("--download-only", help="Fetch the encoder for later use without a network.")
     ] = False,
@@ -69,11 +65,9 @@ def encode(
         made = (model.encode_patches if patches else model.encode_images)(data, **options)
         made.save(out)
         written = WrittenFeatures.of(made.features if patches else made)
-    skipped, seconds = written.skipped, time.perf_counter() - start
-    lines = [f"skipped {len(skipped)} unreadable:", *(f"  {why}" for why in skipped)] * bool(skipped)
-    shape = " x ".join(map(str, written.shape))
-    lines.append(f"wrote {out}: {shape} features of {data.name} by {encoder} in {seconds:.1f} s")
-    print("\n".join(f"kpl: {line}" for line in lines), file=sys.stderr)
+    shape, seconds = " x ".join(map(str, written.shape)), time.perf_counter() - start
+    say_skipped(written.skipped)
+    say(f"wrote {out}: {shape} features of {data.name} by {encoder} in {seconds:.1f} s")
 
 
 def _check_out(out: str | None) -> None:

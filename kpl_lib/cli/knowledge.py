@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kpl_lib.cli.own import check_files
 from kpl_lib.common.errors import InputError, among
 from kpl_lib.common.files import check_writable, read_text
 
@@ -80,7 +81,7 @@ def import_knowledge(
     from kpl_lib.knowledge.base import KnowledgeBase
     from kpl_lib.knowledge.match import match_classes
 
-    _check_out(out, source)
+    check_files({"--out": out}, {"what is read": source})
     base = KnowledgeBase.read(source, format, section)
     if classes is not None:
         matched = match_classes(base, _class_names(classes))
@@ -102,7 +103,7 @@ def export_knowledge(
     """Write a knowledge base for other people's code."""
     from kpl_lib.knowledge.base import KnowledgeBase
 
-    _check_out(out, file)
+    check_files({"--out": out}, {"what is read": file})
     base = KnowledgeBase.load(file)
     base.export(out, format, section)
     print(f"wrote {out}: {len(base.records)} classes, {sum(map(len, base.records.values()))} descriptions")
@@ -189,13 +190,6 @@ def _met(base: "KnowledgeBase", report: "Report", encoder: str, images: str | No
     if features is None:
         return report, spread_of(bank, model.name)
     return report, coverage_of(base, bank, features, encoder=model.name)
-
-
-def _check_out(out: str, source: str) -> None:
-    """Refuse to write over what is read, and where nothing can be written."""
-    if Path(out).resolve() == Path(source).expanduser().resolve():
-        raise InputError(f"{out} is the file that is read; name another one to write")
-    check_writable(out)
 
 
 def read_classes(name_or_path: str | Path) -> tuple[tuple[str, ...], str]:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated
 
@@ -124,12 +125,12 @@ def predict(
     from kpl_lib.own_images.fitted import FittedModel
     from kpl_lib.own_images.table import write_table
 
-    _check_files({"--out": out}, {"the model": model, **{f"image {name}": name for name in images}})
+    check_files({"--out": out}, {"the model": model, **{f"image {name}": name for name in images}})
     say(NOTE)
     fitted, dataset = FittedModel.load(model), open_files(images)
     found = fitted.predict(dataset, fitted.open_encoder(encoder, device), skip_unreadable=skip_unreadable)
     write_table(found, out)
-    _say_skipped(found.skipped)
+    say_skipped([why for _, why in found.skipped])
     say(f"wrote {out}: {len(found.paths)} images, {len(found.class_names)} classes")
 
 
@@ -166,13 +167,15 @@ def _value(text: str) -> object:
     return text
 
 
-def _check_files(outputs: dict[str, str | None], inputs: dict[str, str | None]) -> None:
+def check_files(outputs: dict[str, str | None], inputs: dict[str, str | None]) -> None:
     """Refuse what could not be written, or would be written over what is read, before anything is read."""
-    seen = {os.path.abspath(path): name for name, path in inputs.items() if path is not None}
+    seen = {
+        os.path.realpath(os.path.expanduser(path)): name for name, path in inputs.items() if path is not None
+    }
     for option, path in outputs.items():
         if path is not None:
             check_writable(path)
-            other = seen.setdefault(os.path.abspath(path), option)
+            other = seen.setdefault(os.path.realpath(os.path.expanduser(path)), option)
             if other != option:
                 raise InputError(f"{option} {path}: the same file as {other}; name another")
 
@@ -183,14 +186,14 @@ def _run(images: str, knowledge: str, outputs: dict[str, str | None], thumbnails
     from kpl_lib.own_images.facts import report_facts
 
     read = {"--knowledge": knowledge, "--labels": options["labels"], "--groups": options["groups"]}
-    _check_files(outputs, read)
+    check_files(outputs, read)
     if not 0 <= thumbnails <= 200:
         raise InputError(f"--thumbnails {thumbnails}: a report holds 0 to 200 small images")
     say(NOTE)
     run = classify_folder(images, knowledge, **options)
     for finding in getattr(run.classifier, "findings", ()):
         say(f"{run.classifier.name}: {finding}")
-    _say_skipped(run.result.skipped)
+    say_skipped([why for _, why in run.result.skipped])
     measured = report_facts(run)
     if measured is not None:
         for name in ("accuracy", "balanced_accuracy", "macro_auroc", "ece"):
@@ -209,8 +212,9 @@ def _write_report(page: str | None, report: str | None) -> None:
         say(f"wrote {report}: open it in a browser; it holds small copies of images and file names")
 
 
-def _say_skipped(skipped: tuple[tuple[str, str], ...]) -> None:
-    if skipped:
-        say(f"skipped {len(skipped)} unreadable:")
-        for _, why in skipped:
+def say_skipped(reasons: Sequence[str]) -> None:
+    """Say which files were left out, if any, and why."""
+    if reasons:
+        say(f"skipped {len(reasons)} unreadable:")
+        for why in reasons:
             say(f"  {why}")

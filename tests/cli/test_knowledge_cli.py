@@ -140,10 +140,10 @@ def test_imported_classes_are_matched_by_name_and_what_is_left_over_is_said(kpl)
         ("import pets.json --format cupls --out y.json", "did you mean 'cupl'"),
         ("import pets.json --format cupl --out y.json", "pets.json: class 'classes' must hold a list"),
         ("import nowhere.csv --format csv --out y.json", "nowhere.csv: no such file"),
-        ("import pets.json --format cupl --out pets.json", "pets.json is the file that is read"),
+        ("import pets.json --format cupl --out pets.json", "--out pets.json: the same file as what is read"),
         ("import pets.json --format cupl --out no/y.json", "the folder no does not exist"),
         ("export pets.json --format json --out y.json", "unknown format 'json'"),
-        ("export pets.json --format csv --out ./pets.json", "is the file that is read"),
+        ("export pets.json --format csv --out ./pets.json", "the same file as what is read"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing_behind(kpl, here, arguments, said):

@@ -2,18 +2,16 @@
 
 `malaria`: single red blood cells cut out of thin blood smears, with the parasite or without. Where: U.S. National
 Library of Medicine, https://data.lhncbc.nlm.nih.gov/public/Malaria/cell_images.zip (Rajaraman et al. 2018, PeerJ
-6:e4568). 27,558 images, half of them infected; 353 MB. Licence: free for research, with citation (U.S. National Library
-of Medicine). `kpl datasets get malaria` downloads and checks it: the SHA-256 is the one that TensorFlow Datasets pins
-for the same address. The file name begins with the patient's slide, so `groups` is known: cells of one patient stand in
-both classes and must not be split between training and test. Copies of the set carry a stray `Thumbs.db` in each class,
-and some a second `cell_images` inside the first; both are left out.
+6:e4568). Licence: free for research, with citation (U.S. National Library of Medicine). The SHA-256 is the one that
+TensorFlow Datasets pins for the same address. The file name begins with the patient's slide, so `groups` is known:
+cells of one patient stand in both classes and must not be split between training and test. Copies of the set carry a
+stray `Thumbs.db` in each class, and some a second `cell_images` inside the first; both are left out.
 
 `cataract`: fundus photographs: normal, cataract, glaucoma, retina disease. Where: Kaggle,
-https://www.kaggle.com/datasets/jr2ngb/cataractdataset. 601 images (300, 100, 101, 100), some GB. Licence: see its page;
-do not pass the images on before. An account is needed, so `kpl datasets get` says the steps. The labels come without a
-reference or a protocol.
+https://www.kaggle.com/datasets/jr2ngb/cataractdataset. Licence: see its page; do not pass the images on before. The
+labels come without a reference or a protocol.
 
-The paper evaluates all images of both.
+The paper evaluates all images of both. Numbers, sizes and how to get them stand in `data/datasets.json`.
 """
 
 import re

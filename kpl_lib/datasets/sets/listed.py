@@ -2,27 +2,23 @@
 
 `idrid`: fundus photographs in five grades of diabetic retinopathy (Indian Diabetic Retinopathy Image Dataset). Where:
 IEEE DataPort, https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid
-(doi:10.21227/H25W98; Porwal et al. 2018, Data 3(3), 25). Part "B. Disease Grading", about 0.4 GB: 413 training and 103
-testing images of 4288 x 2848 pixels. Licence: CC BY 4.0. A free account is needed: `kpl datasets get` says the steps.
-The paper evaluates both parts, 516 images. Numbers such as `IDRiD_001` stand in both and mean different eyes.
+(doi:10.21227/H25W98; Porwal et al. 2018, Data 3(3), 25), part "B. Disease Grading". Licence: CC BY 4.0. The paper
+evaluates both parts. Numbers such as `IDRiD_001` stand in both and mean different eyes.
 
 `cub`: photographs of 200 kinds of birds (Caltech-UCSD Birds-200-2011). Where: CaltechDATA,
-https://data.caltech.edu/records/65de6-vp158 (Wah et al. 2011, technical report CNS-TR-2011-001). 11,788 images, 5,994
-for training and 5,794 for test; 1.15 GB. Licence: the images belong to their photographers; for non-commercial research
-and education. `kpl datasets get cub` downloads it and checks the MD5 that goes with it. The paper evaluates the test
-images.
+https://data.caltech.edu/records/65de6-vp158 (Wah et al. 2011, technical report CNS-TR-2011-001). Licence: the images
+belong to their photographers; for non-commercial research and education. The paper evaluates the test images.
 
 `oxford-pets`: photographs of 37 breeds of cats and dogs (Oxford-IIIT Pet). Where:
-https://www.robots.ox.ac.uk/~vgg/data/pets/ (Parkhi et al. 2012, CVPR). 3,680 images for training and 3,669 for test;
-0.8 GB. Licence: CC BY-SA 4.0. `kpl datasets get oxford-pets` downloads the two archives from the addresses that
-torchvision uses and checks its MD5s. The layout is that of `torchvision.datasets.OxfordIIITPet`. The paper evaluates
-the test images.
+https://www.robots.ox.ac.uk/~vgg/data/pets/ (Parkhi et al. 2012, CVPR). Licence: CC BY-SA 4.0. Addresses, MD5s and
+layout are those of `torchvision.datasets.OxfordIIITPet`. The paper evaluates the test images.
 
 `places365`: photographs of 365 kinds of scenes, validation images. Where: http://places2.csail.mit.edu (Zhou et al.
-2017, IEEE TPAMI 40(6), 1452-1464). The validation images at 256 x 256 pixels, 36,500 (100 a class), 0.5 GB, and the
-lists, 0.07 GB. Licence: the images belong to their owners; non-commercial research and education. `kpl datasets get
-places365` downloads both from the addresses that torchvision uses and checks its MD5s. The layout is torchvision's:
-`torchvision.datasets.Places365(root, "val", small=True)`. The paper evaluates them; the test labels are not public.
+2017, IEEE TPAMI 40(6), 1452-1464). Licence: the images belong to their owners; non-commercial research and education.
+Addresses, MD5s and layout are those of `torchvision.datasets.Places365(root, "val", small=True)`. The paper evaluates
+them; the test labels are not public.
+
+Numbers, sizes and how to get each one stand in `data/datasets.json`.
 """
 
 from pathlib import Path

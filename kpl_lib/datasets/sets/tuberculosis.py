@@ -1,10 +1,9 @@
 """`shenzhen` and `montgomery`: frontal chest radiographs, normal or with signs of tuberculosis.
 
 Where: U.S. National Library of Medicine, https://data.lhncbc.nlm.nih.gov/public/Tuberculosis-Chest-X-ray-Datasets/
-(Jaeger et al. 2014, Quantitative Imaging in Medicine and Surgery 4(6), 475-477). Shenzhen: 662 images (326 normal, 336
-with tuberculosis), 3 to 4 GB. Montgomery County: 138 images (80 normal, 58 with tuberculosis), about 0.6 GB.
-Licence: free for research and education with the citations that the source asks for; the images are not part of this
-book. They lie there as single files, without checksums: download them by hand, as `kpl datasets get` says.
+(Jaeger et al. 2014, Quantitative Imaging in Medicine and Surgery 4(6), 475-477). Licence: free for research and
+education with the citations that the source asks for; the images are not part of this book. They lie there as single
+files, without checksums: download them by hand, as `kpl datasets get` says.
 
 The label is the last digit of the file name: `CHNCXR_0001_0.png` is normal, `CHNCXR_0327_1.png` is not. The paper
 evaluates all of them.
