@@ -80,12 +80,8 @@ class Adapt(Classifier):
 def shrunk_directions(spread: Tensor, means: Tensor) -> Tensor:
     """`D ((n − 1) S + tr(S) I)⁻¹ μ_c`, S the covariance of the rows: Gaussians with one covariance that few rows allow.
 
-    Args:
-        spread: `[n, D]`, float64, images less the mean of their class.
-        means: μ `[C, D]`, float64.
-
-    Returns:
-        `[C, D]`; the smaller of the two systems, of n or of D unknowns, is solved.
+    Rows `[n, D]` are images less the mean of their class, means `[C, D]`, both float64. The smaller of the two systems,
+    of n or of D unknowns, is solved.
 
     Source: Kubokawa and Srivastava 2008, the ridge estimator of a precision matrix.
     Chapter: ch-benchmark

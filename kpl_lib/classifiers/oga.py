@@ -22,13 +22,8 @@ from kpl_lib.prediction import Prediction
 class Stream(TextClassifier):
     """Where a stream stands: the class vectors that predict now, and the cache that the next image may change.
 
-    Args:
-        weights, offset, temperature: of the class vectors, as in `TextClassifier`.
-        text: unit text proxies `[C, D]`, float64.
-        log_q: `log(C q)` `[C]`, float64.
-        cache: the kept images `[C, M, D]`, float64.
-        entropy: of each, `[C, M]`; infinite where a place is free.
-        strength: of the Gaussians.
+    Beside what `TextClassifier` holds, in float64: text proxies `[C, D]`, `log(C q)`, the kept images `[C, M, D]`, and
+    the entropy of each, infinite where a place is free.
     """
 
     text: Tensor

@@ -17,13 +17,7 @@ from kpl_lib.features import TextBank
 
 @dataclass(frozen=True, eq=False)
 class RobustTexts(TextClassifier):
-    """The texts that vote, `weights` `[ΣM_c, D]`, class after class.
-
-    Args:
-        weights, offset, temperature: as in `TextClassifier`, the offset `[C]`.
-        counts: M_c of each class.
-        delta, rho: as in `RobustVote`.
-    """
+    """The texts that vote, `weights` `[ΣM_c, D]`, class after class, `counts` of each; the offset is `[C]`."""
 
     counts: Sequence[int]
     delta: float

@@ -76,11 +76,7 @@ def need_folder(folder: str | Path) -> Path:
 
 
 def find_folder(root: str | Path, candidates: Sequence[str], layout: str) -> Path:
-    """The first of these folders under `root` that is there; `layout` says what was expected.
-
-    Raises:
-        InputError: if none is there.
-    """
+    """The first of these folders under `root` that is there; if none is, an InputError says the `layout` expected."""
     root = need_folder(root)
     for candidate in candidates:
         if (root / candidate).is_dir():

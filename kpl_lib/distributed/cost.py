@@ -61,7 +61,6 @@ def estimate(
     count: int = 1,
     *,
     images_per_second: float | None = None,
-    decoded_per_second: float | None = None,
 ) -> Cost:
     """Hours, gigabytes and money of one pass over a dataset.
 
@@ -73,7 +72,6 @@ def estimate(
         dataset, encoder, machine: names in `assumptions()`.
         count: machines at once; the slices are independent, so the rate grows with their number.
         images_per_second: a measured rate of one machine; None estimates it.
-        decoded_per_second: images a second that the processors of one machine decode; None takes the assumption.
 
     Returns:
         Cost; `origin` is "estimate, not measured" unless a rate was given.
@@ -82,7 +80,7 @@ def estimate(
         InputError: for a name that is not among the assumptions, or a number that is not above 0.
 
     Example:
-        >>> cost = estimate("places365", "ViT-L-14", "T4", images_per_second=100, decoded_per_second=1000)
+        >>> cost = estimate("places365", "ViT-L-14", "T4", images_per_second=100)
         >>> round(cost.hours, 2), cost.origin
         (5.01, 'from a rate that was given')
 
@@ -97,10 +95,9 @@ def estimate(
     rate, origin = images_per_second, "from a rate that was given"
     if rate is None:
         rate, origin = box["share"] * box["tflops"] * 1e3 / (2 * model["gmacs"]), ORIGIN
-    decoded = box["decoded_per_second"] if decoded_per_second is None else decoded_per_second
+    decoded = box["decoded_per_second"]
     check_count(count, "count")
     check_positive(rate, "images_per_second")
-    check_positive(decoded, "decoded_per_second")
     n, total = data["images"], count * min(rate, decoded)
     hours = n / total / 3600
     dollars = hours * count * box["dollars_per_hour"]

@@ -199,10 +199,7 @@ def openai_config(tensors: dict[str, Tensor]) -> dict:
 def check_activation(name: str, architecture: str) -> None:
     """Refuse an architecture with GELU for weights that were trained with QuickGELU.
 
-    The tensors fit either way, so nothing fails: the features are silently wrong.
-
-    Raises:
-        InputError: with the name that is right.
+    The tensors fit either way, so nothing fails: the features are silently wrong. The error says the right name.
 
     Example:
         >>> check_activation("ViT-L-14/openai", "ViT-L-14")

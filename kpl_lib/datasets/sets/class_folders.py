@@ -30,13 +30,10 @@ PATIENT = {"malaria": re.compile(r"(C\d+[A-Za-z0-9]*?)_?thin", re.IGNORECASE)}  
 
 
 def load(card: DatasetCard, root: str | Path) -> ImageDataset:
-    """Read one folder a class.
+    """Read one folder a class, in the order of names; with `groups` where every name gives its patient.
 
     Args:
         root: the folder that holds the outer folder (`cell_images`, `dataset`), or that folder.
-
-    Returns:
-        All images, class by class, in the order of their names; with `groups` where every name gives its patient.
 
     Raises:
         InputError: if a class folder is missing or empty.

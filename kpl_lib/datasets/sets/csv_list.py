@@ -10,15 +10,12 @@ from kpl_lib.datasets.lists import need_files, read_table
 
 
 def load(root: str | Path, classes: Sequence[str] | None = None) -> ImageDataset:
-    """Read the images that a table names.
+    """Read the images that a table names, in its order; without labels or groups where it has no such column.
 
     Args:
         root: the CSV file. Its header has `path`, and `label` and `group` if you know them. A relative path starts
             at the folder of the table.
         classes: the classes in the order that you want; None sorts the labels by name, whole numbers by size.
-
-    Returns:
-        Images in the order of the table; `labels` or `groups` are None where the table has no such column.
 
     Raises:
         InputError: for a missing file, a file that stands twice, a label or group that is empty or unknown; names

@@ -20,14 +20,12 @@ from kpl_lib.datasets.lists import read_table
 def load(root: str | Path, labelled: bool = False) -> ImageDataset:
     """Read the images of a folder.
 
-    Files are taken by suffix, in the order of their names. Hidden files and other kinds are left out.
+    Files are taken by suffix, in the order of their names; `paths` begin with `root` as given. Hidden files and other
+    kinds are left out.
 
     Args:
         root: the folder.
         labelled: False reads the folder itself, without labels. True reads its subfolders: each is one class.
-
-    Returns:
-        The dataset; `paths` begin with `root` as given.
 
     Raises:
         InputError: if the folder is missing or holds no image.

@@ -26,9 +26,6 @@ def load(card: DatasetCard, root: str | Path, split: str | None = None) -> Image
         root: the folder that holds `val`.
         split: None, `val` and `all` are the validation images.
 
-    Returns:
-        Images with labels 0 to 999; names as in `data/class_names/imagenet.json`.
-
     Raises:
         InputError: for a folder that is no WordNet number of the 1000, a ground truth that is missing or does not
             fit, and an image that is missing.

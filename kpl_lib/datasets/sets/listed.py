@@ -45,14 +45,11 @@ Found = tuple[list[Path], tuple[str, ...], list[int]]  # images, class names, la
 
 
 def load(card: DatasetCard, root: str | Path, split: str | None = None) -> ImageDataset:
-    """Read the images that the lists of a set name.
+    """Read the images that the lists of a set name, in their order.
 
     Args:
         root: the folder that holds its outer folder (such as `CUB_200_2011`), or that folder.
         split: a part of `card.images`; None is what the paper evaluates.
-
-    Returns:
-        Images in the order of the lists.
 
     Raises:
         InputError: for a list that is missing, broken or does not fit the others, and a missing image; names the line.

@@ -22,14 +22,11 @@ from kpl_lib.datasets.base import DatasetCard, ImageDataset
 
 
 def load(card: DatasetCard, root: str | Path, split: str | None = None) -> ImageDataset:
-    """Read one set of MedMNIST; the images of the split are held in memory.
+    """Read one set of MedMNIST; the images of the split, in the order of the file, are held in memory.
 
     Args:
         root: the folder that holds the `.npz` file, or the file.
         split: None and `test` are the test images; `train`, `val`; `all` is the three after each other.
-
-    Returns:
-        Images in the order of the file.
 
     Raises:
         InputError: if the file is missing, broken, or not of this set and size.

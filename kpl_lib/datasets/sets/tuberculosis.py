@@ -23,13 +23,10 @@ SETS = {
 
 
 def load(card: DatasetCard, root: str | Path) -> ImageDataset:
-    """Read the radiographs; the last digit of a name is the label.
+    """Read the radiographs in the order of their names, whose last digit is the label.
 
     Args:
         root: the folder that holds `ChinaSet_AllFiles` or `MontgomerySet`, or one of these, or `CXR_png` itself.
-
-    Returns:
-        All images, in the order of their names.
 
     Raises:
         InputError: for an image whose name gives no label, and for a clinical reading without its image.

@@ -37,7 +37,7 @@ class Sample:
 
 
 def load(root: str | Path, classes: Sequence[str] | None = None) -> ImageDataset:
-    """Read the images of tar shards, without unpacking them.
+    """Read the images of tar shards, in the order of their names, without unpacking them.
 
     Files of one key (`000/17.jpg`, `000/17.cls`, `000/17.json`) belong together. The label is the number or name in
     `.cls`, else `label` in `.json`; `group` in `.json` names the patient. Only the headers are read to list a shard;
@@ -46,9 +46,6 @@ def load(root: str | Path, classes: Sequence[str] | None = None) -> ImageDataset
     Args:
         root: a folder of `.tar` files, one file, or several as `chest-{000..019}.tar`.
         classes: the class names in the order of their numbers; None takes the numbers, or the sorted names.
-
-    Returns:
-        Images in the order of the shards' names, and of the files in them.
 
     Raises:
         InputError: for a shard that is missing or no plain tar, and for labels that do not fit.

@@ -255,10 +255,7 @@ def _some(words: Sequence[str], most: int = 20) -> str:
 
 
 def checked(source: object, named: Sequence[tuple[str, object]]) -> tuple[str, ...]:
-    """The names, given with their places, if each is text, stands once and is neither empty nor too long.
-
-    Raises:
-        InputError: otherwise; says where in `source`.
+    """The names, given with their places in `source`, if each is text, stands once and is neither empty nor too long.
 
     Example:
         >>> checked("pets.txt", [("line 1", "cat"), ("line 2", "Cat")])
