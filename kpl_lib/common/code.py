@@ -137,10 +137,8 @@ def bare(text: str, part: ast.AST | None = None) -> str:
     """
     skip: set[int] = set()
     for node in ast.walk(part or ast.parse(text)):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and ast.get_docstring(node) is not None
-        ):
+        told = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if told and ast.get_docstring(node) is not None:
             node = node.body[0]
         elif not isinstance(node, ast.Import | ast.ImportFrom):
             continue

@@ -82,9 +82,8 @@ def _grey(scan: "Dataset", stored: np.ndarray) -> np.ndarray:
     """Stored values as grey of 0 to 1 `[H, W]`, bone white, padding black."""
     from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
 
-    padding = (
-        stored == scan.PixelPaddingValue if "PixelPaddingValue" in scan else np.zeros(stored.shape, bool)
-    )
+    unused = scan.get("PixelPaddingValue")
+    padding = np.zeros(stored.shape, bool) if unused is None else stored == unused
     values, table = apply_modality_lut(stored, scan), scan.get("VOILUTSequence")
     if table:
         shown = apply_voi_lut(values, scan).astype(np.float64)

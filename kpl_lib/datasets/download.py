@@ -89,10 +89,8 @@ def _receive(answer, part: Path, done: int, progress: bool) -> None:
             f"{part.parent}: {left / 1e9:.2f} GB are needed, {free / 1e9:.2f} are free; make room"
         )
     shown = {"desc": part.stem, "unit": "B", "unit_scale": True, "disable": not progress, "delay": 2}
-    with (
-        open(part, "ab" if done else "wb") as out,
-        tqdm(total=done + left or None, initial=done, **shown) as bar,
-    ):
+    bar = tqdm(total=done + left or None, initial=done, **shown)
+    with open(part, "ab" if done else "wb") as out, bar:
         for block in answer.iter_content(BLOCK):
             out.write(block)
             bar.update(len(block))

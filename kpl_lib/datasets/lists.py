@@ -57,11 +57,8 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[tuple[int, dict
     for number, row in rows:
         if any(row[len(header) :]):
             raise InputError(f"{path}: line {number} has more values than the header has columns; mend it")
-    rows = [
-        (number, {**dict.fromkeys(header, ""), **dict(zip(header, row, strict=False))})
-        for number, row in rows
-        if any(row)
-    ]
+    empty = dict.fromkeys(header, "")
+    rows = [(line, empty | dict(zip(header, row, strict=False))) for line, row in rows if any(row)]
     if not rows:
         raise InputError(f"{path}: no rows below its header; copy it again from its source")
     return rows

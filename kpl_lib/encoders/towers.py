@@ -104,11 +104,8 @@ def padding_plan(model: nn.Module, tokenizer: Callable, tokens: Tensor) -> tuple
     causal, tower = causal_tower(model, tokenizer), getattr(model, "text", None)
     if causal is not None:
         return tokens.argmax(dim=1) + 1, partial(encode_causal, causal)
-    if (
-        isinstance(tower, HFTextEncoder)
-        and isinstance(tokenizer, HFTokenizer)
-        and not tokenizer.tokenizer_mode
-    ):
+    plain = isinstance(tokenizer, HFTokenizer) and not tokenizer.tokenizer_mode
+    if isinstance(tower, HFTextEncoder) and plain:
         place = torch.arange(1, tokens.shape[1] + 1) * (tokens != tower.config.pad_token_id)
         return place.max(dim=1).values.clamp(min=1), model.encode_text
     return torch.full((len(tokens),), tokens.shape[1]), model.encode_text

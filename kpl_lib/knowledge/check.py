@@ -122,10 +122,8 @@ def token_counts(texts: Sequence[str], tokenizer: Callable | None = None, enough
     """
     size = cache(lambda word: len((tokenizer or _clip_tokenizer()).encode(word)))  # a word is cut by itself
     most = [len("".join(text.split()).encode()) + 2 for text in texts]  # a token holds a byte or more
-    return [
-        bound if bound <= enough else 2 + sum(map(size, text.split()))
-        for text, bound in zip(texts, most, strict=True)
-    ]
+    pairs = zip(texts, most, strict=True)
+    return [bound if bound <= enough else 2 + sum(map(size, text.split())) for text, bound in pairs]
 
 
 @cache

@@ -161,10 +161,8 @@ class Coverage:
     def text(self, limit: int | None = LIMIT) -> str:
         """A table, the classes that are covered worst against the others first; then what never survives."""
         order = sorted(range(len(self.best)), key=lambda c: self.best[c] - self.others[c])
-        lines = columns_of(
-            ("class", "texts", "best", "others", "nearest", "seen", "never", "cosine", "rank"),
-            [self._row(c) for c in order],
-        )
+        header = ("class", "texts", "best", "others", "nearest", "seen", "never", "cosine", "rank")
+        lines = columns_of(header, [self._row(c) for c in order])
         never = [f"  {value:+.3f}  {name}: {text}" for name, text, value in self.never]
         return "\n".join(
             [

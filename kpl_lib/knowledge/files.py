@@ -254,7 +254,6 @@ def _write_csv(path: str | Path, records: Mapping[str, Sequence[Description]]) -
         for name, found in records.items():
             for number, d in enumerate(found, 1):
                 if any(";" in tag for tag in d.tags):
-                    raise InputError(
-                        f"class {name!r}, description {number}: a tag holds ';'; rename it for CSV"
-                    )
+                    place = f"class {name!r}, description {number}"
+                    raise InputError(f"{place}: a tag holds ';'; rename it for CSV")
                 table.writerow((name, d.text, ";".join(d.tags), spelled[d.visual]))

@@ -177,11 +177,11 @@ def _knowledge(name_or_path: str | Path) -> KnowledgeBase:
         raise InputError(
             f"{name_or_path}: one class only, {kb.class_names[0]!r}; give at least two to choose from"
         )
-    for name in kb.class_names:
-        if name in COLUMNS:
-            raise InputError(
-                f"{name_or_path}: class {name!r} is called like a column of the table; rename it"
-            )
+    taken = [name for name in kb.class_names if name in COLUMNS]
+    if taken:
+        raise InputError(
+            f"{name_or_path}: class {taken[0]!r} is called like a column of the table; rename it"
+        )
     return kb
 
 
@@ -203,9 +203,5 @@ def _check_number(count: int, classes: int, method: Classifier, images: str | Pa
             f"{images}: {count} image, and {method.name!r} reads images as a set; add some, or use 'clip'"
         )
     if method.transductive and count < FEW * classes:
-        warnings.warn(
-            f"{count} images for {classes} classes are few: {method.name!r} reads them as a set; "
-            "'clip' and 'cupl' read each image alone",
-            UserWarning,
-            stacklevel=3,
-        )
+        few = f"{count} images for {classes} classes are few: {method.name!r} reads them as a set"
+        warnings.warn(f"{few}; 'clip' and 'cupl' read each image alone", UserWarning, stacklevel=3)

@@ -37,11 +37,8 @@ def load(card: DatasetCard, root: str | Path, split: str | None = None) -> Image
     size = int(card.name.partition("/")[2] or 28)
     images, labels, fingerprint = _arrays(path, splits, size, len(card.class_names))
     full = card.name if part == "test" else f"{card.name}/{part}"
-    paths = [
-        f"{path.name}/{name}/{i:06d}"
-        for name, found in zip(splits, images, strict=True)
-        for i in range(len(found))
-    ]
+    parts = zip(splits, images, strict=True)
+    paths = [f"{path.name}/{name}/{i:06d}" for name, found in parts for i in range(len(found))]
     return ImageDataset(full, _Rows(images), paths, card.class_names, labels, fingerprint=fingerprint)
 
 

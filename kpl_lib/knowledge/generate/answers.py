@@ -111,10 +111,8 @@ def _fault(text: str | None, class_name: str, template: str, leak: Phrases, seen
         return "empty"
     if not text.isprintable():
         return "unprintable"
-    if (
-        len(text.split()) > MAX_WORDS
-        or token_counts([fill(template, class_name, text)], enough=TOKENS)[0] > TOKENS
-    ):
+    sentence = fill(template, class_name, text)
+    if len(text.split()) > MAX_WORDS or token_counts([sentence], enough=TOKENS)[0] > TOKENS:
         return "too long"
     words, stems = words_of(text), content_stems(text)
     if leak.inside(words):

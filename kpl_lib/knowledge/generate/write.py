@@ -64,9 +64,8 @@ class GenerationReport:
             f"{self.tokens_in:,} tokens in, {self.tokens_out:,} out{_not_counted(self.uncounted)}{cost}",
         ]
         if self.refused:
-            lines.append(
-                f"refused: {', '.join(f'{n} {reason}' for reason, n in sorted(self.refused.items()))}"
-            )
+            refused = [f"{n} {reason}" for reason, n in sorted(self.refused.items())]
+            lines.append(f"refused: {', '.join(refused)}")
         if self.short:
             lines.append(f"short: {_some([f'{name!r} lacks {n}' for name, n in self.short.items()])}")
         return "\n".join(lines)
