@@ -178,7 +178,10 @@ class Classifier(ABC):
         made = create(header["name"], **header["parameters"])
         made.class_names = tuple(header["class_names"])
         made.chosen = tuple(map(tuple, header["chosen"]))
-        made.model = made.model_type(**tensors, **header["model"])
+        try:
+            made.model = made.model_type(**tensors, **header["model"])
+        except TypeError:  # other fields
+            raise InputError(f"a {made.name!r} of another version of this library: fit it again") from None
         return made
 
     def save(self, path: str | Path) -> None:
