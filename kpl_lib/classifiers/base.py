@@ -178,10 +178,7 @@ class Classifier(ABC):
         made = create(header["name"], **header["parameters"])
         made.class_names = tuple(header["class_names"])
         made.chosen = tuple(map(tuple, header["chosen"]))
-        try:
-            made.model = made.model_type(**tensors, **header["model"])
-        except TypeError:  # other fields
-            raise InputError(f"a {made.name!r} of another version of this library: fit it again") from None
+        made.model = made.model_type(**tensors, **header["model"])
         return made
 
     def save(self, path: str | Path) -> None:

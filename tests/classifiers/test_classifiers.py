@@ -207,10 +207,3 @@ def test_files_that_hold_no_classifier_are_refused(world, tmp_path):
     world[0].save(tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="holds no Classifier"):
         Classifier.load(tmp_path / "x.safetensors")
-
-
-def test_a_model_with_other_fields_is_refused_in_one_line(world):
-    images, bank = world[:2]
-    tensors, header = create("clip").fit(images, bank).state()
-    with pytest.raises(InputError, match="'clip' of another version of this library: fit it again"):
-        Classifier.from_state(tensors | {"gone": tensors[next(iter(tensors))]}, header)
