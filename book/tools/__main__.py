@@ -8,6 +8,7 @@ from pathlib import Path
 COMMANDS = {
     "build": "building.build",
     "claims": "claims.statements",
+    "dev-world": "research.dev_world",
     "glossary": "rules.glossary",
     "goals": "teaching.goals",
     "grade": "grading.grade",
@@ -20,6 +21,7 @@ COMMANDS = {
     "slides": "teaching.slides",
     "spread": "claims.spread",
     "student": "teaching.student",
+    "train-encoder": "research.train_encoder",
 }
 
 

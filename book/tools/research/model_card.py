@@ -61,7 +61,7 @@ A tiny CLIP (open_clip: ModifiedResNet for images, a 2-layer transformer for tex
 on procedurally drawn, **synthetic** images and captions. It knows no real patient and no real disease.
 Not for clinical use.
 
-Train it again: `python -m kpl_lib.phantoms.train`. Licence: MIT, like the code.
+Train it again: `python -m book.tools train-encoder`. Licence: MIT, like the code.
 
 | recipe | |
 |---|---|

@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from book.tools.research import train_encoder as training
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import data_dir
 from kpl_lib.datasets.sets.phantom import load
 from kpl_lib.encoders import load_encoder
-from kpl_lib.phantoms import train as training
 from kpl_lib.phantoms.captions import NAME_RATE
 from kpl_lib.phantoms.model import encode_tokens
 

@@ -1,4 +1,4 @@
-"""The world that methods are chosen in: sets whose labels may be looked at, on several encoders, and spoilt on purpose.
+"""Run methods over the world that they are chosen in: labels may be looked at, on several encoders, spoilt on purpose.
 
 Phantoms come from dev seeds and three encoders, as they are and with texts that were moved or damaged; real features
 come from a folder outside the project. A method that is good here has still to show it on test images.
@@ -8,19 +8,26 @@ import math
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+import typer
 from torch import Tensor
+from tqdm import tqdm
 
+from kpl_lib import RECOMMENDED
+from kpl_lib.benchmark.tables import to_markdown
 from kpl_lib.classifiers.base import create
 from kpl_lib.classifiers.kpl_adaptive import label_shares
 from kpl_lib.classifiers.start import start
+from kpl_lib.cli.own import Settings, parse_settings
 from kpl_lib.common.errors import InputError, noted
-from kpl_lib.common.files import default_folder
+from kpl_lib.common.files import atomic_path, check_writable, default_folder
 from kpl_lib.datasets.load import load_dataset
 from kpl_lib.encoders.encoder import load_encoder
 from kpl_lib.features import TextBank, mean_image
@@ -45,8 +52,6 @@ class Case:
         labels: `[N]`, to judge with.
         bank: texts of the classes.
         text: what methods start from.
-
-    Chapter: ch-benchmark
     """
 
     family: str
@@ -69,8 +74,6 @@ def real_cases(folder: str | Path) -> Iterator[Case]:
 
     Raises:
         InputError: if the folder holds no such file.
-
-    Chapter: ch-benchmark
     """
     paths = [path for path in sorted(Path(folder).glob("*.npz")) if _holds_a_set(path)]
     if not paths:
@@ -132,8 +135,6 @@ def phantom_cases(encoders: Sequence[str] = ENCODERS, n: int = 2000, seed: int =
 
     Returns:
         The cases.
-
-    Chapter: ch-benchmark
     """
     for name in encoders:
         encoder = load_encoder(name)
@@ -209,8 +210,6 @@ def measure(name: str, case: Case, **parameters) -> dict:
         A row: family, case, classifier, text, balanced_accuracy, warned; overrated, the largest share of the images
         that the text gives to a class too many; and what `kpl-adaptive` saw: that share, if it moved, and support,
         contradiction, names, moved.
-
-    Chapter: ch-benchmark
     """
     method = create(name, text=case.text, **parameters)
     with noted() as notes:
@@ -247,8 +246,6 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         InputError: without rows.
-
-    Chapter: ch-benchmark
     """
     if not len(rows):
         raise InputError("the dev world has no case: name a folder of real features, or phantom encoders")
@@ -272,3 +269,39 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(lines)
+
+
+def main(
+    classifiers: Annotated[str, typer.Option(help="Names, separated by commas.")] = RECOMMENDED,
+    settings: Settings = None,
+    encoders: Annotated[
+        str, typer.Option(help="Phantom encoders, by commas; '' for none.")
+    ] = "phantom,phantom-1,phantom-2",
+    real: Annotated[
+        str | None, typer.Option(help="Folder of real features (.npz), whose labels may be looked at.")
+    ] = None,
+    n: Annotated[int, typer.Option(help="Images of each synthetic set.")] = 2000,
+    out: Annotated[str | None, typer.Option(help="Table of all cases to write (.csv).")] = None,
+) -> None:
+    """Run methods over the sets that choices are made on; print means, losses and warnings by family."""
+
+    if out is not None:
+        check_writable(out)
+    parameters = parse_settings(settings)
+    names = [name.strip() for name in classifiers.split(",")]
+    for name in names:
+        create(name, **parameters)  # an unknown one is refused before the work
+    cases = chain(real_cases(real) if real else (), phantom_cases(encoders.split(",") if encoders else (), n))
+    bar = tqdm(cases, desc="dev world", unit="case")
+    rows = pd.DataFrame([measure(name, case, **parameters) for case in bar for name in names])
+    print(to_markdown(summary(rows).round(2)))
+    if out is not None:
+        with atomic_path(out) as path:
+            rows.round(4).to_csv(path, index=False)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except InputError as error:
+        raise SystemExit(f"kpl: {error}") from None

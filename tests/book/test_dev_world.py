@@ -5,13 +5,15 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+import typer
 from typer.testing import CliRunner
 
-from kpl_lib.benchmark.dev_world import measure, phantom_cases, real_cases, summary
+from book.tools.research.dev_world import main, measure, phantom_cases, real_cases, summary
 from kpl_lib.classifiers.start import start
-from kpl_lib.cli.commands import app
 from kpl_lib.common.errors import InputError
 
+app = typer.Typer()
+app.command()(main)
 NAMES = ("cat", "dog", "bird")
 
 
@@ -114,8 +116,6 @@ def test_the_summary_counts_losses_and_warnings():
 def test_the_command_prints_the_summary_and_writes_the_cases(folder, tmp_path):
     out = tmp_path / "rows.csv"
     asked = [
-        "benchmark",
-        "dev",
         "--encoders",
         "",
         "--real",
@@ -131,6 +131,6 @@ def test_the_command_prints_the_summary_and_writes_the_cases(folder, tmp_path):
 
 
 def test_the_command_refuses_an_unknown_method_before_the_work(folder, tmp_path):
-    asked = ["benchmark", "dev", "--encoders", "", "--real", str(folder), "--classifiers", "klp"]
+    asked = ["--encoders", "", "--real", str(folder), "--classifiers", "klp"]
     with pytest.raises(InputError, match="did you mean 'kpl'"):
         CliRunner().invoke(app, asked, catch_exceptions=False)

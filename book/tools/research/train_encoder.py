@@ -1,4 +1,4 @@
-"""Train the embedded encoder from scratch: `python -m kpl_lib.phantoms.train`.
+"""Train the phantom encoder from scratch: `python -m book.tools train-encoder`.
 
 A CLIP in small: symmetric cross-entropy between images and captions, with the logit scale fixed at 100. The run can be
 stopped at any time; started again with the same work folder it goes on from its last checkpoint.
@@ -17,9 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from book.tools.research import model_card
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import atomic_path, data_dir
-from kpl_lib.phantoms import model_card
 from kpl_lib.phantoms.corpus import Corpus, make_corpus
 from kpl_lib.phantoms.model import build, encode_tokens, to_pixels, write_config, write_vocabulary
 
