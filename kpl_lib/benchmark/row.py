@@ -67,10 +67,7 @@ def figures_of(
         predictions: of N images.
         labels: true class numbers `[N]`.
         blocks: weights of the resamples, `[N, R_b]` each.
-        positive, ordered: as for `evaluate`.
-
-    Raises:
-        InputError: if labels are missing or do not fit.
+        positive, ordered: as for `evaluate`, whose errors it raises.
     """
     which = positive_class(predictions[0], positive)
     cases = [make_cases(prediction, labels) for prediction in predictions]

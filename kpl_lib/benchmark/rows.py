@@ -102,13 +102,7 @@ def to_line(row: dict) -> bytes:
 
 
 def parse(path: str | Path) -> tuple[list[dict], str | None]:
-    """Read a results file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The rows, the last one of each key; and what is wrong with the last line, or None.
+    """The rows of a results file, the last one of each key; and what is wrong with the last line, or None.
 
     Raises:
         InputError: if the file is missing, or a line that is not the last is broken.

@@ -125,12 +125,6 @@ class KPLAdaptive(Classifier):
     def findings(self) -> tuple[str, ...]:
         """What the fit saw, a sentence each; empty before `fit`.
 
-        Example:
-            >>> import torch
-            >>> bank = TextBank(("cat", "dog"), [torch.eye(2)[:1], torch.eye(2)[1:]], torch.eye(2))
-            >>> KPLAdaptive(k=1).fit(torch.eye(2)[[0] * 17 + [1]], bank).findings
-            ()
-
         Chapter: ch-failures
         """
         model = self.model
@@ -181,18 +175,5 @@ def label_shares(logits: Tensor) -> Tensor:
 
 
 def contradiction(shares: Tensor, text_shares: Tensor) -> float:
-    """`D = Σ_c q_c log(q_c/h_c)`, in nats an image: by how much the images refute the text's class shares.
-
-    Args:
-        shares: q `[C]`, of the images.
-        text_shares: h `[C]`, of the text's labels.
-
-    Returns:
-        D, at least 0.
-
-    >>> contradiction(torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.5]))
-    0.0
-
-    Chapter: ch-failures
-    """
+    """`D = Σ_c q_c log(q_c/h_c)` of shares q, h `[C]`: by how much the images refute the text, in nats an image."""
     return float((shares * (shares / text_shares).log()).sum())

@@ -33,11 +33,6 @@ def list_folder(folder: str | Path) -> Listing:
 
     Raises:
         InputError: if it cannot be read, or holds a pipe or device named as an image.
-
-    Example:
-        >>> list_folder("nowhere")
-        Traceback (most recent call last):
-        kpl_lib.common.errors.InputError: nowhere: no such folder; name the folder that holds the images
     """
     folder = need_folder(folder)
     try:

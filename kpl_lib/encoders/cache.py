@@ -51,8 +51,6 @@ def remember(folder: str | Path, job: Job, maker: str) -> Features | Patches:
     While the job runs, shards are kept beside the file. A stopped run goes on from them if encoder, dataset, batch
     size, device and torch are the same, else it starts anew. Of two processes with the same job the second waits.
 
-    `maker` is the fingerprint of the encoder.
-
     Raises:
         InputError: for a dataset without a fingerprint, and for a folder that cannot be written.
     """

@@ -12,7 +12,6 @@ from kpl_lib.common.files import data_dir, read_json
 
 #: The open_clip configuration that ships with the encoder; a new one is trained by it.
 CONFIG = read_json(data_dir() / "encoders" / "phantom" / "open_clip_config.json")
-MEAN, STD = CONFIG["preprocess_cfg"]["mean"], CONFIG["preprocess_cfg"]["std"]
 #: The first merges of open_clip's own vocabulary: 27 KB in place of 1.4 MB; bytes and marks are 514 tokens more.
 MERGES = CONFIG["model_cfg"]["text_cfg"]["vocab_size"] - 514
 
@@ -63,20 +62,3 @@ def build(folder: Path, seed: int) -> tuple[open_clip.CLIP, open_clip.tokenizer.
     model = open_clip.create_model(name, load_weights=False)
     model.logit_scale.requires_grad_(False).fill_(float(torch.log(torch.tensor(100.0))))
     return model.to(memory_format=torch.channels_last), open_clip.get_tokenizer(name)
-
-
-def encode_tokens(model: open_clip.CLIP, tokens: torch.Tensor) -> torch.Tensor:
-    """Encode tokens `[n, L]`, cut at the longest sentence: exact, as attention is causal and pooling takes the end."""
-    tokens = tokens[:, : int((tokens != 0).sum(dim=1).max())]
-    length = tokens.shape[1]
-    x = model.token_embedding(tokens) + model.positional_embedding[:length]
-    x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
-    x = model.ln_final(x)[torch.arange(len(tokens)), tokens.argmax(dim=1)]
-    return torch.nn.functional.normalize(x @ model.text_projection, dim=-1)
-
-
-def to_pixels(images) -> torch.Tensor:
-    """uint8 `[n, S, S, 3]` to normalised float `[n, 3, S, S]`, in channels-last order."""
-    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
-    pixels = torch.as_tensor(images).permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
-    return pixels.contiguous(memory_format=torch.channels_last)

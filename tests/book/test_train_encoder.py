@@ -8,12 +8,12 @@ import torch
 from safetensors import safe_open
 
 from book.tools.research import train_encoder as training
+from book.tools.research.model_card import encode_tokens
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import data_dir
 from kpl_lib.datasets.sets.phantom import load
 from kpl_lib.encoders import load_encoder
 from kpl_lib.phantoms.captions import NAME_RATE
-from kpl_lib.phantoms.model import encode_tokens
 
 SMALL = training.Recipe(seed=3, images=300, captions=2, steps=4, batch=16, warmup=2)
 SHIPPED = data_dir() / "encoders" / "phantom"

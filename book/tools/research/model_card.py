@@ -7,14 +7,32 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import torch
 import torch.nn.functional as F
 
 from kpl_lib.phantoms.corpus import make_corpus
-from kpl_lib.phantoms.model import encode_tokens, to_pixels
+from kpl_lib.phantoms.model import CONFIG
 
 HELD_OUT_SEED, HELD_OUT = 900_001, 1000
 GROUP = 100  # retrieval is measured among this many pairs
+
+
+def encode_tokens(model: open_clip.CLIP, tokens: torch.Tensor) -> torch.Tensor:
+    """Encode tokens `[n, L]`, cut at the longest sentence: exact, as attention is causal and pooling takes the end."""
+    tokens = tokens[:, : int((tokens != 0).sum(dim=1).max())]
+    length = tokens.shape[1]
+    x = model.token_embedding(tokens) + model.positional_embedding[:length]
+    x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
+    x = model.ln_final(x)[torch.arange(len(tokens)), tokens.argmax(dim=1)]
+    return F.normalize(x @ model.text_projection, dim=-1)
+
+
+def to_pixels(images) -> torch.Tensor:
+    """uint8 `[n, S, S, 3]` to normalised float `[n, 3, S, S]`, in channels-last order."""
+    mean, std = (torch.tensor(CONFIG["preprocess_cfg"][key]).view(3, 1, 1) for key in ("mean", "std"))
+    pixels = torch.as_tensor(images).permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
+    return pixels.contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

@@ -18,10 +18,11 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from book.tools.research import model_card
+from book.tools.research.model_card import encode_tokens, to_pixels
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import atomic_path, data_dir
 from kpl_lib.phantoms.corpus import Corpus, make_corpus
-from kpl_lib.phantoms.model import build, encode_tokens, to_pixels, write_config, write_vocabulary
+from kpl_lib.phantoms.model import build, write_config, write_vocabulary
 
 
 @dataclass(frozen=True)
