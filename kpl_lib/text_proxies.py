@@ -53,7 +53,7 @@ def text_proxies(bank: TextBank, images: Tensor, k: int = 8) -> TextProxies:
         TextProxies. Of equal similarities the first description wins.
 
     Raises:
-        InputError: if k < 1, a class has no description, or bank and images do not fit.
+        InputError: if k < 1, or bank and images do not fit.
 
     >>> from kpl_lib.features import TextBank
     >>> bank = TextBank(("cat", "dog"), [torch.eye(3)[:2], torch.eye(3)[1:]], torch.eye(3)[:2])

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from core_world import DoubleBank, world
 
 from kpl_lib.common.errors import InputError
+from kpl_lib.features import TextBank
 from kpl_lib.text_proxies import text_proxies
 from kpl_lib.transport import greenkhorn, sinkhorn
 from kpl_lib.vision_proxies import fit_proxies, ridge_proxies
@@ -155,12 +156,15 @@ def test_bad_counts(value):
 
 
 def test_a_class_without_descriptions_is_named():
-    with pytest.raises(InputError, match=r"class 'class 1' has no description: write some"):
-        text_proxies(DoubleBank(TEXTS, counts=(4, 0, 4)), IMAGES, k=2)
+    """A bank is checked when it is made, and no solver has to look again."""
+    names = tuple(f"class {i}" for i in range(3))
+    rows, first = [t.float() for t in TEXTS], torch.stack([t[0].float() for t in TEXTS])
+    with pytest.raises(InputError, match=r"descriptions of 'class 1': there are none; give at least one"):
+        TextBank(names, [rows[0], rows[1][:0], rows[2]], first)
+    with pytest.raises(InputError, match=r"descriptions of 'class 0' \[4, 8\] holds NaN"):
+        TextBank(names, spoiled(rows, math.nan, (0, 2, 1)), first)
     with pytest.raises(InputError, match=r"bank: 1 class leaves nothing to tell apart"):
         text_proxies(DoubleBank(TEXTS[:1]), IMAGES, k=2)
-    with pytest.raises(InputError, match=r"bank.descriptions of 'class 0' \[4, 8\] holds NaN"):
-        text_proxies(DoubleBank(spoiled(TEXTS, math.nan, (0, 2, 1))), IMAGES, k=2)
 
 
 def test_new_images_are_checked_too():
