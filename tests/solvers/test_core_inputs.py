@@ -162,7 +162,7 @@ def test_a_class_without_descriptions_is_named():
     with pytest.raises(InputError, match=r"descriptions of 'class 1': there are none; give at least one"):
         TextBank(names, [rows[0], rows[1][:0], rows[2]], first)
     with pytest.raises(InputError, match=r"descriptions of 'class 0' \[4, 8\] holds NaN"):
-        TextBank(names, spoiled(rows, math.nan, (0, 2, 1)), first)
+        TextBank(names, [spoiled(rows[0], math.nan, (2, 1)), *rows[1:]], first)
     with pytest.raises(InputError, match=r"bank: 1 class leaves nothing to tell apart"):
         text_proxies(DoubleBank(TEXTS[:1]), IMAGES, k=2)
 
