@@ -125,6 +125,7 @@ def compared(classes, noise, raised, seed):
         (5, 0.25, 2.0, 3, 1),
         (5, 0.45, 1.0, 2, 2),  # moved by the contradiction alone
         (8, 0.35, 1.0, 2, 2),
+        (10, 0.4, 3.0, 1, 3),
     ],
 )
 def test_it_keeps_the_likeliest_of_four_fits_and_the_first_of_equals(classes, noise, raised, seed, kept):

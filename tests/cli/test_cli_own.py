@@ -74,7 +74,7 @@ def test_classify_writes_table_patients_and_report(base, kpl):
     mean = sum(float(row["dog"]) for row in table[:4]) / 4
     assert float(patients[0]["dog"]) == pytest.approx(mean, abs=2e-6)
     page = (base / "out" / "r.html").read_text(encoding="utf-8")
-    assert "Not for clinical use" in page and page.count("<img") == 24
+    assert "Not for clinical use" in page and page.count("<img") == 24 and page.rstrip().endswith("</html>")
 
 
 def test_predict_says_of_the_fitted_images_what_classify_says(base, kpl):
