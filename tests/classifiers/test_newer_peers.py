@@ -8,6 +8,7 @@ from peer_world import C, D, N, make_world
 
 from kpl_lib.classifiers import Classifier, create
 from kpl_lib.classifiers.oga import expected_tail
+from kpl_lib.classifiers.robust_vote import trimmed_mean
 from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
 from kpl_lib.metrics import accuracy
@@ -208,3 +209,11 @@ def test_a_stream_is_fitted_before_it_goes_on(world):
         create("oga").update(world[0][:1])
     with pytest.raises(InputError, match="encoder"):
         create("oga").fit(*world[:2]).update(F.normalize(torch.ones(1, D + 1), dim=1))
+
+
+def test_many_votes_are_pulled_in_to_the_median_distance_and_no_further():
+    votes = np.random.default_rng(0).standard_normal((3, 41))
+    middle = np.median(votes, axis=1, keepdims=True)
+    width = np.median(np.abs(votes - middle), axis=1, keepdims=True)  # kappa is 1 from 15 votes on
+    expected = (middle + np.clip(votes - middle, -width, width)).mean(axis=1)
+    assert np.allclose(trimmed_mean(torch.from_numpy(votes), delta=0.05, rho=0.5).numpy(), expected)
