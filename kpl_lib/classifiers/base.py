@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kpl_lib.classifiers.start import STARTS
-from kpl_lib.common.checks import check_count, check_images, check_positive
+from kpl_lib.common.checks import check_count, check_images, check_labels, check_positive
 from kpl_lib.common.errors import InputError, among
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.features import Features, TextBank
@@ -29,7 +29,8 @@ class Classifier(ABC):
     neighbours says about the fitted images, where that is not what `predict` says of an image alone.
 
     Of each method: `transductive`, it reads the images as a set; `order_free`, their order does not matter;
-    `takes_prior`, it uses class shares; `needs_patches`, it reads patch features too.
+    `takes_prior`, it uses class shares; `reads_labels`, it learns from labelled images where some are given;
+    `needs_patches`, it reads patch features too.
 
     Args:
         text: where the text proxies come from: class `names`, `all` descriptions, the `top-k` nearest ones; as
@@ -45,6 +46,7 @@ class Classifier(ABC):
     transductive: ClassVar[bool] = False
     order_free: ClassVar[bool] = True
     takes_prior: ClassVar[bool] = True
+    reads_labels: ClassVar[bool] = False
     needs_patches: ClassVar[bool] = False
     model_type: ClassVar[type] = object
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
@@ -79,29 +81,43 @@ class Classifier(ABC):
     ) -> tuple[object, tuple]:
         """Return the model (`scores` and `probabilities` of images), and the chosen descriptions.
 
-        A method that reads neighbours also sets `joint`: scores `[N, C]` whose softmax are the probabilities.
+        A method that reads neighbours also sets `joint`: scores `[N, C]` whose softmax are the probabilities. One
+        with `reads_labels` takes `labels` as well, int64 `[N]` or None: see `fit`.
         """
 
     def fit(
-        self, images: Tensor | Features, bank: TextBank, prior: Tensor | Sequence[float] | None = None
+        self,
+        images: Tensor | Features,
+        bank: TextBank,
+        prior: Tensor | Sequence[float] | None = None,
+        labels: Tensor | Sequence[int] | None = None,
     ) -> Self:
-        """Fit to unlabelled images.
+        """Fit to images of which none, or a few, are labelled.
 
         Args:
             images: unit rows `[N, D]`.
             bank: text features of C classes.
             prior: class shares `[C]` that sum to 1; None is uniform.
+            labels: class numbers `[N]`, -1 where unknown; None is unknown throughout. The labels that images carry
+                for judging (`Features.labels`) are never read.
 
         Returns:
             This classifier.
 
         Raises:
-            InputError: for input that does not fit together.
+            InputError: for input that does not fit together, and for labels where the method reads none.
         """
         x = _matrix(images)
         if self.transductive:
             check_images(x)
-        model, chosen = self._fit(x, bank, prior)
+        known = None if labels is None else check_labels(labels, len(x), len(bank)).to(x.device)
+        if known is not None and bool((known < 0).all()):
+            known = None
+        if known is not None and not self.reads_labels:
+            readers = ", ".join(name for name, kind in sorted(_REGISTRY.items()) if kind.reads_labels)
+            raise InputError(f"classifier {self.name!r} reads no labels: leave them out, or use {readers}")
+        given = {"labels": known} if self.reads_labels else {}
+        model, chosen = self._fit(x, bank, prior, **given)
         self.model, self.class_names = model, bank.class_names
         self.chosen = tuple(tuple(torch.as_tensor(found).tolist()) for found in chosen)
         return self
@@ -132,13 +148,14 @@ class Classifier(ABC):
         bank: TextBank,
         prior: Tensor | Sequence[float] | None = None,
         patches: Tensor | None = None,
+        labels: Tensor | Sequence[int] | None = None,
     ) -> Prediction:
         """Fit to images and classify the same images.
 
         `patches` is for methods that read patch tokens; the others ignore it. A method that reads neighbours
         classifies the fitted images together here; its `predict` places images one by one.
         """
-        self.fit(images, bank, prior)
+        self.fit(images, bank, prior, labels)
         if self.joint is None:
             return self.predict(images)
         labels = self.joint.argmax(dim=1)
@@ -174,11 +191,15 @@ class Classifier(ABC):
 
     @staticmethod
     def from_state(tensors: Mapping[str, Tensor], header: Mapping) -> "Classifier":
-        """Make the classifier that `state` described; an InputError for a method that is unknown here."""
+        """Make the classifier that `state` described; an InputError for what another version wrote."""
         made = create(header["name"], **header["parameters"])
         made.class_names = tuple(header["class_names"])
         made.chosen = tuple(map(tuple, header["chosen"]))
-        made.model = made.model_type(**tensors, **header["model"])
+        held, known = {**tensors, **header["model"]}, {f.name for f in fields(made.model_type)}
+        if set(held) != known:
+            odd = ", ".join(sorted(set(held) ^ known))
+            raise InputError(f"a {made.name!r} of another version of this library ({odd}): fit it again")
+        made.model = made.model_type(**held)
         return made
 
     def save(self, path: str | Path) -> None:

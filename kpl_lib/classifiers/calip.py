@@ -123,8 +123,9 @@ class Calip(Classifier):
         bank: TextBank,
         prior: Tensor | Sequence[float] | None = None,
         patches: Tensor | None = None,
+        labels: Tensor | Sequence[int] | None = None,
     ) -> Prediction:
         """Take the text proxies, and classify images with their patches."""
         if isinstance(images, Patches):
             images, patches = images.features, images.tokens
-        return self.fit(images, bank, prior).predict(images, patches)
+        return self.fit(images, bank, prior, labels).predict(images, patches)

@@ -177,3 +177,20 @@ def check_count(value: int, name: str, minimum: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise InputError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
     return value
+
+
+def check_labels(labels: Tensor | Sequence[int], count: int, classes: int) -> Tensor:
+    """Return class numbers `[N]`, -1 where unknown, as int64.
+
+    Raises:
+        InputError: if there are not `count` of them, or one is not in -1..C-1.
+    """
+    found = torch.as_tensor(labels)
+    if found.shape != (count,) or found.is_floating_point() or found.is_complex():
+        kind = f"{found.dtype} {shape_of(found)}"
+        raise InputError(f"labels: {kind} for {count} images; give a whole number for each, -1 where unknown")
+    found = found.to(torch.int64)
+    wrong = (found < -1) | (found >= classes)
+    if bool(wrong.any()):
+        raise InputError(f"labels: {int(found[wrong][0])} is not in -1..{classes - 1}; give class numbers")
+    return found
