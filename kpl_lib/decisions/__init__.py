@@ -1,0 +1,20 @@
+"""From probabilities to decisions: sets of classes, an abstaining answer, and what a wrong answer costs.
+
+Public: calibrate, evaluate_sets, cross_coverage, joint_step, same_source, net_benefit, predictive_values. May import:
+metrics, transport, prediction, features, common.
+"""
+
+from kpl_lib.decisions.conformal import SCORES, Calibration, PredictionSets, calibrate
+from kpl_lib.decisions.coverage import SetFigures, cross_coverage, evaluate_sets
+from kpl_lib.decisions.joint import joint_step
+
+__all__ = [
+    "SCORES",
+    "Calibration",
+    "PredictionSets",
+    "SetFigures",
+    "calibrate",
+    "cross_coverage",
+    "evaluate_sets",
+    "joint_step",
+]
