@@ -1,14 +1,15 @@
-"""Features of images, of their patches and of descriptions: encoded once, kept as safetensors, never pickled."""
+"""Features of images and of descriptions: encoded once, kept as safetensors, never pickled; joined over encoders."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from kpl_lib.common.checks import check_float_matrix, check_unit_rows
+from kpl_lib.common.checks import check_float_matrix, check_same_space, check_unit_rows
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.sums import ALONE, Sums
 from kpl_lib.common.tensors import read_tensors, write_tensors
@@ -140,6 +141,7 @@ class TextBank:
         names: unit rows `[C, D]`, the class names in a template.
         texts: the description texts of each class, in their order; `()` where they are unknown.
         controls: unit rows of texts that should not help, by name: one tensor a class (see `knowledge.controls`).
+        views: columns of each encoder, in order, where several were joined (see `join`); `()` for one encoder.
         normalize: take rows of any length and scale them to 1.
 
     Raises:
@@ -158,6 +160,7 @@ class TextBank:
     names: torch.Tensor
     texts: tuple[tuple[str, ...], ...] = ()
     controls: Mapping[str, Sequence[torch.Tensor]] = field(default_factory=dict)
+    views: tuple[int, ...] = ()
     normalize: InitVar[bool] = False
 
     def __post_init__(self, normalize: bool) -> None:
@@ -165,6 +168,7 @@ class TextBank:
         object.__setattr__(self, "class_names", classes)
         object.__setattr__(self, "texts", tuple(tuple(t) for t in self.texts) or ((),) * len(classes))
         object.__setattr__(self, "names", unit_rows(self.names, "names", normalize))
+        object.__setattr__(self, "views", tuple(self.views))
         self._check_counts()
         object.__setattr__(self, "descriptions", self._rows("descriptions", self.descriptions, normalize))
         found = {key: self._rows(f"{key} texts", rows, normalize) for key, rows in self.controls.items()}
@@ -192,7 +196,9 @@ class TextBank:
 
     def _check_counts(self) -> None:
         """Refuse classes that are absent, twice, or without their row, descriptions or texts."""
-        classes = self.class_names
+        classes, width = self.class_names, self.names.shape[1]
+        if self.views and sum(self.views) != width:
+            raise InputError(f"views {self.views} are not the {width} columns of names; see join")
         if not classes:
             raise InputError("class_names is empty: a text bank needs at least one class")
         twice = sorted({c for c in classes if classes.count(c) > 1})
@@ -216,6 +222,12 @@ class TextBank:
         """M_c: the number of descriptions of each class."""
         return tuple(len(d) for d in self.descriptions)
 
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """`√w_v` of each joined encoder: the length of its columns in every row; `(1.0,)` for one encoder."""
+        widths = list(self.views) or [self.names.shape[1]]
+        return tuple(float(part[0].norm()) for part in self.names.split(widths, dim=1))
+
     def to(self, device: str | torch.device) -> "TextBank":
         """The bank with every tensor on a device, as it was checked here; itself, where it is there already."""
         if self.names.device == torch.device(device):
@@ -236,6 +248,7 @@ class TextBank:
         tensors = {"names": self.names, "descriptions": torch.cat(list(self.descriptions))}
         header = {"class_names": self.class_names, "texts": self.texts, "counts": self.counts}
         header["controls"] = {key: [len(rows) for rows in group] for key, group in self.controls.items()}
+        header["views"] = self.views
         tensors |= {f"control {key}": torch.cat(group) for key, group in self.controls.items()}
         write_tensors(path, "TextBank", tensors, header)
 
@@ -250,80 +263,8 @@ class TextBank:
         rows = tensors["descriptions"].split(header["counts"])
         counts = header.get("controls", {})
         controls = {key: tensors[f"control {key}"].split(found) for key, found in counts.items()}
-        return cls(header["class_names"], rows, tensors["names"], header["texts"], controls)
-
-
-@dataclass(frozen=True, eq=False)
-class Patches:
-    """Image features, and beside them features of the patches of each image.
-
-    Args:
-        features: the images `[N, D]`, with labels and provenance.
-        tokens: `[N, P, D]`, near unit length, float16: P patches an image, row by row from the upper left.
-
-    Raises:
-        InputError: for tokens of another number or size than the images.
-
-    Example:
-        >>> made = Patches(Features(torch.eye(2)), torch.eye(2).expand(2, 2, 2))
-        >>> len(made), tuple(made.tokens.shape)
-        (2, (2, 2, 2))
-
-    Chapter: ch-benchmark
-    """
-
-    features: Features
-    tokens: Tensor
-
-    def __post_init__(self) -> None:
-        images = self.features.images
-        check_tokens(self.tokens, images)
-        object.__setattr__(self, "tokens", self.tokens.detach().to(torch.float16))
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def save(self, path: str | Path) -> None:
-        """Write a safetensors file, whole or not at all.
-
-        Raises:
-            InputError: if the file cannot be written, or `meta` holds what JSON cannot.
-        """
-        features = self.features
-        tensors = {"images": features.images, "tokens": self.tokens}
-        if features.labels is not None:
-            tensors["labels"] = features.labels
-        write_tensors(path, "Patches", tensors, {"class_names": features.class_names, "meta": features.meta})
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Patches":
-        """Read what `save` wrote.
-
-        Raises:
-            InputError: if the file is missing, broken, or not a file of Patches.
-        """
-        tensors, header = read_tensors(path, "Patches", ("images", "tokens"))
-        labels = tensors.get("labels")
-        features = Features(tensors["images"], labels, header["class_names"], header["meta"])
-        return cls(features, tensors["tokens"])
-
-
-def check_tokens(tokens: Tensor, images: Tensor) -> Tensor:
-    """Return patch features `[N, P, D]` if they are finite and belong to images `[N, D]`.
-
-    Raises:
-        InputError: if they are not, or do not.
-    """
-    if not isinstance(tokens, Tensor) or tokens.dim() != 3 or 0 in tokens.shape:
-        found = list(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
-        raise InputError(f"patches must be a tensor [N, P, D], not {found}; see Encoder.encode_patches")
-    if (len(tokens), tokens.shape[2]) != tuple(images.shape):
-        raise InputError(
-            f"patches {list(tokens.shape)} do not belong to images {list(images.shape)}; encode both together"
-        )
-    if not tokens.is_floating_point() or not bool(torch.isfinite(tokens).all()):
-        raise InputError("patches must be finite floating-point numbers; encode them again")
-    return tokens
+        views = tuple(header.get("views", ()))
+        return cls(header["class_names"], rows, tensors["names"], header["texts"], controls, views)
 
 
 def mean_image(images: Tensor, block: int = 4096, sums: Sums = ALONE) -> Tensor:
@@ -346,3 +287,149 @@ def mean_image(images: Tensor, block: int = 4096, sums: Sums = ALONE) -> Tensor:
     for part in images.split(block):
         total += part.sum(dim=0, dtype=torch.float64)
     return sums.first(sums.total(total) / sums.place(images)[1])[0]
+
+
+def join(
+    parts: Sequence[Features] | Sequence[TextBank], weights: Sequence[float] | None = None
+) -> Features | TextBank:
+    """Several encoders as one: their unit rows side by side, so that cosines are averaged.
+
+        x_i = [√w_1 x_i1; …; √w_V x_iV],   t likewise,   so   x_i · t = Σ_v w_v x_iv · t_v,   Σ_v w_v = 1
+
+    Every method takes the result as it takes one encoder. Join images and texts of the same encoders, in the same
+    order and with the same weights.
+
+    Args:
+        parts: features of the same N images, or banks of the same texts, one an encoder: V of `[N, D_v]`.
+        weights: of the encoders, above 0; None weighs them alike.
+
+    Returns:
+        Features `[N, Σ D_v]` with labels and provenance of the first, or a TextBank with `views`.
+
+    Raises:
+        InputError: for nothing to join, other images, another order of images, other classes or texts, and weights
+            that do not fit.
+
+    >>> one = Features(torch.eye(2), meta={"encoder": "A", "paths": ["cat.png", "dog.png"]})
+    >>> two = Features(torch.eye(2), meta={"encoder": "B", "paths": ["cat.png", "dog.png"]})
+    >>> join([one, two]).images.shape, join([one, two]).meta["encoder"]
+    (torch.Size([2, 4]), 'A + B')
+
+    Source: this project; concatenated features are old practice, the scaling makes unit rows of unit rows.
+    Chapter: ch-encoders-and-labels
+    """
+    parts = list(parts)
+    kinds = {type(part) for part in parts}
+    if len(kinds) != 1 or not kinds <= {Features, TextBank}:
+        raise InputError("join takes Features alone, or TextBanks alone, of one or more encoders")
+    factors = _factors(weights, len(parts))
+    return (_join_banks if kinds == {TextBank} else _join_features)(parts, factors)
+
+
+def one_by_one(images: Tensor, bank: TextBank) -> list[tuple[Tensor, TextBank]]:
+    """The encoders that were joined, each with its own unit rows: what `join` undoes.
+
+    Args:
+        images: unit rows `[N, Σ D_v]`.
+        bank: texts of the same encoders.
+
+    Returns:
+        For each encoder its images `[N, D_v]` and its bank.
+
+    Raises:
+        InputError: if images and bank differ in D.
+
+    >>> parts = [TextBank(("cat", "dog"), [torch.eye(2)[:1], torch.eye(2)[1:]], torch.eye(2)) for _ in "AB"]
+    >>> [tuple(x.shape) for x, _ in one_by_one(torch.ones(3, 4) / 2, join(parts))]
+    [(3, 2), (3, 2)]
+
+    Chapter: ch-encoders-and-labels
+    """
+    check_same_space(bank.names, images, "bank.names")
+    widths = list(bank.views) or [images.shape[1]]
+
+    def split(rows: Tensor) -> list[Tensor]:
+        return [F.normalize(part, dim=1) for part in rows.split(widths, dim=1)]
+
+    described, names = zip(*map(split, bank.descriptions), strict=True), split(bank.names)
+    controls = {key: list(zip(*map(split, group), strict=True)) for key, group in bank.controls.items()}
+    banks = (
+        TextBank(bank.class_names, rows, name, bank.texts, {key: parts[v] for key, parts in controls.items()})
+        for v, (rows, name) in enumerate(zip(described, names, strict=True))
+    )
+    return list(zip(split(images), banks, strict=True))
+
+
+def _factors(weights: Sequence[float] | None, count: int) -> list[float]:
+    """`√w_v`, weights scaled to sum 1."""
+    given = [1.0] * count if weights is None else [float(w) for w in weights]
+    if len(given) != count or not all(0 < w < float("inf") for w in given):
+        raise InputError(f"weights {given} for {count} encoders: give one number above 0 for each")
+    return [(w / sum(given)) ** 0.5 for w in given]
+
+
+def side_by_side(rows: Sequence[Tensor], factors: Sequence[float]) -> Tensor:
+    """`[f_1 r_1; …; f_V r_V]`, `[n, Σ D_v]`, of unit rows `[n, D_v]` of each encoder."""
+    return torch.cat([factor * part for factor, part in zip(factors, rows, strict=True)], dim=1)
+
+
+def _join_features(parts: list[Features], factors: list[float]) -> Features:
+    first, names = parts[0], [str(part.meta.get("encoder", f"part {v}")) for v, part in enumerate(parts, 1)]
+    for name, part in zip(names[1:], parts[1:], strict=True):
+        _check_same_images(first, part, f"{names[0]!r} and {name!r}")
+    labels = next((part.labels for part in parts if part.labels is not None), None)
+    images = side_by_side([part.images for part in parts], factors)
+    return Features(images, labels, first.class_names, {**first.meta, "encoder": " + ".join(names)})
+
+
+def _check_same_images(one: Features, two: Features, who: str) -> None:
+    """Raise unless both hold the same images in the same order, as far as paths, labels and fingerprints tell."""
+    cure = "encode the same images in the same order with both"
+    if len(one) != len(two):
+        raise InputError(f"join: {who} hold {len(one)} and {len(two)} images; {cure}")
+    if one.images.device != two.images.device:
+        raise InputError(f"join: {who} are on {one.images.device} and {two.images.device}; move one with .to")
+    paths = [part.meta.get("paths") for part in (one, two)]
+    if all(paths):
+        for row, (a, b) in enumerate(zip(*paths, strict=True)):
+            if a != b:
+                raise InputError(f"join: row {row} of {who} is {a} and {b}; {cure}")
+    prints = [part.meta.get("fingerprint") for part in (one, two)]
+    if all(prints) and prints[0] != prints[1]:
+        raise InputError(f"join: {who} hold images of other contents under the same names; {cure}")
+    if one.class_names and two.class_names and one.class_names != two.class_names:
+        raise InputError(f"join: {who} have other classes, or another order of them; {cure}")
+    if one.labels is not None and two.labels is not None and not torch.equal(one.labels, two.labels):
+        row = int((one.labels != two.labels).nonzero()[0])
+        raise InputError(f"join: the labels of {who} differ, first in row {row}; {cure}")
+
+
+def _join_banks(banks: list[TextBank], factors: list[float]) -> TextBank:
+    first, cure = banks[0], "encode one knowledge base with all encoders"
+    for number, bank in enumerate(banks[1:], 2):
+        if bank.class_names != first.class_names:
+            raise InputError(
+                f"join: banks 1 and {number} have other classes, or another order of them; {cure}"
+            )
+        if bank.counts != first.counts or (
+            bank.texts != first.texts and any(bank.texts) and any(first.texts)
+        ):
+            raise InputError(f"join: banks 1 and {number} hold other descriptions; {cure}")
+        if bank.names.device != first.names.device:
+            raise InputError(f"join: banks 1 and {number} are on different devices; move one with .to")
+        if _lengths(bank) != _lengths(first):
+            raise InputError(f"join: banks 1 and {number} hold other controls; {cure}")
+
+    def side(pick: Callable[[TextBank], Sequence[Tensor]]) -> tuple[Tensor, ...]:
+        return tuple(side_by_side(rows, factors) for rows in zip(*map(pick, banks), strict=True))
+
+    views = tuple(width for bank in banks for width in bank.views or (bank.names.shape[1],))
+    names = side_by_side([bank.names for bank in banks], factors)
+    controls = {key: side(lambda bank, key=key: bank.controls[key]) for key in first.controls}
+    return TextBank(
+        first.class_names, side(lambda bank: bank.descriptions), names, first.texts, controls, views
+    )
+
+
+def _lengths(bank: TextBank) -> dict[str, list[int]]:
+    return {key: [len(rows) for rows in group] for key, group in bank.controls.items()}

@@ -17,7 +17,7 @@ from kpl_lib.common.checks import (
 )
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.sums import ALONE, Sums
-from kpl_lib.features import TextBank, mean_image
+from kpl_lib.features import TextBank, mean_image, one_by_one, side_by_side
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +44,17 @@ def text_proxies(bank: TextBank, images: Tensor, k: int = 8) -> TextProxies:
 
         s_m = (1/N) Σ_i x_i · t_m = u · t_m,   u = (1/N) Σ_i x_i,   T_c = normalize( Σ_{m in top k} t_m )
 
+    Where several encoders were joined, each keeps the k descriptions that are nearest for it: chosen together, by the
+    mean of their cosines, all would lean on the same few, and the gain of asking several would be lost.
+
     Args:
         bank: descriptions of C classes, one `[M_c, D]` of unit rows for each class; M_c may differ.
         images: unit rows `[N, D]`, N >= 2.
         k: descriptions kept for each class. A class with fewer keeps all of its own, and a UserWarning names it.
 
     Returns:
-        TextProxies. Of equal similarities the first description wins.
+        TextProxies. Of equal similarities the first description wins. Of several encoders, `chosen` holds what any of
+        them kept.
 
     Raises:
         InputError: if k < 1, or bank and images do not fit.
@@ -107,12 +111,29 @@ def text_proxies_sweep(
 
     bank = bank.to(images.device)
     sums.agreed(check, images)
+    if len(bank.views) > 1:
+        views = [text_proxies_sweep(own, x, ks, sums) for x, own in one_by_one(images, bank)]
+        return tuple(_of_several(found, bank) for found in zip(*views, strict=True))
     if sums.rank == 0:
         _report_clipping(bank, max(ks))
     u = mean_image(images, sums=sums)
     limits = torch.tensor(ks, device=images.device)[:, None]
     ranked = [_rank(rows, u, limits, working_dtype(images, rows)) for rows in bank.descriptions]
     return tuple(_keep(ranked, i, k, bank.class_names) for i, k in enumerate(ks))
+
+
+def _of_several(found: Sequence[TextProxies], bank: TextBank) -> TextProxies:
+    """The proxies of several encoders side by side; of their descriptions each once, those first that are nearer."""
+    weights = side_by_side([one.weights for one in found], bank.factors)
+    chosen, similarity = [], []
+    for c in range(len(bank)):
+        best: dict[int, Tensor] = {}
+        for rank in range(found[0].k[c]):
+            for one in found:
+                best.setdefault(int(one.chosen[c][rank]), one.similarity[c][rank])
+        chosen.append(torch.tensor(list(best), device=weights.device))
+        similarity.append(torch.stack(list(best.values())))
+    return TextProxies(weights, tuple(chosen), tuple(similarity), tuple(map(len, chosen)))
 
 
 def _report_clipping(bank: TextBank, k: int) -> None:

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from kpl_lib.common import tensors
 from kpl_lib.common.errors import InputError
-from kpl_lib.features import Features, TextBank, unit_rows
+from kpl_lib.features import Features, TextBank, join, unit_rows
 
 
 def rows(count: int, seed: int = 0) -> torch.Tensor:
@@ -128,3 +128,73 @@ def test_meta_that_json_cannot_hold_is_refused(tmp_path):
     with pytest.raises(InputError, match="JSON"):
         Features(rows(2), meta={"when": object()}).save(tmp_path / "x.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def made(name="A", paths=("a.png", "b.png", "c.png"), seed=0, **meta) -> Features:
+    return Features(rows(3, seed), [0, 1, 0], ("cat", "dog"), {"encoder": name, "paths": list(paths), **meta})
+
+
+def test_joined_rows_are_units_whose_cosines_are_the_weighted_means():
+    images, texts = [made("A"), made("B", seed=5)], [bank(), bank_of(7)]
+    for weights, share in ((None, 0.5), ((3, 1), 0.75)):
+        x, t = join(images, weights), join(texts, weights)
+        torch.testing.assert_close(x.images.norm(dim=1), torch.ones(3))
+        one, two = (i.images @ b.names.T for i, b in zip(images, texts, strict=True))
+        torch.testing.assert_close(x.images @ t.names.T, share * one + (1 - share) * two)
+        one, two = (i.images @ b.descriptions[0].T for i, b in zip(images, texts, strict=True))
+        torch.testing.assert_close(x.images @ t.descriptions[0].T, share * one + (1 - share) * two)
+    assert x.labels.tolist() == [0, 1, 0] and x.meta["paths"] == ["a.png", "b.png", "c.png"]
+    assert x.meta["encoder"] == "A + B" and t.views == (8, 8) and t.texts == bank().texts
+
+
+def test_a_joined_bank_keeps_controls_and_views_on_disk(tmp_path):
+    controls = {"random": [rows(2, seed=3), rows(1, seed=4)]}
+    parts = [
+        TextBank(b.class_names, b.descriptions, b.names, b.texts, controls) for b in (bank(), bank_of(7))
+    ]
+    joined = join([join(parts), parts[0]])
+    assert joined.views == (8, 8, 8) and [len(r) for r in joined.controls["random"]] == [2, 1]
+    joined.save(tmp_path / "b.safetensors")
+    found = TextBank.load(tmp_path / "b.safetensors")
+    assert found.views == (8, 8, 8)
+    torch.testing.assert_close(found.controls["random"][0], joined.controls["random"][0])
+
+
+def bank_of(seed: int) -> TextBank:
+    return TextBank(("cat", "dog"), [rows(3, seed), rows(1, seed + 1)], rows(2, seed + 2), bank().texts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "weights", "said"),
+    [
+        ([], None, "Features alone, or TextBanks alone"),
+        ([made(), bank()], None, "Features alone, or TextBanks alone"),
+        ([made(), Features(rows(2))], None, "hold 3 and 2 images"),
+        ([made(), made("B", ("a.png", "c.png", "b.png"))], None, "row 1 of 'A' and 'B' is b.png and c.png"),
+        ([made(fingerprint="x"), made("B", fingerprint="y")], None, "other contents under the same names"),
+        ([made(), Features(rows(3), [0, 1, 1], ("cat", "dog"))], None, "labels .* differ, first in row 2"),
+        ([made(), Features(rows(3), [0, 1, 0], ("dog", "cat"))], None, "other classes, or another order"),
+        ([made(), made("B")], (1, 0), "one number above 0 for each"),
+        ([made(), made("B")], (1, 1, 1), "for 2 encoders"),
+        (
+            [bank(), TextBank(("dog", "cat"), [rows(3), rows(1)], rows(2))],
+            None,
+            "banks 1 and 2 have other classes",
+        ),
+        ([bank(), TextBank(("cat", "dog"), [rows(2), rows(1)], rows(2))], None, "hold other descriptions"),
+        (
+            [bank(), TextBank(("cat", "dog"), [rows(3), rows(1)], rows(2), (("a", "b", "x"), ("d",)))],
+            None,
+            "hold other descriptions",
+        ),
+    ],
+)
+def test_what_does_not_belong_together_is_not_joined(parts, weights, said):
+    with pytest.raises(InputError, match=said) as error:
+        join(parts, weights)
+    assert "\n" not in str(error.value)
+
+
+def test_views_that_are_not_the_columns_are_refused():
+    with pytest.raises(InputError, match="are not the 8 columns"):
+        TextBank(("cat", "dog"), [rows(3), rows(1)], rows(2), views=(4, 5))

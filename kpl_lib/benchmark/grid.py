@@ -57,7 +57,7 @@ class Setting:
 
     Args:
         dataset: what is classified.
-        encoder: a name for `load_encoder`.
+        encoders: names for `load_encoder`; several are joined.
         knowledge: name or file of a knowledge base.
         classifier: a name for `create`, or of a reference line.
         text: where the text proxies come from.
@@ -70,7 +70,7 @@ class Setting:
     """
 
     dataset: DatasetSpec
-    encoder: str
+    encoders: tuple[str, ...]
     knowledge: str
     classifier: str
     text: str
@@ -83,8 +83,15 @@ class Setting:
     def key(self) -> str:
         """16 hexadecimal digits; parameters that equal their defaults do not change them."""
         known = asdict(self)
+        names = known.pop("encoders")
+        known["encoder"] = names if len(names) > 1 else names[0]
         known["dataset"] = [self.dataset.name, self.dataset.options]
         return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder in results."""
+        return " + ".join(self.encoders)
 
     def make(self) -> Classifier:
         """The classifier of this run, not fitted."""
@@ -125,7 +132,7 @@ def _crossed(parameters: dict) -> Iterator[dict]:
 
 
 def unfold(
-    block: dict, dataset: DatasetSpec, encoder: str, knowledge: str, seeds: Sequence[int]
+    block: dict, dataset: DatasetSpec, encoders: tuple[str, ...], knowledge: str, seeds: Sequence[int]
 ) -> Iterator[Setting]:
     """The runs of one block on one dataset."""
     check_known(block, BLOCK_KEYS, "a block of the grid")
@@ -149,10 +156,12 @@ def unfold(
             text = defaults["text"] if text == "default" else text
             create(name, text=text, **given)
             changed = {key: value for key, value in given.items() if defaults[key] != value}
-            yield Setting(dataset, encoder, knowledge, name, text, changed, prior, seed)
+            yield Setting(dataset, encoders, knowledge, name, text, changed, prior, seed)
 
 
-def unfold_reference(line: dict, dataset: DatasetSpec, encoder: str, seed: int) -> Iterator[Setting]:
+def unfold_reference(
+    line: dict, dataset: DatasetSpec, encoders: tuple[str, ...], seed: int
+) -> Iterator[Setting]:
     """The runs of one reference line on one dataset."""
     check_known(line, ("name", "parameters"), "a reference of the grid")
     name = line.get("name")
@@ -161,7 +170,7 @@ def unfold_reference(line: dict, dataset: DatasetSpec, encoder: str, seed: int) 
     taken = [p for p in inspect.signature(REFERENCES[name]).parameters if p not in NOT_GIVEN]
     check_known(line.get("parameters", {}), taken, f"reference {name!r}")
     for given in _crossed(line.get("parameters", {})):
-        yield Setting(dataset, encoder, "none", name, "labels", given, "none", seed, True)
+        yield Setting(dataset, encoders, "none", name, "labels", given, "none", seed, True)
 
 
 KEYS = ("name", "about", "resamples", "seeds", "encoders", "options", "datasets", "blocks", "references")
@@ -180,7 +189,7 @@ class Grid:
         name: what it is called.
         datasets: what is classified.
         blocks: which methods run, and with what; see above.
-        encoders: names for `load_encoder`.
+        encoders: names for `load_encoder`, each a tuple: several in one are joined.
         references: lines to compare with, which read labels.
         seeds: of resamples and of methods that take one.
         resamples: of each interval.
@@ -196,7 +205,7 @@ class Grid:
     name: str
     datasets: tuple[DatasetSpec, ...]
     blocks: tuple[dict, ...]
-    encoders: tuple[str, ...] = ("phantom",)
+    encoders: tuple[tuple[str, ...], ...] = (("phantom",),)
     references: tuple[dict, ...] = ()
     seeds: tuple[int, ...] = (0,)
     resamples: int = 1000
@@ -225,6 +234,8 @@ class Grid:
             if not content.get(need) and not (need == "blocks" and content.get("references")):
                 raise InputError(f"the grid has no {need!r}; give at least one")
         named = {key: tuple(content[key]) for key in ("encoders", "seeds", "references") if key in content}
+        if "encoders" in named:
+            named["encoders"] = tuple(tuple(_values(one)) for one in named["encoders"])
         grid = cls(
             content.get("name", "grid"),
             tuple(_dataset(item, common) for item in content["datasets"]),
@@ -271,13 +282,13 @@ class Grid:
     def settings(self) -> tuple[Setting, ...]:
         """Every run of the grid, once, by dataset and encoder; references last."""
         found: dict[str, Setting] = {}
-        for dataset, encoder in itertools.product(self.datasets, self.encoders):
+        for dataset, encoders in itertools.product(self.datasets, self.encoders):
             for knowledge in dataset.knowledge or (dataset.name.split("/")[0],):
                 for block in self.blocks:
-                    for setting in unfold(block, dataset, encoder, knowledge, self.seeds):
+                    for setting in unfold(block, dataset, encoders, knowledge, self.seeds):
                         found.setdefault(setting.key, setting)
             for line in self.references:
-                for setting in unfold_reference(line, dataset, encoder, self.seeds[0]):
+                for setting in unfold_reference(line, dataset, encoders, self.seeds[0]):
                     found.setdefault(setting.key, setting)
         return tuple(found.values())
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from kpl_lib.common.code import code_checksum, code_of
 from kpl_lib.common.errors import InputError, noted
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.load import PHANTOMS, load_dataset
-from kpl_lib.encoders.encoder import Encoder, load_encoder
+from kpl_lib.encoders.encoder import Encoder
+from kpl_lib.encoders.joined import JoinedEncoder, load_encoders
 from kpl_lib.features import Features, TextBank
 from kpl_lib.knowledge.base import KnowledgeBase
 from kpl_lib.knowledge.controls import with_controls
@@ -33,23 +35,27 @@ class Inputs:
 
     Args:
         dataset: which images.
-        encoder: a name for `load_encoder`.
+        encoders: names for `load_encoder`; several are joined.
         device: where to compute; None chooses.
         cache: folder that keeps features; None keeps none.
     """
 
     def __init__(
-        self, dataset: DatasetSpec, encoder: str, device: str | None = None, cache: str | Path | None = None
+        self,
+        dataset: DatasetSpec,
+        encoders: Sequence[str],
+        device: str | None = None,
+        cache: str | Path | None = None,
     ) -> None:
         self.spec, self.cache = dataset, cache
-        self._name, self._device = encoder, device
+        self._names, self._device = encoders, device
         self._banks: dict[tuple[str, bool], TextBank] = {}
         self._bases: dict[str, KnowledgeBase] = {}
         self.notes: dict[tuple[str, bool], list[str]] = {}
 
     @cached_property
-    def encoder(self) -> Encoder:
-        return load_encoder(self._name, self._device)
+    def encoder(self) -> Encoder | JoinedEncoder:
+        return load_encoders(self._names, self._device)
 
     @cached_property
     def dataset(self) -> ImageDataset:
@@ -142,7 +148,7 @@ class Inputs:
         return found.to(self.encoder.device)
 
 
-def _scale_note(encoder: Encoder) -> list[str]:
+def _scale_note(encoder: Encoder | JoinedEncoder) -> list[str]:
     """That methods read cosines at CLIP's temperature, where the encoder was trained with another."""
     own = encoder.temperature
     if abs(own / 0.01 - 1) < 0.05:

@@ -149,8 +149,8 @@ def run(
     ResultsFile(out).rows()  # refused, or mended, before anything runs
     settings, cache, done = grid.settings(), str(cache or default_folder()), []
     batches = [
-        Batch(partial(Inputs, dataset, encoder, device, cache), tuple(found), Path(out), grid.resamples)
-        for (dataset, encoder), found in groupby(settings, key=lambda one: (one.dataset, one.encoder))
+        Batch(partial(Inputs, dataset, encoders, device, cache), tuple(found), Path(out), grid.resamples)
+        for (dataset, encoders), found in groupby(settings, key=lambda one: (one.dataset, one.encoders))
     ]
     with tqdm(total=len(settings), desc="benchmark", unit="run", disable=not progress) as bar:
         for outcome in outcomes(batches, jobs):

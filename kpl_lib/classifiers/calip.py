@@ -13,7 +13,8 @@ from kpl_lib.classifiers.start import log_shares, start
 from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.common.checks import working_dtype
 from kpl_lib.common.errors import InputError
-from kpl_lib.features import Features, Patches, TextBank, check_tokens
+from kpl_lib.features import Features, TextBank
+from kpl_lib.patches import Patches, check_tokens
 from kpl_lib.prediction import Prediction
 
 BLOCK = 256  # images looked at together: memory stays at BLOCK x P x (C + D) numbers

@@ -1,7 +1,10 @@
 """Gaussians with one variance a feature: their densities, their moments, and rounds that the text leads."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from kpl_lib.classifiers.neighbours import at_most
 
 LEAST_VARIANCE = 1e-9  # of a feature, of unit vectors: constant features have none
 
@@ -16,6 +19,12 @@ def log_densities(images: Tensor, means: Tensor, variances: Tensor) -> Tensor:
 def weighted_moments(images: Tensor, z: Tensor, means: Tensor) -> Tensor:
     """`Σ_i z_ic (x_id − μ_cd)²`, `[C, D]`; all float64."""
     return z.T @ images**2 - 2 * means * (z.T @ images) + z.sum(dim=0)[:, None] * means**2
+
+
+def confident_means(images: Tensor, z: Tensor, confident: int) -> Tensor:
+    """`norm(Σ_i z_ic x_i)` over the images of each class with the largest z, `[C, D]`; over all if there are fewer."""
+    top = z.topk(at_most(confident, len(images), "confident"), dim=0)
+    return F.normalize(torch.einsum("kc,kcd->cd", top.values, images[top.indices]), dim=1)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kpl_lib.common.checks import check_images, check_prior, check_proxies, check_same_space, working_dtype
 from kpl_lib.common.errors import InputError
-from kpl_lib.features import TextBank
+from kpl_lib.features import TextBank, one_by_one, side_by_side
 from kpl_lib.text_proxies import text_proxies
 
 STARTS = ("names", "all", "top-k", "random", "swapped")
@@ -74,6 +74,13 @@ def start_rows(bank: TextBank, images: Tensor, text: str, k: int) -> tuple[tuple
         return tuple(bank.names[:, None]), _none(bank)
     if text != "top-k":
         return _described(bank, text)
+    if (
+        len(bank.views) > 1
+    ):  # each encoder has its own nearest texts; its first stands beside the first of the others
+        parts = [start_rows(own, x, text, k) for x, own in one_by_one(images, bank)]
+        groups = zip(*(rows for rows, _ in parts), strict=True)
+        chosen = text_proxies(bank, images, k=k).chosen
+        return tuple(side_by_side(rows, bank.factors) for rows in groups), chosen
     chosen = text_proxies(bank, images, k=k).chosen
     return tuple(rows[kept] for rows, kept in zip(bank.descriptions, chosen, strict=True)), chosen
 

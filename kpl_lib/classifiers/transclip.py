@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.gaussians import LEAST_VARIANCE, log_densities, weighted_moments
+from kpl_lib.classifiers.gaussians import LEAST_VARIANCE, confident_means, log_densities, weighted_moments
 from kpl_lib.classifiers.neighbours import at_most, nearest_rows
 from kpl_lib.classifiers.start import log_shares, start, text_logits
 from kpl_lib.common.checks import check_images, check_same_space, working_dtype
@@ -98,11 +98,6 @@ class GaussianMixture(Classifier):
         model = GaussianClassifier(weights, offset, means, variances, self.temperature, self.softness)
         return model, chosen
 
-    def _confident_means(self, x: Tensor, z: Tensor) -> Tensor:
-        """`norm(Σ_i z_ic x_i)` over the most confident images of each class, `[C, D]`."""
-        top = z.topk(at_most(self.confident, len(x), "confident"), dim=0)
-        return F.normalize(torch.einsum("kc,kcd->cd", top.values, x[top.indices]), dim=1)
-
 
 @register("transclip")
 @dataclass(eq=False)
@@ -139,7 +134,7 @@ class TransCLIP(GaussianMixture):
     """
 
     def _open(self, x: Tensor, z: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        return self._confident_means(x, z), torch.full_like(text, 1 / x.shape[1])
+        return confident_means(x, z, self.confident), torch.full_like(text, 1 / x.shape[1])
 
     def _renew(self, x: Tensor, z: Tensor, text: Tensor, opened: Tensor) -> tuple[Tensor, Tensor]:
         means = F.normalize(z.T @ x, dim=1)
@@ -190,7 +185,7 @@ class StatA(GaussianMixture):
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"initial_means": ("text", "confident")}
 
     def _open(self, x: Tensor, z: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        means = text if self.initial_means == "text" else self._confident_means(x, z)
+        means = text if self.initial_means == "text" else confident_means(x, z, self.confident)
         return means, (weighted_moments(x, z, text).sum(dim=0) / len(x)).expand_as(text)
 
     def _renew(self, x: Tensor, z: Tensor, text: Tensor, opened: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,10 @@ NOTE = "research and teaching only, not for clinical use"
 Images = Annotated[str, typer.Option(help="Folder of images; or one subfolder a class.")]
 Knowledge = Annotated[str, typer.Option(help="A .json file, or a name that `kpl doctor` lists.")]
 Table = Annotated[str, typer.Option(help="Table to write (.csv).")]
+EncoderNames = Annotated[
+    list[str] | None,
+    typer.Option("--encoder", help="As for `kpl encode`; 'phantom' unless said; several are joined."),
+]
 EncoderName = Annotated[str, typer.Option(help="'phantom', 'path:DIR', 'ARCH/TAG' or 'hf-hub:ORG/NAME'.")]
 Method = Annotated[str, typer.Option(help="Method, such as 'kpl' or 'clip'; `kpl doctor` lists all.")]
 Kept = Annotated[int | None, typer.Option(help="Descriptions kept per class; 8 unless said.")]
@@ -43,7 +47,7 @@ def classify(
     images: Images,
     knowledge: Knowledge,
     out: Table,
-    encoder: EncoderName = "phantom",
+    encoder: EncoderNames = None,
     classifier: Method = RECOMMENDED,
     k: Kept = None,
     settings: Settings = None,
@@ -63,7 +67,7 @@ def classify(
         raise InputError("--patients needs to know them: give --groups FILE.csv, or --group-pattern")
     truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
     method = {"classifier": classifier, "k": k, "parameters": parse_settings(settings)}
-    where = {"encoder": encoder, "device": device, "skip_unreadable": skip_unreadable}
+    where = {"encoder": encoder or "phantom", "device": device, "skip_unreadable": skip_unreadable}
     outputs = {"--out": out, "--patients": patients, "--report": report}
     run, page = _run(images, knowledge, outputs, thumbnails, **method, **truth, **where)
     write_table(run.result, out)
@@ -79,7 +83,7 @@ def fit(
     images: Images,
     knowledge: Knowledge,
     out: Annotated[str, typer.Option(help="Model to write (.safetensors).")],
-    encoder: EncoderName = "phantom",
+    encoder: EncoderNames = None,
     classifier: Method = RECOMMENDED,
     k: Kept = None,
     settings: Settings = None,
@@ -98,7 +102,7 @@ def fit(
         raise InputError(f"--out {out}: a model is a safetensors file; let the name end in .safetensors")
     truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
     method = {"classifier": classifier, "k": k, "parameters": parse_settings(settings)}
-    where = {"encoder": encoder, "device": device, "skip_unreadable": skip_unreadable}
+    where = {"encoder": encoder or "phantom", "device": device, "skip_unreadable": skip_unreadable}
     run, page = _run(
         images, knowledge, {"--out": out, "--report": report}, thumbnails, **method, **truth, **where
     )
@@ -116,7 +120,10 @@ def predict(
     model: Annotated[str, typer.Argument(help="What `kpl fit` wrote.")],
     images: Annotated[list[str], typer.Argument(help="Images, or folders of images.")],
     out: Table,
-    encoder: Annotated[str | None, typer.Option(help="Where its encoder is now, if that has moved.")] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="Where its encoder is now, if that has moved; of several, all in their order."),
+    ] = None,
     device: Device = None,
     skip_unreadable: Skip = False,
 ) -> None:
@@ -128,7 +135,9 @@ def predict(
     check_files({"--out": out}, {"the model": model, **{f"image {name}": name for name in images}})
     say(NOTE)
     fitted, dataset = FittedModel.load(model), open_files(images)
-    found = fitted.predict(dataset, fitted.open_encoder(encoder, device), skip_unreadable=skip_unreadable)
+    found = fitted.predict(
+        dataset, fitted.open_encoder(encoder or (), device), skip_unreadable=skip_unreadable
+    )
     write_table(found, out)
     say_skipped([why for _, why in found.skipped])
     say(f"wrote {out}: {len(found.paths)} images, {len(found.class_names)} classes")

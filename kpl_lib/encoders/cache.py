@@ -21,7 +21,8 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.datasets.images import READING
 from kpl_lib.encoders.run import Block, Job, join_blocks
-from kpl_lib.features import Features, Patches
+from kpl_lib.features import Features
+from kpl_lib.patches import Patches
 
 #: Seconds between two files: a killed run loses no more than this and one batch.
 SHARD_SECONDS = 10.0

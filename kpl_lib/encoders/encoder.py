@@ -21,8 +21,9 @@ from kpl_lib.encoders.cache import remember
 from kpl_lib.encoders.load import open_checkpoint
 from kpl_lib.encoders.run import PROGRESS_DELAY, Job, layout
 from kpl_lib.encoders.towers import departures, image_and_patches, image_size, padding_plan, warn_truncated
-from kpl_lib.features import Features, Patches, TextBank
+from kpl_lib.features import Features, TextBank
 from kpl_lib.knowledge.base import KnowledgeBase
+from kpl_lib.patches import Patches
 
 ON_ERROR = ("raise", "skip")
 LISTED = 20  # images that a warning names
@@ -86,6 +87,11 @@ class Encoder:
     device: torch.device
     dtype: torch.dtype = torch.float32
     mixed: torch.dtype | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name, as one of one: what a joined encoder has several of."""
+        return (self.name,)
 
     @property
     def logit_scale(self) -> float:

@@ -16,7 +16,8 @@ from kpl_lib.common.checks import check_count
 from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.images import MAX_PIXELS, decode_for
-from kpl_lib.features import Features, Patches
+from kpl_lib.features import Features
+from kpl_lib.patches import Patches
 
 Failed = list[tuple[int, str]]
 PROGRESS_DELAY = 2.0  # seconds before a bar appears: short work shows none

@@ -1,7 +1,7 @@
 """Classify a folder of images with a knowledge base."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,13 @@ from kpl_lib.classifiers.start import CONTROLS
 from kpl_lib.common.errors import InputError, noted
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.sets.folder import open_folder
-from kpl_lib.encoders.encoder import Encoder, load_encoder
-from kpl_lib.features import Features, Patches, TextBank
+from kpl_lib.encoders.encoder import Encoder
+from kpl_lib.encoders.joined import JoinedEncoder, load_encoders
+from kpl_lib.features import Features, TextBank
 from kpl_lib.knowledge.base import KnowledgeBase
 from kpl_lib.knowledge.controls import with_controls
 from kpl_lib.own_images.table import COLUMNS, Classification
+from kpl_lib.patches import Patches
 from kpl_lib.prediction import Prediction
 
 FEW = 10  # images a class, below which a method that reads them as a set is warned about
@@ -30,7 +32,7 @@ class FolderRun:
     Args:
         knowledge: the C classes and their descriptions.
         dataset: the images, with labels and patients where they are known.
-        encoder: the model.
+        encoder: the model, or several as one.
         classifier: fitted to the images.
         features: of the N images that could be read.
         bank: the texts.
@@ -43,7 +45,7 @@ class FolderRun:
 
     knowledge: KnowledgeBase
     dataset: ImageDataset
-    encoder: Encoder
+    encoder: Encoder | JoinedEncoder
     classifier: Classifier
     features: Features
     bank: TextBank
@@ -56,7 +58,7 @@ def classify_folder(
     images: str | Path,
     knowledge: str | Path,
     *,
-    encoder: str = "phantom",
+    encoder: str | Sequence[str] = "phantom",
     classifier: str = RECOMMENDED,
     k: int | None = None,
     parameters: Mapping[str, object] | None = None,
@@ -72,7 +74,7 @@ def classify_folder(
     Args:
         images: the folder, see `kpl_lib.datasets.sets.folder.open_folder`.
         knowledge: name or file of a knowledge base.
-        encoder: a name for `load_encoder`.
+        encoder: a name for `load_encoder`, or several that are joined.
         classifier: a name for `create`.
         k: descriptions kept per class; None is the default of the classifier.
         parameters: what else the classifier takes.
@@ -93,7 +95,7 @@ def classify_folder(
     method = _method(classifier, k, parameters or {})
     truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
     dataset = open_folder(images, kb.class_names, **truth)
-    model = load_encoder(encoder, device)
+    model = load_encoders([encoder] if isinstance(encoder, str) else encoder, device)
     with noted(others=True) as notes:
         made, features = encode_folder(model, dataset, method, skip_unreadable, progress)
         _check_number(len(features), len(kb.class_names), method, images)
@@ -109,7 +111,11 @@ def classify_folder(
 
 
 def encode_folder(
-    model: Encoder, dataset: ImageDataset, method: Classifier, skip_unreadable: bool, progress: bool
+    model: Encoder | JoinedEncoder,
+    dataset: ImageDataset,
+    method: Classifier,
+    skip_unreadable: bool,
+    progress: bool,
 ) -> tuple[Features | Patches, Features]:
     """What the method reads, and the image features in it."""
     run = model.encode_patches if method.needs_patches else model.encode_images

@@ -14,7 +14,8 @@ from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.sets.folder import open_files
-from kpl_lib.encoders.encoder import Encoder, load_encoder
+from kpl_lib.encoders.encoder import Encoder
+from kpl_lib.encoders.joined import JoinedEncoder, load_encoders
 from kpl_lib.features import TextBank
 from kpl_lib.own_images.classify import FolderRun, centre_of, encode_folder, rows_of
 from kpl_lib.own_images.table import Classification
@@ -30,8 +31,8 @@ class FittedModel:
         classifier: fitted, on the CPU.
         bank: features and texts of the descriptions that the classifier chose.
         centre: the mean image `[D]` of the images it was fitted to; descriptions are compared at it.
-        encoder: name of the encoder.
-        fingerprint: checksum of the encoder: weights, architecture, preprocessing, precision.
+        encoders: names of its encoders: one, or several that were joined.
+        fingerprint: checksum of them: weights, architecture, preprocessing, precision.
         origin: where it comes from, in words: knowledge base and who wrote it, images, versions, date.
 
     Example:
@@ -45,7 +46,7 @@ class FittedModel:
     classifier: Classifier
     bank: TextBank
     centre: Tensor
-    encoder: str
+    encoders: tuple[str, ...]
     fingerprint: str
     origin: dict[str, str]
 
@@ -61,24 +62,37 @@ class FittedModel:
             "date": datetime.date.today().isoformat(),
         }
         classifier, centre = run.classifier, centre_of(run.features.images)
-        return cls(classifier, run.bank, centre, run.encoder.name, run.encoder.fingerprint, origin)
+        return cls(classifier, run.bank, centre, run.encoder.names, run.encoder.fingerprint, origin)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The C classes."""
         return self.bank.class_names
 
-    def open_encoder(self, name: str | None = None, device: str | torch.device | None = None) -> Encoder:
-        """Load the encoder that the model was fitted with.
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder; of several, with ` + ` between them."""
+        return " + ".join(self.encoders)
+
+    def open_encoder(
+        self, names: str | Sequence[str] = (), device: str | torch.device | None = None
+    ) -> Encoder | JoinedEncoder:
+        """Load the encoder that the model was fitted with, or the several.
 
         Args:
-            name: where it is now, if it has moved; None takes the name that was saved.
+            names: where it is now, if it has moved; of several, all in their order; none takes what was saved.
             device: where to run; None chooses.
 
         Raises:
-            InputError: if what stands under this name is another encoder.
+            InputError: if one is missing, or what stands under a name is another encoder.
         """
-        found = load_encoder(name or self.encoder, device)
+        names = ([names] if isinstance(names, str) else list(names)) or self.encoders
+        if len(names) != len(self.encoders):
+            raise InputError(
+                f"the model was fitted with {len(self.encoders)} encoders ({self.encoder}), {len(names)} given: "
+                "name all of them with --encoder, in that order, or none"
+            )
+        found = load_encoders(names, device)
         if found.fingerprint != self.fingerprint:
             raise InputError(
                 f"encoder {found.name!r} is not the one that the model was fitted with ({self.encoder!r}, checksum "
@@ -90,7 +104,7 @@ class FittedModel:
     def predict(
         self,
         images: ImageDataset | Sequence[str | Path] | str | Path,
-        encoder: Encoder | None = None,
+        encoder: Encoder | JoinedEncoder | None = None,
         *,
         skip_unreadable: bool = False,
         progress: bool = True,
@@ -115,7 +129,7 @@ class FittedModel:
         names = [images] if isinstance(images, str | Path) else images
         dataset = images if isinstance(images, ImageDataset) else open_files(names)
         if encoder is None or encoder.fingerprint != self.fingerprint:
-            encoder = self.open_encoder(encoder and encoder.name)
+            encoder = self.open_encoder(() if encoder is None else encoder.names)
         made, features = encode_folder(encoder, dataset, self.classifier, skip_unreadable, progress)
         prediction = self.classifier.predict(made)
         return rows_of(prediction, features, self.bank, self.classifier.chosen, self.centre)
@@ -133,7 +147,7 @@ class FittedModel:
         texts = [[group[i] for i in keep] for group, keep in zip(self.bank.texts, used, strict=True)]
         header = {
             "classifier": {**method, "chosen": renumbered},
-            "encoder": self.encoder,
+            "encoders": self.encoders,
             "fingerprint": self.fingerprint,
             "origin": self.origin,
             "texts": texts,
@@ -160,8 +174,10 @@ class FittedModel:
             classifier = Classifier.from_state(inner, header["classifier"])
             rows = tensors["descriptions"].split([len(group) for group in header["texts"]])
             bank = TextBank(classifier.class_names, rows, tensors["names"], header["texts"])
-            kept = header["encoder"], header["fingerprint"], dict(header["origin"])
-            return cls(classifier, bank, tensors["centre"], *kept)
+            names = tuple(header.get("encoders") or [header["encoder"]])  # one, in files of 0.1
+            return cls(
+                classifier, bank, tensors["centre"], names, header["fingerprint"], dict(header["origin"])
+            )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             why = f"a fitted model that this version cannot read ({one_line(error)}); fit it again"
             raise InputError(f"{path}: {why}") from None

@@ -66,7 +66,7 @@ def test_a_row_holds_what_the_library_says(home, finished):
     grid = Grid.from_dict(small_grid())
     setting = next(s for s in grid.settings() if s.classifier == "kpl-closed-form" and s.text == "names")
     row = next(r for r in lines(finished) if r["key"] == setting.key)
-    inputs = Inputs(setting.dataset, setting.encoder, cache=home / "features")
+    inputs = Inputs(setting.dataset, setting.encoders, cache=home / "features")
     features, bank = inputs.features, inputs.bank(setting.knowledge, "names")
     prediction = create("kpl-closed-form", text="names").fit_predict(features, bank)
     plain = create("clip", text="names").fit_predict(features, bank)
@@ -178,9 +178,9 @@ def test_rows_that_ship_were_made_by_this_code(grid, file):
     known = {row["key"]: row["checksum"] for row in rows}
     settings = whole.settings()
     assert {setting.key for setting in settings} == set(known) and len(rows) == len(known)
-    for encoder in whole.encoders:
-        inputs = Inputs(settings[0].dataset, encoder)
-        first = [one for one in settings if (one.dataset, one.encoder) == (settings[0].dataset, encoder)]
+    for encoders in whole.encoders:
+        inputs = Inputs(settings[0].dataset, encoders)
+        first = [one for one in settings if (one.dataset, one.encoders) == (settings[0].dataset, encoders)]
         assert first and all(known[one.key] == inputs.checksum(one, whole.resamples) for one in first)
 
 
@@ -220,7 +220,7 @@ def test_missing_inputs_are_said_once_a_set(home, tmp_path):
 
 def test_without_labels_metrics_refuse_and_predictions_still_come(home, monkeypatch, tmp_path):
     features = Features(torch.eye(4))
-    bank = Inputs(Grid.from_dict(small_grid()).datasets[0], small_grid()["encoders"][0]).bank(
+    bank = Inputs(Grid.from_dict(small_grid()).datasets[0], small_grid()["encoders"]).bank(
         "phantom-chest", "names"
     )
     images = Features(torch.nn.functional.normalize(torch.rand(5, bank.names.shape[1]), dim=1))

@@ -11,8 +11,9 @@ from tiny_encoder import write_tiny_encoder
 from kpl_lib.classifiers import Classifier, available, create
 from kpl_lib.classifiers import calip as module
 from kpl_lib.common.errors import InputError
-from kpl_lib.features import Features, Patches, TextBank
+from kpl_lib.features import Features, TextBank
 from kpl_lib.own_images.classify import classify_folder
+from kpl_lib.patches import Patches
 
 
 def unit(*shape, seed):

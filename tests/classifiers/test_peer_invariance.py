@@ -87,7 +87,7 @@ def test_the_joint_answer_agrees_with_the_answer_image_by_image(name, world, fit
     if method.joint is None:
         assert torch.equal(alone.probabilities, together.probabilities)
     else:
-        assert name in {"transclip", "stata", "zlap", "oga"}
+        assert name in {"transclip", "stata", "zlap", "oga", "sota"}
         assert (alone.labels == together.labels).double().mean() > 0.9
 
 

@@ -9,7 +9,8 @@ from tiny_encoder import write_tiny_encoder
 
 from kpl_lib import cli
 from kpl_lib.encoders import load_encoder
-from kpl_lib.features import Features, Patches
+from kpl_lib.features import Features
+from kpl_lib.patches import Patches
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ from kpl_lib.datasets import ImageDataset, load_dataset
 from kpl_lib.distributed import encode
 from kpl_lib.distributed.encode import encode_shared
 from kpl_lib.encoders import load_encoder
-from kpl_lib.features import Features, Patches
+from kpl_lib.features import Features
+from kpl_lib.patches import Patches
 
 COUNT, BATCH = 21, 4  # six batches, the last of one image: 2 and 4 processes share them unevenly
 

@@ -24,7 +24,7 @@ from kpl_lib.datasets.images import read_image
 from kpl_lib.encoders import load_encoder
 from kpl_lib.encoders.run import Job
 from kpl_lib.encoders.towers import image_and_patches
-from kpl_lib.features import Patches
+from kpl_lib.patches import Patches
 
 ROOT = Path(__file__).resolve().parents[2]
 VIT = {"image_size": 32, "layers": 2, "width": 128, "patch_size": 8}
