@@ -18,6 +18,7 @@ from kpl_lib.prediction import Prediction
 
 SCORES = ("lac", "aps", "raps")
 CANNOT_SAY = "cannot say"
+OWN = 1e-7  # how much of its own probability APS takes off: the randomised score takes a random share
 NOISE = 1e-9  # of a sum of weights that is compared with a level, so that 0.07 * 100 is 7
 
 
@@ -148,8 +149,11 @@ def calibrate(
 ) -> Calibration:
     """Find the threshold of a score from labelled images, so that sets hold the true class as often as is asked.
 
-        lac: s = 1 - p_c,   aps: s = Σ_{p_j >= p_c} p_j,   raps: s = aps + penalty max(0, rank of c - `rank`)
+        lac: s = 1 - p_c,   aps: s = Σ_{p_j >= p_c} p_j - u p_c,   raps: s = aps + penalty max(0, rank of c - `rank`)
         t = the ⌈(n + 1) coverage⌉-th smallest of the scores s(x_i, y_i) of the n labelled images
+
+    Where the original draws u, it is 1e-7 here: enough to order the least likely classes, which would all score 1, so
+    that a hard set does not end in sets of all classes; too little to matter elsewhere.
 
     With groups each of the G groups weighs `1/(G + 1)`, shared by its images, and `1/(G + 1)` lies at infinity; `t` is
     the smallest score whose weight reaches `coverage`. It holds for images that are exchangeable with the labelled
@@ -158,7 +162,7 @@ def calibrate(
     Args:
         prediction: of N images over C classes.
         labels: class numbers `[N]`, -1 where unknown; only labelled images calibrate.
-        coverage: share of images whose set is to hold the true class, in 0.5..1; `1 - alpha`.
+        coverage: share of images whose set is to hold the true class, between 0 and 1; `1 - alpha`.
         score: a name in `SCORES`. LAC has the smallest sets on average, APS and RAPS follow hard images.
         by_class: a threshold for each class, from its own images, so that each class is covered (Mondrian).
         groups: patient identifiers `[N]`; coverage is that of an image of a new patient.
@@ -177,13 +181,13 @@ def calibrate(
         ('cat', 'cat', 'dog')
 
     Source: Vovk et al. 2005 (split, Mondrian); Sadinle et al. 2019, arXiv 1609.00451 (LAC); Romano et al. 2020, arXiv
-    2006.02544 (APS); Angelopoulos et al. 2021, arXiv 2009.14193 (RAPS); neither of the last two is randomised here.
+    2006.02544 (APS); Angelopoulos et al. 2021, arXiv 2009.14193 (RAPS).
     Groups: Dunn et al. 2022, arXiv 1809.07441; Lee, Barber and Willett 2023, arXiv 2306.06342.
     Chapter: ch-when-unsure
     """
     e = _excess(prediction.probabilities, score, penalty, rank)
     names, y = names_of(prediction), check_labels(labels, *e.shape).to(e.device)
-    _check_coverage(coverage)
+    check_coverage(coverage)
     unit = group_numbers(groups, len(e)).to(e.device)
     known = (y >= 0).nonzero()[:, 0]
     y, unit, own = y[known], unit[known], e[known, y[known]]
@@ -228,12 +232,18 @@ def needed(coverage: float) -> int:
     return math.ceil(coverage / (1 - coverage) - NOISE)
 
 
-def _check_coverage(coverage: float) -> None:
-    if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0.5 <= coverage < 1:
+def check_coverage(coverage: float) -> float:
+    """Return the coverage if it lies between 0 and 1.
+
+    Raises:
+        InputError: if it does not.
+    """
+    if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
         raise InputError(
-            "coverage is the share of images whose set is to hold the true class (1 - alpha): "
-            f"give 0.5 or more and less than 1, such as 0.9, not {coverage!r}"
+            "coverage is the share of images whose set is to hold the true class (1 - alpha): give more than 0 and "
+            f"less than 1, such as 0.9, not {coverage!r}"
         )
+    return float(coverage)
 
 
 def _excess(probabilities: Tensor, score: str, penalty: float, rank: int) -> Tensor:
@@ -246,7 +256,7 @@ def _excess(probabilities: Tensor, score: str, penalty: float, rank: int) -> Ten
         return -p
     ordered, classes = p.sort(dim=1, descending=True, stable=True)
     rest = ordered.flip(1).cumsum(1).flip(1)[:, 1:]  # what is less likely, summed from the smallest
-    e = -torch.cat([rest, rest.new_zeros(len(rest), 1)], dim=1)
+    e = -torch.cat([rest, rest.new_zeros(len(rest), 1)], dim=1) - OWN * ordered
     if score == "raps":
         e += penalty * (torch.arange(1, p.shape[1] + 1).to(e) - rank).clamp(min=0)
     return torch.empty_like(e).scatter_(1, classes, e)

@@ -22,7 +22,7 @@ def plain_score(p, c, score, penalty, rank):
     if score == "lac":
         return 1 - p[c]
     place = sorted(range(len(p)), key=lambda j: -p[j]).index(c) + 1
-    return sum(x for x in p if x >= p[c]) + (score == "raps") * penalty * max(0, place - rank)
+    return sum(x for x in p if x >= p[c]) - 1e-7 * p[c] + (score == "raps") * penalty * max(0, place - rank)
 
 
 @pytest.mark.parametrize("by_class", [False, True])
@@ -103,6 +103,14 @@ def test_answers_name_one_class_or_two_or_abstain(classes, answers):
     assert sets.answers == answers
     assert (sets.empty, sets.full) == (2**-classes, 2**-classes) and sets.single == classes * 2**-classes
     assert sets.mean_size == classes / 2
+
+
+@pytest.mark.parametrize("score", ["aps", "raps"])
+def test_the_least_likely_classes_are_told_apart(score):
+    """The true class is the least likely one: without an order among these, each set would hold all classes."""
+    p = made([[0.6, 0.39 - i / 1000, 0.01 + i / 1000] for i in range(99)])
+    found = calibrate(p, [2] * 99, coverage=0.9, score=score)
+    assert found.sets(p).sets[:, 2].sum() == 90 and found.ties == pytest.approx(1 / 99)
 
 
 def test_figures_by_hand():
@@ -205,7 +213,7 @@ def test_unknown_labels_are_never_read():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"coverage": 0.1}, "0.5 or more and less than 1, such as 0.9, not 0.1"),
+        ({"coverage": 0}, "more than 0 and less than 1, such as 0.9, not 0"),
         ({"coverage": 1.0}, "less than 1"),
         ({"coverage": 90}, "not 90"),
         ({"coverage": float("nan")}, "not nan"),
