@@ -30,6 +30,10 @@ Settings = Annotated[
 Labels = Annotated[
     str | None, typer.Option(help="Table path,label (.csv), to measure with; no method reads it.")
 ]
+Coverage = Annotated[
+    float | None,
+    typer.Option(help="Add sets that hold the true class this often, such as 0.9; some labels are enough."),
+]
 Groups = Annotated[str | None, typer.Option(help="Table path,group (.csv): the patient of each image.")]
 Pattern = Annotated[
     str | None, typer.Option(help=r"Or a regular expression that finds the patient in a path: '^([^_]+)_'.")
@@ -55,6 +59,7 @@ def classify(
     groups: Groups = None,
     group_pattern: Pattern = None,
     patients: ByPatient = None,
+    coverage: Coverage = None,
     report: Report = None,
     thumbnails: Thumbnails = 60,
     device: Device = None,
@@ -69,7 +74,7 @@ def classify(
     method = {"classifier": classifier, "k": k, "parameters": parse_settings(settings)}
     where = {"encoder": encoder or "phantom", "device": device, "skip_unreadable": skip_unreadable}
     outputs = {"--out": out, "--patients": patients, "--report": report}
-    run, page = _run(images, knowledge, outputs, thumbnails, **method, **truth, **where)
+    run, page = _run(images, knowledge, outputs, thumbnails, coverage=coverage, **method, **truth, **where)
     write_table(run.result, out)
     if patients is not None:
         found = by_patient(run.result)
@@ -207,6 +212,8 @@ def _run(images: str, knowledge: str, outputs: dict[str, str | None], thumbnails
     if measured is not None:
         for name in ("accuracy", "balanced_accuracy", "macro_auroc", "ece"):
             say(f"{name.replace('_', ' ')} {measured.images[name]}")
+    if run.sets is not None:
+        say(str(run.sets))
     if outputs["--report"] is None:
         return run, None
     from kpl_lib.own_images.report import render

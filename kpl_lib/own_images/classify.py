@@ -2,9 +2,10 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from kpl_lib import RECOMMENDED
@@ -12,7 +13,9 @@ from kpl_lib.classifiers.base import Classifier, create
 from kpl_lib.classifiers.start import CONTROLS
 from kpl_lib.common.errors import InputError, noted
 from kpl_lib.datasets.base import ImageDataset
-from kpl_lib.datasets.sets.folder import open_folder
+from kpl_lib.datasets.sets.folder import known_labels, open_folder
+from kpl_lib.decisions.conformal import CANNOT_SAY, PredictionSets, calibrate, check_coverage, needed
+from kpl_lib.decisions.coverage import SetFigures, cross_coverage
 from kpl_lib.encoders.encoder import Encoder
 from kpl_lib.encoders.joined import JoinedEncoder, load_encoders
 from kpl_lib.features import Features, TextBank
@@ -23,6 +26,30 @@ from kpl_lib.patches import Patches
 from kpl_lib.prediction import Prediction
 
 FEW = 10  # images a class, below which a method that reads them as a set is warned about
+
+
+@dataclass(frozen=True, eq=False)
+class FolderSets:
+    """Prediction sets of the images of a folder, calibrated on those whose class is known.
+
+    Args:
+        sets: of all N images.
+        figures: what they reach on the labelled images, each judged by thresholds of others.
+
+    Chapter: ch-when-unsure
+    """
+
+    sets: PredictionSets
+    figures: SetFigures
+
+    def __str__(self) -> str:
+        figures, sets = self.figures, self.sets
+        unsure = sets.answers.count(CANNOT_SAY) / len(sets)
+        return (
+            f"sets: asked {figures.asked:.0%}, reached {figures.coverage} on labelled images, each judged by others; "
+            f"mean size {sets.mean_size:.2f} of {len(sets.class_names)} classes, one class for {sets.single:.0%}, "
+            f"'{CANNOT_SAY}' for {unsure:.0%}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +65,8 @@ class FolderRun:
         bank: the texts.
         prediction: of the N images.
         result: the same, as rows for people.
+        labels: true class numbers `[N]`, -1 where unknown; None where none is known.
+        sets: prediction sets of the images, and what they reach; None where no coverage was asked for.
         notes: what was warned about on the way, and what the method says that it saw.
 
     Chapter: ch-own-images
@@ -51,6 +80,8 @@ class FolderRun:
     bank: TextBank
     prediction: Prediction
     result: Classification
+    labels: Tensor | None
+    sets: FolderSets | None
     notes: tuple[str, ...]
 
 
@@ -65,6 +96,7 @@ def classify_folder(
     labels: str | Path | None = None,
     groups: str | Path | None = None,
     group_pattern: str | None = None,
+    coverage: float | None = None,
     device: str | None = None,
     skip_unreadable: bool = False,
     progress: bool = True,
@@ -78,7 +110,10 @@ def classify_folder(
         classifier: a name for `create`.
         k: descriptions kept per class; None is the default of the classifier.
         parameters: what else the classifier takes.
-        labels, groups, group_pattern: tables and pattern as for `open_folder`; no method reads labels.
+        labels, groups, group_pattern: tables and pattern as for `open_folder`; no method reads labels. With a coverage
+            the table may name a part of the images.
+        coverage: give each image the set of classes that holds the true one as often as this, such as 0.9, by
+            thresholds from the labelled images; None gives none.
         device: where the encoder runs; None chooses.
         skip_unreadable: leave out files that cannot be read, and list them.
         progress: show bars.
@@ -93,8 +128,11 @@ def classify_folder(
     """
     kb = _knowledge(knowledge)
     method = _method(classifier, k, parameters or {})
-    truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
-    dataset = open_folder(images, kb.class_names, **truth)
+    truth = {"groups": groups, "group_pattern": group_pattern}
+    part = None if coverage is None or labels is None else known_labels(images, kb.class_names, labels)
+    dataset = open_folder(images, kb.class_names, labels=labels if part is None else None, **truth)
+    if coverage is not None:
+        _check_coverage(coverage, part, dataset)
     model = load_encoders([encoder] if isinstance(encoder, str) else encoder, device)
     with noted(others=True) as notes:
         made, features = encode_folder(model, dataset, method, skip_unreadable, progress)
@@ -103,11 +141,47 @@ def classify_folder(
         if method.text in CONTROLS:
             bank = with_controls(bank, kb, model.encode_texts)
         prediction = method.fit_predict(made, bank)
+        known = features.labels if part is None else _numbers(features.meta["paths"], part)
+        sets = None if coverage is None else _sets(prediction, features, known, coverage)
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
-    result = rows_of(prediction, features, bank, method.chosen, centre_of(features.images))
+    result = rows_of(prediction, features, bank, method.chosen, centre_of(features.images), known)
+    if sets is not None:
+        names = tuple(tuple(kb.class_names[c] for c in row.nonzero()[:, 0]) for row in sets.sets.sets.cpu())
+        result = replace(result, sets=names, answers=sets.sets.answers)
     notes += getattr(method, "findings", ())
-    return FolderRun(kb, dataset, model, method, features, bank, prediction, result, tuple(notes))
+    return FolderRun(
+        kb, dataset, model, method, features, bank, prediction, result, known, sets, tuple(notes)
+    )
+
+
+def _check_coverage(coverage: float, part: Mapping[str, int] | None, dataset: ImageDataset) -> None:
+    """Refuse a coverage that cannot be, without labels, or with too few, before anything is encoded."""
+    check_coverage(coverage)
+    if part is None and dataset.labels is None:
+        raise InputError("--coverage needs labels of some images: give --labels FILE.csv with path,label")
+    known = dict(zip(dataset.paths, dataset.labels, strict=True)) if part is None else part
+    groups = None if dataset.groups is None else dict(zip(dataset.paths, dataset.groups, strict=True))
+    units = {path if groups is None else groups[path] for path in known}
+    least = needed(coverage)
+    if len(units) < least:
+        kind = "images" if groups is None else "patients"
+        raise InputError(
+            f"--coverage {coverage:g}: {len(units)} labelled {kind} are too few, it needs at least {least}: "
+            "label more, or ask for less"
+        )
+
+
+def _numbers(paths: Sequence[str], part: Mapping[str, int]) -> Tensor:
+    return torch.tensor([part.get(path, -1) for path in paths])
+
+
+def _sets(prediction: Prediction, features: Features, labels: Tensor, coverage: float) -> FolderSets:
+    """Calibrate on the labelled images; warn where the others do not look like them."""
+    groups = features.meta["groups"]
+    asked = {"groups": groups, "coverage": coverage}
+    sets = calibrate(prediction, labels, **asked).sets(prediction)
+    return FolderSets(sets, cross_coverage(prediction, labels, **asked))
 
 
 def encode_folder(
@@ -124,10 +198,15 @@ def encode_folder(
 
 
 def rows_of(
-    prediction: Prediction, features: Features, bank: TextBank, chosen: tuple, centre: Tensor
+    prediction: Prediction,
+    features: Features,
+    bank: TextBank,
+    chosen: tuple,
+    centre: Tensor,
+    labels: Tensor | None = None,
 ) -> Classification:
-    """A prediction as rows for people."""
-    names, meta, truth = bank.class_names, features.meta, features.labels
+    """A prediction as rows for people; labels are -1 where unknown."""
+    names, meta = bank.class_names, features.meta
     return Classification(
         names,
         tuple(meta["paths"]),
@@ -135,7 +214,7 @@ def rows_of(
         prediction.probabilities.cpu(),
         spoke_most(features.images, bank, chosen, prediction.labels, centre),
         tuple((path, why) for path, why in meta["skipped"]),
-        None if truth is None else tuple(names[label] for label in truth.tolist()),
+        None if labels is None else tuple(names[c] if c >= 0 else "" for c in labels.tolist()),
         None if meta["groups"] is None else tuple(meta["groups"]),
     )
 

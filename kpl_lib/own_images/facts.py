@@ -80,17 +80,22 @@ def report_facts(run: FolderRun) -> ReportFacts | None:
 
     Chapter: ch-own-images
     """
-    labels = run.features.labels
-    if labels is None:
+    if run.labels is None:
         return None
-    patients = None if run.result.groups is None else by_patient(run.result)
+    known = (run.labels >= 0).nonzero()[:, 0]
+    labels, groups = run.labels[known], run.result.groups
+    parts = (getattr(run.prediction, name)[known] for name in ("probabilities", "scores", "labels"))
+    prediction = Prediction(*parts, run.prediction.class_names)
+    patients = None if groups is None else by_patient(run.result)
     measured = None
     if patients is not None and "" not in patients.truth:
         p, number = patients.probabilities, run.result.class_names.index
-        prediction = Prediction(p, p, p.argmax(dim=1), run.result.class_names)
-        measured = evaluate(prediction, [number(name) for name in patients.truth])
-    images = evaluate(run.prediction, labels, groups=run.result.groups)
-    return ReportFacts(images, measured, reliability_curve(run.prediction, labels))
+        whole = Prediction(p, p, p.argmax(dim=1), run.result.class_names)
+        measured = evaluate(whole, [number(name) for name in patients.truth])
+    images = evaluate(
+        prediction, labels, groups=None if groups is None else [groups[i] for i in known.tolist()]
+    )
+    return ReportFacts(images, measured, reliability_curve(prediction, labels))
 
 
 def find_groups(run: FolderRun) -> Groups | str:

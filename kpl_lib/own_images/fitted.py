@@ -147,7 +147,7 @@ class FittedModel:
         texts = [[group[i] for i in keep] for group, keep in zip(self.bank.texts, used, strict=True)]
         header = {
             "classifier": {**method, "chosen": renumbered},
-            "encoders": self.encoders,
+            "encoder": self.encoders if len(self.encoders) > 1 else self.encoder,  # a name, as in 0.1
             "fingerprint": self.fingerprint,
             "origin": self.origin,
             "texts": texts,
@@ -174,7 +174,8 @@ class FittedModel:
             classifier = Classifier.from_state(inner, header["classifier"])
             rows = tensors["descriptions"].split([len(group) for group in header["texts"]])
             bank = TextBank(classifier.class_names, rows, tensors["names"], header["texts"])
-            names = tuple(header.get("encoders") or [header["encoder"]])  # one, in files of 0.1
+            names = header["encoder"]
+            names = (names,) if isinstance(names, str) else tuple(names)
             return cls(
                 classifier, bank, tensors["centre"], names, header["fingerprint"], dict(header["origin"])
             )

@@ -17,6 +17,7 @@ import kpl_lib
 from kpl_lib.common.extras import jinja2
 from kpl_lib.common.files import data_dir
 from kpl_lib.datasets.images import decode_for
+from kpl_lib.decisions.conformal import CANNOT_SAY
 from kpl_lib.metrics.estimates import ReliabilityCurve
 from kpl_lib.own_images.classify import FolderRun
 from kpl_lib.own_images.facts import Groups, ReportFacts, find_concerns, find_gap, find_groups
@@ -66,6 +67,8 @@ def render(run: FolderRun, measured: ReportFacts | None = None, thumbnails: int 
         gap=None if isinstance(gap, str) else gap,
         gap_said=gap if isinstance(gap, str) else "",
         measured=measured,
+        sets=run.sets and run.sets.figures,
+        answers=_answers(run.result),
         metrics=METRICS,
         classes=_classes(run.result, groups)[:CLASS_ROWS],
         galleries=_galleries(run, thumbnails),
@@ -108,12 +111,30 @@ def _facts(run: FolderRun) -> dict[str, str]:
     if run.result.groups is not None:
         facts["Patients"] = f"{len(set(run.result.groups)):,}"
     facts |= {
-        "Labels": "not given" if run.result.truth is None else "given, used to measure alone",
+        "Labels": _labels_said(run),
         "Encoder": f"{run.encoder.name} (checksum {run.encoder.fingerprint[:12]})",
         "Classifier": f"{run.classifier.name}: {parameters}",
         "Made": f"{datetime.date.today().isoformat()}, kpl_lib {kpl_lib.__version__}",
     }
     return facts
+
+
+def _labels_said(run: FolderRun) -> str:
+    if run.labels is None:
+        return "not given"
+    known = int((run.labels >= 0).sum())
+    used = "used to measure alone" if run.sets is None else "used to calibrate sets and to measure"
+    return f"given for {known:,} of {len(run.labels):,} images, {used}"
+
+
+def _answers(result: Classification) -> list[tuple[str, int]]:
+    """What sets say, in kinds, with the number of images of each."""
+    if result.answers is None:
+        return []
+    kinds = Counter("cannot say" if said == CANNOT_SAY else "two classes" for said in result.answers)
+    kinds["one class"] = sum(len(names) == 1 for names in result.sets)
+    kinds["two classes"] -= kinds["one class"]
+    return [(kind, kinds[kind]) for kind in ("one class", "two classes", "cannot say") if kinds[kind]]
 
 
 def _confidence(result: Classification) -> list[float]:
@@ -189,7 +210,8 @@ def _rows(result: Classification, chosen: Sequence[int] | None = None) -> list[d
             "label": result.labels[i],
             "confidence": confidence[i],
             "description": result.descriptions[i],
-            "truth": None if result.truth is None else result.truth[i],
+            "truth": (result.truth[i] or None) if result.truth else None,
+            "set": "" if result.sets is None else "; ".join(result.sets[i]) or "none",
             "patient": None if result.groups is None else result.groups[i],
         }
         for i in (range(min(ROWS, len(result.paths))) if chosen is None else chosen)

@@ -11,7 +11,7 @@ from torch import Tensor
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import atomic_path
 
-COLUMNS = ("path", "label", "description", "true label", "patient", "images")
+COLUMNS = ("path", "label", "description", "set", "answer", "true label", "patient", "images")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,10 @@ class Classification:
         probabilities: `[N, C]`.
         descriptions: what spoke most for the label; empty for methods that use only class names.
         skipped: files that could not be read, each with the reason.
-        truth: the true class of each; None where it is not known.
+        truth: the true class of each, empty where it is not known; None where none is.
         groups: the patient of each; None where it is not known.
+        sets: the classes that cannot be ruled out for each; None where no coverage was asked for.
+        answers: what each set says: a class, two, or "cannot say".
 
     Chapter: ch-own-images
     """
@@ -39,6 +41,8 @@ class Classification:
     skipped: tuple[tuple[str, str], ...]
     truth: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
+    sets: tuple[tuple[str, ...], ...] | None = None
+    answers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,7 @@ class Patients:
         counts: images of each.
         labels: the predicted class of each.
         probabilities: mean over the images of each, `[P, C]`.
-        truth: the true class of each, empty where the images of one patient differ; None where nothing is known.
+        truth: the true class of each, empty where its images differ or none is known; None where nothing is known.
 
     Chapter: ch-own-images
     """
@@ -97,7 +101,7 @@ def by_patient(result: Classification) -> Patients:
     if result.truth is not None:
         seen: dict[str, set[str]] = {name: set() for name in names}
         for name, label in zip(result.groups, result.truth, strict=True):
-            seen[name].add(label)
+            seen[name] |= {label} - {""}
         told = tuple(next(iter(found)) if len(found) == 1 else "" for found in seen.values())
     return Patients(result.class_names, names, tuple(counts.tolist()), labels, means, told)
 
@@ -105,7 +109,7 @@ def by_patient(result: Classification) -> Patients:
 def write_table(result: Classification, path: str | Path) -> None:
     """Write `path, label, one probability a class, description` as CSV, UTF-8, whole or not at all.
 
-    `patient` and `true label` follow where they are known.
+    `set`, with `;` between the classes, `answer`, `patient` and `true label` follow where they are known.
 
     Args:
         result: N images.
@@ -116,7 +120,8 @@ def write_table(result: Classification, path: str | Path) -> None:
 
     Chapter: ch-own-images
     """
-    extra = {"patient": result.groups, "true label": result.truth}
+    sets = None if result.sets is None else ["; ".join(names) for names in result.sets]
+    extra = {"set": sets, "answer": result.answers, "patient": result.groups, "true label": result.truth}
     columns = {"path": result.paths, "label": result.labels, **_probabilities(result)}
     _write(path, columns | {"description": result.descriptions} | extra)
 

@@ -218,7 +218,7 @@ def test_bad_input_is_one_line_with_the_file_and_the_cure(case, world, monkeypat
 def test_an_output_folder_that_cannot_be_written_is_found_before_anything_is_encoded(
     world, monkeypatch, capsys
 ):
-    monkeypatch.setattr("kpl_lib.own_images.classify.load_encoder", lambda *_: pytest.fail("encoded first"))
+    monkeypatch.setattr("kpl_lib.own_images.classify.load_encoders", lambda *_: pytest.fail("encoded first"))
     code, _, err = kpl(monkeypatch, capsys, *options(world, out="/proc/p.csv"))
     assert code == 2 and "cannot write /proc/p.csv" in err and "choose a folder" in err
 

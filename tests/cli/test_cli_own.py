@@ -181,7 +181,7 @@ TABLES = {
 def test_labels_that_do_not_fit_are_found_before_anything_is_encoded(case, base, kpl, monkeypatch):
     change, said = TABLES[case]
     (base / "labels.csv").write_text(change((base / "labels.csv").read_text()))
-    monkeypatch.setattr("kpl_lib.own_images.classify.load_encoder", lambda *_: pytest.fail("encoded first"))
+    monkeypatch.setattr("kpl_lib.own_images.classify.load_encoders", lambda *_: pytest.fail("encoded first"))
     code, err = kpl("classify", *COMMON, "--out", "out/t.csv", "--labels", "labels.csv")
     assert code == 2 and len(err) == 1 and "labels.csv" in err[0] and said in err[0]
     assert list((base / "out").iterdir()) == []
@@ -257,3 +257,59 @@ def test_values_are_read_as_what_they_look_like():
     assert [type(value) for value in found.values()] == [int, float, bool, str, int, float]
     with pytest.raises(InputError, match="write it as NAME=VALUE"):
         parse_settings(["=3"])
+
+
+def some_labels(base, count):
+    """A table that names the first `count` images alone."""
+    lines = (base / "labels.csv").read_text().splitlines()[: count + 1]
+    (base / "some.csv").write_text("\n".join(lines) + "\n")
+    return ["--labels", "some.csv"]
+
+
+def test_a_coverage_writes_sets_into_table_and_report(base, kpl):
+    asked = [*some_labels(base, 16), "--coverage", "0.8"]
+    code, err = kpl("classify", *COMMON, "--out", "out/t.csv", *asked, "--report", "out/r.html")
+    assert code == 0, err
+    said = next(line for line in err if line.startswith("kpl: sets: asked 80%, reached "))
+    assert re.search(
+        r"reached [01]\.\d{3} \[[01]\.\d{3}, [01]\.\d{3}\] on labelled images, each judged", said
+    )
+    found = rows(base / "out" / "t.csv")
+    assert [bool(row["true label"]) for row in found] == [True] * 16 + [False] * 8
+    for row in found:
+        inside = [name for name in row["set"].split("; ") if name]
+        assert set(inside) <= {"house cat", "dog"}
+        assert row["answer"] == (inside[0] if len(inside) == 1 else "cannot say")
+    known = [row["true label"] in row["set"].split("; ") for row in found[:16]]
+    assert sum(known) >= 0.8 * 16  # the threshold is one of their own scores
+    page = (base / "out" / "r.html").read_text()
+    assert 'id="sets"' in page and "given for 16 of 24 images, used to calibrate sets" in page
+    assert page.count("cannot say") >= 1 or all(row["answer"] != "cannot say" for row in found)
+
+
+@pytest.mark.parametrize(
+    ("count", "coverage", "said"),
+    [
+        (0, "0.9", "needs labels of some images"),
+        (5, "0.9", "5 labelled images are too few, it needs at least 9"),
+        (16, "1.5", "give .* such as 0.9, not 1.5"),
+        (16, "0", "give .* such as 0.9, not 0"),
+    ],
+)
+def test_a_coverage_that_cannot_be_is_one_line_and_writes_nothing(base, kpl, count, coverage, said):
+    labels = some_labels(base, count) if count else []
+    code, err = kpl("classify", *COMMON, "--out", "out/t.csv", *labels, "--coverage", coverage)
+    assert code == 2 and len(err) == 1 and re.search(said, err[0]), err
+    assert list((base / "out").iterdir()) == []
+
+
+def test_labels_of_unknown_images_are_refused_with_a_coverage_too(base, kpl):
+    (base / "some.csv").write_text("path,label\nnowhere.png,dog\n")
+    code, err = kpl("classify", *COMMON, "--out", "out/t.csv", "--labels", "some.csv", "--coverage", "0.8")
+    assert code == 2 and "line 2 names 'nowhere.png', which is no image of images" in err[0]
+
+
+def test_several_encoders_are_joined(base, kpl):
+    write_tiny_encoder(base / "other", seed=1)
+    code, err = kpl("classify", *COMMON, "--encoder", "path:other", "--out", "out/t.csv")
+    assert code == 0 and len(rows(base / "out" / "t.csv")) == 24, err

@@ -133,3 +133,23 @@ def test_the_header_is_plain_json_without_paths_of_this_machine(fitted, world):
     size = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + size])["__metadata__"]["kpl"]
     assert "p00_00.png" not in header
+
+
+def test_several_encoders_are_fitted_saved_and_asked_as_one(world, tmp_path):
+    _, images, knowledge, encoder = world
+    other = write_tiny_encoder(tmp_path / "other", seed=1)
+    run = classify_folder(images, knowledge, encoder=[encoder, other], k=2, progress=False)
+    alone = classify_folder(images, knowledge, encoder=encoder, k=2, progress=False)
+    assert run.features.images.shape[1] == 2 * alone.features.images.shape[1]
+    assert run.encoder.name == f"{encoder} + {other}" and run.result.paths == alone.result.paths
+    FittedModel.of(run).save(tmp_path / "m.safetensors")
+    model = FittedModel.load(tmp_path / "m.safetensors")
+    assert torch.equal(model.predict(images, progress=False).probabilities, run.result.probabilities)
+    with pytest.raises(InputError, match=r"fitted with 2 encoders \(.* \+ .*\), 1 given: name all of them"):
+        model.open_encoder(encoder)
+    with pytest.raises(InputError, match="is not the one that the model was fitted with"):
+        model.open_encoder([other, encoder])
+    with pytest.raises(InputError, match="is named twice"):
+        classify_folder(images, knowledge, encoder=[encoder, encoder], progress=False)
+    with pytest.raises(InputError, match="patches of several encoders cannot be joined"):
+        classify_folder(images, knowledge, encoder=[encoder, other], classifier="calip", progress=False)

@@ -97,15 +97,40 @@ def open_folder(
     if labels is not None:
         if told is not None:
             raise InputError(f"{root}: its subfolders are the classes already; leave --labels {labels} out")
-        found = _column(Path(labels), "label", root, files)
+        found = _whole_column(Path(labels), "label", root, files)
         told = [_number(name, classes, f"{labels}: line {line}: label") for line, name in found]
     if groups is not None and group_pattern is not None:
         raise InputError("patients: give --groups or --group-pattern, not both")
     patients = None if group_pattern is None else _matched(root, files, group_pattern)
     if groups is not None:
-        patients = [name for _, name in _column(Path(groups), "group", root, files)]
+        patients = [name for _, name in _whole_column(Path(groups), "group", root, files)]
     names = () if told is None else classes
     return file_dataset(f"folder {root.name or root}", root, files, names, told, patients)
+
+
+def known_labels(images: str | Path, class_names: Sequence[str], labels: str | Path) -> dict[str, int]:
+    """Read the classes of some of the images of a folder.
+
+    Args:
+        images: the folder, as for `open_folder`.
+        class_names: the C classes, in the order of the knowledge base.
+        labels: a CSV table `path,label`, at most one row an image.
+
+    Returns:
+        Path -> class number, for the images that the table names; paths as in the dataset of `open_folder`.
+
+    Raises:
+        InputError: for a table that names another image or an unknown class.
+
+    Chapter: ch-when-unsure
+    """
+    root, classes = Path(images), tuple(class_names)
+    files = _files(root)
+    found = _column(Path(labels), "label", root, files)
+    return {
+        str(files[i]): _number(name, classes, f"{labels}: line {line}: label")
+        for i, (line, name) in found.items()
+    }
 
 
 def open_files(places: Sequence[str | Path]) -> ImageDataset:
@@ -178,8 +203,8 @@ def _loose(name: str) -> str:
     return " ".join(re.split(r"[\s_-]+", name.casefold())).strip()
 
 
-def _column(table: Path, column: str, root: Path, files: list[Path]) -> list[tuple[int, str]]:
-    """(line, value) of each image, from a table with `path`, relative to the images or to the table."""
+def _column(table: Path, column: str, root: Path, files: list[Path]) -> dict[int, tuple[int, str]]:
+    """(line, value) by number of image, from a table with `path`, relative to the images or to the table."""
     place = {os.path.normpath(file): i for i, file in enumerate(files)}
     found: dict[int, tuple[int, str]] = {}
     for line, row in read_table(table, ("path", column)):
@@ -194,6 +219,12 @@ def _column(table: Path, column: str, root: Path, files: list[Path]) -> list[tup
         if not row[column]:
             raise InputError(f"{table}: line {line} has no {column}; fill it in")
         found[index] = line, row[column]
+    return found
+
+
+def _whole_column(table: Path, column: str, root: Path, files: list[Path]) -> list[tuple[int, str]]:
+    """The same of all images, in their order."""
+    found = _column(table, column, root, files)
     missing = [file for i, file in enumerate(files) if i not in found]
     if missing:
         raise InputError(
