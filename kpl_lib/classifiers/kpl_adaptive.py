@@ -27,6 +27,9 @@ from kpl_lib.features import TextBank
 
 TIE = 0.02  # nats an image; fits closer than this are as likely
 WRONG_WAY = 0.15  # agreement with the class names below which the text is warned of
+NEVER = -1e6  # log probability, for a labelled image, of the other classes
+WEIGHT = 0.5  # of the labelled images of a class, in shares of what an even share of the others weighs
+CONFIDENT = 8  # images that open a class of the fourth start, at least
 OVERRATED = 0.1  # share of the images that the text gives to a class too many, from which on it is told
 
 
@@ -49,6 +52,10 @@ class KPLAdaptive(Classifier):
        image. Else, and where the text hardly agrees with the class names, the text proxies stay. `findings` says
        what was seen; a text that points the wrong way is warned of.
 
+    A labelled image is its class, `ℓ = log onehot`, in every start and round. It counts as several images, as many as
+    make those of the class with most of them weigh half an even share of the images without a label. Labels open the
+    gate, as groups that hold them are no guess; the text proxies, and what they say of new images, stay as they were.
+
     The shares q are estimated on the way and left out of the decision, which is the one for equally common
     classes (balanced accuracy); `decision="posterior"` keeps them (accuracy).
 
@@ -67,7 +74,8 @@ class KPLAdaptive(Classifier):
         [0, 1]
 
     Source: this project, after Fisher-EM (Bouveyron and Brunet 2012), ICL (Biernacki et al. 2000) and the closed
-    form of KPL. Chosen on dev seeds of three phantom encoders and on three real sets.
+    form of KPL. Chosen on dev seeds of three phantom encoders and on three real sets; the weight of labelled images
+    on half of them.
     Cost: `XᵀX`, a D x D solve a round and start, and mixtures in 2C dimensions. Order-free; predicts new images.
     Chapter: ch-failures
     """
@@ -79,11 +87,18 @@ class KPLAdaptive(Classifier):
     rounds: int = 2
     decision: str = "balanced"
     transductive: ClassVar[bool] = True
+    reads_labels: ClassVar[bool] = True
     model_type: ClassVar[type] = EvidenceModel
     choices: ClassVar[dict] = {"decision": ("balanced", "posterior")}
 
     @torch.no_grad()
-    def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
+    def _fit(
+        self,
+        images: Tensor,
+        bank: TextBank,
+        prior: Tensor | Sequence[float] | None,
+        labels: Tensor | None = None,
+    ) -> tuple:
         check_images(images)
         rows, chosen = start_rows(bank, images, self.text, self.k)
         text = F.normalize(torch.stack([texts.mean(dim=0) for texts in rows]), dim=1)
@@ -92,17 +107,23 @@ class KPLAdaptive(Classifier):
         logits = cloud.images @ text.double().T
         evidence, log_mass = text_evidence(logits, self.text_temperature)
         told = (logits / self.text_temperature).log_softmax(dim=1)
+        text_shares, confident = label_shares(logits), CONFIDENT
+        if labels is not None:
+            seen = weighed_rows(labels, len(bank))
+            cloud, logits = Cloud.of(images[seen], self.temperature), logits[seen]
+            evidence, told = (fixed_rows(scores, labels)[seen] for scores in (evidence, told))
+            confident = max(CONFIDENT, _most(labels[seen]))
         first = self._mixture(logits, evidence, told.exp(), shares)
         starts = (
             first.responsibilities,
             fit_ridge_mixture(cloud, evidence, evidence.softmax(dim=1), iterations=6, prior=shares)[-1],
             fit_ridge_mixture(cloud, evidence, told.exp(), iterations=2, prior=shares)[-1],
-            diagonal_rounds(cloud.images, told),
+            diagonal_rounds(cloud.images, told, confident=confident),
         )
         fits = [self._fisher_rounds(cloud, text.double(), evidence, z, shares) for z in starts]
         most = max(mixture.likelihood for mixture, _ in fits)
         found, basis = next(fit for fit in fits if fit[0].likelihood >= most - TIE)
-        text_shares, shares = label_shares(logits), found.log_shares.exp()
+        shares = found.log_shares.exp()
         agreement = text_agreement(images, rows, bank.names.to(images.device))
         said = {
             "support": first.support,
@@ -115,7 +136,8 @@ class KPLAdaptive(Classifier):
             warnings.warn(
                 f"{agreement.doubts[0]}; kpl-adaptive stays with the text proxies", UserWarning, stacklevel=3
             )
-        if agreement.names < LEAST["names"] or said["support"] + said["contradiction"] <= 0:
+        asked = labels is not None or said["support"] + said["contradiction"] > 0
+        if agreement.names < LEAST["names"] or not asked:
             return text_alone(text, self.text_temperature, **said), chosen
         offsets = found.offsets + (found.log_shares if self.decision == "posterior" else 0)
         fitted = (found.weights @ basis, offsets, text, log_mass, shares)
@@ -147,7 +169,7 @@ class KPLAdaptive(Classifier):
             said.append(
                 f"the text gives {told} of the images to {self.class_names[c]!r}; the images say {seen}"
             )
-        if model.support <= 0:
+        if model.support <= 0 < model.support + model.contradiction:
             said.append(
                 f"{groups} (support {model.support:.2f}); what refutes the text is its class shares. If nearly all "
                 "images may be of one class, the text can be right all the same: check some labels by hand"
@@ -166,6 +188,27 @@ class KPLAdaptive(Classifier):
             found = self._mixture(cloud.images @ basis.T, evidence, z, shares)
             z = found.responsibilities
         return found, basis
+
+
+def weighed_rows(labels: Tensor, classes: int) -> Tensor:
+    """Numbers of the images, those with a label repeated: `max(1, U/(2 C max_c n_c))` times, rounded down.
+
+    Labels `[N]`, -1 for the U images of which none is known, n_c of class c. Returns `[M]`, M at most 3 N/2.
+    """
+    known = (labels >= 0).nonzero()[:, 0]
+    room = WEIGHT * (len(labels) - len(known)) / classes
+    times = max(1, int(room / _most(labels)))
+    return torch.cat([torch.arange(len(labels), device=labels.device), known.repeat(times - 1)])
+
+
+def _most(labels: Tensor) -> int:
+    return int(labels[labels >= 0].bincount().max())
+
+
+def fixed_rows(scores: Tensor, labels: Tensor) -> Tensor:
+    """Scores `[N, C]` whose rows with a label are `log onehot`, with `NEVER` for minus infinity."""
+    owner = torch.arange(scores.shape[1], device=labels.device) == labels[:, None]
+    return torch.where((labels < 0)[:, None], scores, torch.where(owner, 0.0, NEVER).to(scores))
 
 
 def label_shares(logits: Tensor) -> Tensor:
