@@ -346,10 +346,10 @@ def one_by_one(images: Tensor, bank: TextBank) -> list[tuple[Tensor, TextBank]]:
     Chapter: ch-encoders-and-labels
     """
     check_same_space(bank.names, images, "bank.names")
-    widths = list(bank.views) or [images.shape[1]]
+    views = bank.views or (images.shape[1],)
 
     def split(rows: Tensor) -> list[Tensor]:
-        return [F.normalize(part, dim=1) for part in rows.split(widths, dim=1)]
+        return split_views(rows, views)
 
     described, names = zip(*map(split, bank.descriptions), strict=True), split(bank.names)
     controls = {key: list(zip(*map(split, group), strict=True)) for key, group in bank.controls.items()}
@@ -358,6 +358,11 @@ def one_by_one(images: Tensor, bank: TextBank) -> list[tuple[Tensor, TextBank]]:
         for v, (rows, name) in enumerate(zip(described, names, strict=True))
     )
     return list(zip(split(images), banks, strict=True))
+
+
+def split_views(rows: Tensor, views: Sequence[int]) -> list[Tensor]:
+    """The unit rows `[N, D_v]` of each encoder, out of joined rows `[N, Σ D_v]`."""
+    return [F.normalize(part, dim=1) for part in rows.split(list(views), dim=1)]
 
 
 def _factors(weights: Sequence[float] | None, count: int) -> list[float]:

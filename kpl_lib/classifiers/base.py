@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kpl_lib.classifiers.start import STARTS
 from kpl_lib.common.checks import check_count, check_images, check_labels, check_positive
-from kpl_lib.common.errors import InputError, among
+from kpl_lib.common.errors import InputError, among, one_line
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.features import Features, TextBank
 from kpl_lib.prediction import Prediction
@@ -48,7 +48,7 @@ class Classifier(ABC):
     takes_prior: ClassVar[bool] = True
     reads_labels: ClassVar[bool] = False
     needs_patches: ClassVar[bool] = False
-    model_type: ClassVar[type] = object
+    model_type: ClassVar[type | tuple[type, ...]] = object
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     class_names: tuple[str, ...] = field(default=(), init=False, repr=False)
     chosen: tuple[tuple[int, ...], ...] = field(default=(), init=False, repr=False)
@@ -185,7 +185,7 @@ class Classifier(ABC):
         values = {f.name: getattr(self.model, f.name) for f in fields(self.model)}
         tensors = {key: value.clone() for key, value in values.items() if isinstance(value, Tensor)}
         header = {"name": self.name, "parameters": self.parameters, "class_names": self.class_names}
-        header["chosen"] = self.chosen
+        header["chosen"], header["model_type"] = self.chosen, type(self.model).__name__
         header["model"] = {key: value for key, value in values.items() if key not in tensors}
         return tensors, header
 
@@ -195,11 +195,13 @@ class Classifier(ABC):
         made = create(header["name"], **header["parameters"])
         made.class_names = tuple(header["class_names"])
         made.chosen = tuple(map(tuple, header["chosen"]))
-        held, known = {**tensors, **header["model"]}, {f.name for f in fields(made.model_type)}
-        if set(held) != known:
-            odd = ", ".join(sorted(set(held) ^ known))
-            raise InputError(f"a {made.name!r} of another version of this library ({odd}): fit it again")
-        made.model = made.model_type(**held)
+        kinds = made.model_type if isinstance(made.model_type, tuple) else (made.model_type,)
+        kind = next((one for one in kinds if one.__name__ == header.get("model_type")), kinds[0])
+        try:
+            made.model = kind(**tensors, **header["model"])
+        except TypeError as error:
+            why = f"a {made.name!r} of another version of this library ({one_line(error)}); fit it again"
+            raise InputError(why) from None
         return made
 
     def save(self, path: str | Path) -> None:

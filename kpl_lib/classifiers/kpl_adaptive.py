@@ -21,9 +21,10 @@ from kpl_lib.classifiers.mixture import (
     text_alone,
     text_evidence,
 )
+from kpl_lib.classifiers.opinions import OpinionPool
 from kpl_lib.classifiers.start import start_rows
 from kpl_lib.common.checks import check_images, check_prior
-from kpl_lib.features import TextBank
+from kpl_lib.features import TextBank, one_by_one
 
 TIE = 0.02  # nats an image; fits closer than this are as likely
 WRONG_WAY = 0.15  # agreement with the class names below which the text is warned of
@@ -55,6 +56,10 @@ class KPLAdaptive(Classifier):
     A labelled image is its class, `ℓ = log onehot`, in every start and round. It counts as several images, as many as
     make those of the class with most of them weigh half an even share of the images without a label. Labels open the
     gate, as groups that hold them are no guess; the text proxies, and what they say of new images, stay as they were.
+
+    Of several encoders that were joined, each is fitted alone, with its own nearest descriptions, and their log
+    probabilities are averaged (`kpl_lib.classifiers.opinions`): side by side in one mixture they share one optimum and
+    its errors, apart they correct each other. One whose text contradicts the names has no voice, where others have.
 
     The shares q are estimated on the way and left out of the decision, which is the one for equally common
     classes (balanced accuracy); `decision="posterior"` keeps them (accuracy).
@@ -88,7 +93,7 @@ class KPLAdaptive(Classifier):
     decision: str = "balanced"
     transductive: ClassVar[bool] = True
     reads_labels: ClassVar[bool] = True
-    model_type: ClassVar[type] = EvidenceModel
+    model_type: ClassVar[tuple] = (EvidenceModel, OpinionPool)
     choices: ClassVar[dict] = {"decision": ("balanced", "posterior")}
 
     @torch.no_grad()
@@ -100,6 +105,24 @@ class KPLAdaptive(Classifier):
         labels: Tensor | None = None,
     ) -> tuple:
         check_images(images)
+        parts = one_by_one(images, bank) if len(bank.views) > 1 else [(images, bank)]
+        found = [self._fit_one(x, own, prior, labels) for x, own in parts]
+        if len(found) == 1:
+            return found[0]
+        models = [model for model, _ in found]
+        sound = [not model.names < LEAST["names"] for model in models]
+        trust = [factor**2 * (ok or not any(sound)) for factor, ok in zip(bank.factors, sound, strict=True)]
+        chosen = [dict.fromkeys(_in_turn(kept)) for kept in zip(*(kept for _, kept in found), strict=True)]
+        return OpinionPool.of(models, trust), tuple(map(tuple, chosen))
+
+    def _fit_one(
+        self,
+        images: Tensor,
+        bank: TextBank,
+        prior: Tensor | Sequence[float] | None,
+        labels: Tensor | None,
+    ) -> tuple[EvidenceModel, tuple]:
+        """The same for one encoder."""
         rows, chosen = start_rows(bank, images, self.text, self.k)
         text = F.normalize(torch.stack([texts.mean(dim=0) for texts in rows]), dim=1)
         cloud = Cloud.of(images, self.temperature)
@@ -134,7 +157,7 @@ class KPLAdaptive(Classifier):
         }
         if agreement.names < WRONG_WAY:
             warnings.warn(
-                f"{agreement.doubts[0]}; kpl-adaptive stays with the text proxies", UserWarning, stacklevel=3
+                f"{agreement.doubts[0]}; kpl-adaptive stays with the text proxies", UserWarning, stacklevel=4
             )
         asked = labels is not None or said["support"] + said["contradiction"] > 0
         if agreement.names < LEAST["names"] or not asked:
@@ -145,36 +168,16 @@ class KPLAdaptive(Classifier):
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """What the fit saw, a sentence each; empty before `fit`.
+        """What the fit saw, a sentence each, of several encoders for each of them; empty before `fit`.
 
         Chapter: ch-failures
         """
-        model = self.model
-        if model is None:
-            return ()
-        if model.names < LEAST["names"]:
-            return (
-                f"text proxies and class names hardly agree (correlation {model.names:.2f}): the text stays",
-            )
-        groups = f"{len(self.class_names)} groups describe the images no better than one"
-        if not model.moved:
-            return (
-                f"{groups} (support {model.support:.2f}), and nothing refutes the text's shares: the text stays",
-            )
-        said = []
-        over = model.text_shares - model.shares
-        c = int(over.argmax())
-        if over[c] > OVERRATED:
-            told, seen = (f"{100 * float(q[c]):.0f} %" for q in (model.text_shares, model.shares))
-            said.append(
-                f"the text gives {told} of the images to {self.class_names[c]!r}; the images say {seen}"
-            )
-        if model.support <= 0 < model.support + model.contradiction:
-            said.append(
-                f"{groups} (support {model.support:.2f}); what refutes the text is its class shares. If nearly all "
-                "images may be of one class, the text can be right all the same: check some labels by hand"
-            )
-        return tuple(said)
+        if not isinstance(self.model, OpinionPool):
+            return () if self.model is None else findings_of(self.model, self.class_names)
+        parts = enumerate(self.model.parts, 1)
+        return tuple(
+            f"encoder {v}: {said}" for v, part in parts for said in findings_of(part, self.class_names)
+        )
 
     def _mixture(self, features: Tensor, evidence: Tensor, z: Tensor, shares: Tensor | None) -> Mixture:
         return fit_mixture(features, evidence, z, strength=self.strength, prior=shares)
@@ -188,6 +191,35 @@ class KPLAdaptive(Classifier):
             found = self._mixture(cloud.images @ basis.T, evidence, z, shares)
             z = found.responsibilities
         return found, basis
+
+
+def findings_of(model: EvidenceModel, class_names: Sequence[str]) -> tuple[str, ...]:
+    """What the fit to one encoder saw, a sentence each."""
+    if model.names < LEAST["names"]:
+        return (f"text proxies and class names hardly agree (correlation {model.names:.2f}): the text stays",)
+    groups = f"{len(class_names)} groups describe the images no better than one"
+    if not model.moved:
+        return (
+            f"{groups} (support {model.support:.2f}), and nothing refutes the text's shares: the text stays",
+        )
+    said = []
+    over = model.text_shares - model.shares
+    c = int(over.argmax())
+    if over[c] > OVERRATED:
+        told, seen = (f"{100 * float(q[c]):.0f} %" for q in (model.text_shares, model.shares))
+        said.append(f"the text gives {told} of the images to {class_names[c]!r}; the images say {seen}")
+    if model.support <= 0 < model.support + model.contradiction:
+        said.append(
+            f"{groups} (support {model.support:.2f}); what refutes the text is its class shares. If nearly all "
+            "images may be of one class, the text can be right all the same: check some labels by hand"
+        )
+    return tuple(said)
+
+
+def _in_turn(kept: Sequence[Tensor | Sequence[int]]) -> list[int]:
+    """The first of each, then the second of each, and so on; all are of one length."""
+    rows = (torch.as_tensor(numbers).tolist() for numbers in kept)
+    return [number for rank in zip(*rows, strict=True) for number in rank]
 
 
 def weighed_rows(labels: Tensor, classes: int) -> Tensor:

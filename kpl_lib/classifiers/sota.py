@@ -12,7 +12,7 @@ from kpl_lib.classifiers.base import Classifier, register
 from kpl_lib.classifiers.gaussians import LEAST_VARIANCE, confident_means, log_densities, weighted_moments
 from kpl_lib.classifiers.start import log_shares, start, text_logits
 from kpl_lib.common.checks import check_images, check_same_space, working_dtype
-from kpl_lib.features import TextBank
+from kpl_lib.features import TextBank, split_views
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +43,15 @@ class ViewsClassifier:
         """`½ Σ_v (α_v P_v + β_v y_v)`, `[N, C]`: what the encoders say, without the transport."""
         check_images(images, minimum=1)
         check_same_space(self.weights, images, "weights")
-        parts = zip(_views(images, self.views), self.weights.split(self.views, dim=1), strict=True)
+        parts = zip(
+            split_views(images.double(), self.views), self.weights.split(self.views, dim=1), strict=True
+        )
         told = [
             (text_logits(x, t, self.temperature, None) + self.offset.double()).softmax(1) for x, t in parts
         ]
-        seen = _seen(_views(images, self.views), self.means, self.variances, self.views, self.softness)
+        seen = _seen(
+            split_views(images.double(), self.views), self.means, self.variances, self.views, self.softness
+        )
         votes = torch.stack([torch.stack(seen), torch.stack(told)])
         mixed = (votes * self.trust[:, :, None, None]).sum(dim=(0, 1)) / 2
         return mixed.to(working_dtype(images, self.weights))
@@ -106,7 +110,7 @@ class SOTA(Classifier):
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         weights, chosen = start(bank, images, self.text, self.k)
         views, log_q = bank.views or (images.shape[1],), log_shares(prior, len(bank)).to(images.device)
-        parts = _views(images, views)
+        parts = split_views(images.double(), views)
         texts = [F.normalize(part, dim=1) for part in weights.split(views, dim=1)]
         told = [
             text_logits(x, t, self.temperature, prior).softmax(1) for x, t in zip(parts, texts, strict=True)
@@ -136,11 +140,6 @@ class SOTA(Classifier):
         self.joint = log_z.to(working_dtype(images, weights))
         kept = torch.cat(texts, dim=1), log_q.to(weights), means, variances, trust
         return ViewsClassifier(*kept, tuple(views), self.temperature, self.softness), chosen
-
-
-def _views(images: Tensor, views: Sequence[int]) -> list[Tensor]:
-    """The unit rows of each encoder `[N, D_v]`, float64."""
-    return [F.normalize(part, dim=1) for part in images.double().split(list(views), dim=1)]
 
 
 def _seen(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kpl_lib.cli.own import Device, EncoderName, Skip, say, say_skipped
+from kpl_lib.cli.own import Device, EncoderName, Images, Knowledge, Skip, say, say_skipped
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import check_writable, default_folder
 
@@ -114,10 +114,37 @@ def list_encoders() -> None:
 
     texts = [list(COLUMNS)]
     texts += [[str(getattr(row, fact)) for fact in COLUMNS.values()] for row in encoder_table()]
+    _print_table(texts)
+    print("\nThe embedded 'phantom' needs no download. Facts and their sources: kpl encoders show NAME")
+
+
+@app.command()
+def rank(
+    images: Images,
+    knowledge: Knowledge,
+    encoder: Annotated[list[str], typer.Option(help="Two or more, each with its own --encoder.")],
+    device: Device = None,
+    skip_unreadable: Skip = False,
+) -> None:
+    """Rank encoders on your own images, without labels: by what others say, and by what alike images get."""
+    from kpl_lib.own_images.classify import rank_folder
+
+    rows = rank_folder(images, knowledge, encoder, device=device, skip_unreadable=skip_unreadable).rows
+    texts = [["encoder", "score", "others", "neighbours", "names"]]
+    for row in rows:
+        figures = (row.score, row.others, row.neighbours, row.names)
+        texts.append([row.name, *("-" if x != x else f"{x:.2f}" for x in figures)])
+    _print_table(texts)
+    for row in rows:
+        if row.warning:
+            say(f"{row.name}: {row.warning}")
+    print("\nscore: mean of others and neighbours, 1 at best. Encoders that err alike are not found out.")
+
+
+def _print_table(texts: list[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for row in texts:
         print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
-    print("\nThe embedded 'phantom' needs no download. Facts and their sources: kpl encoders show NAME")
 
 
 @app.command()

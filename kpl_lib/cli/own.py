@@ -208,6 +208,9 @@ def _run(images: str, knowledge: str, outputs: dict[str, str | None], thumbnails
     for finding in getattr(run.classifier, "findings", ()):
         say(f"{run.classifier.name}: {finding}")
     say_skipped([why for _, why in run.result.skipped])
+    if run.ranking is not None:
+        ranked = ", ".join(f"{row.name} {row.score:.2f}" for row in run.ranking.rows)
+        say(f"encoders by agreement, without labels: {ranked}; `kpl encoders rank` shows why")
     measured = report_facts(run)
     if measured is not None:
         for name in ("accuracy", "balanced_accuracy", "macro_auroc", "ece"):

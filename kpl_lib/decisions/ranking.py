@@ -12,7 +12,7 @@ from kpl_lib.classifiers.agreement import LEAST, text_agreement
 from kpl_lib.classifiers.neighbours import nearest_rows
 from kpl_lib.classifiers.start import cosines, start_rows
 from kpl_lib.common.checks import check_classes, check_images
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, noted
 from kpl_lib.features import Features, TextBank
 from kpl_lib.transport import sinkhorn
 
@@ -118,7 +118,8 @@ class _Look:
 
 
 def _look(images: Tensor, bank: TextBank) -> _Look:
-    texts, _ = start_rows(bank, images, "top-k", DESCRIPTIONS)
+    with noted():  # that a class has fewer descriptions is no matter here
+        texts, _ = start_rows(bank, images, "top-k", DESCRIPTIONS)
     proxies = F.normalize(torch.stack([rows.mean(dim=0) for rows in texts]), dim=1)
     labels = sinkhorn(cosines(images, proxies)).pseudo_labels.argmax(dim=1)
     drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:LOOKED_UP]

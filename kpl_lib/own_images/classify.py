@@ -16,9 +16,11 @@ from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.sets.folder import known_labels, open_folder
 from kpl_lib.decisions.conformal import CANNOT_SAY, PredictionSets, calibrate, check_coverage, needed
 from kpl_lib.decisions.coverage import SetFigures, cross_coverage
-from kpl_lib.encoders.encoder import Encoder
+from kpl_lib.decisions.exchangeability import same_source
+from kpl_lib.decisions.ranking import EncoderRanking, rank_encoders
+from kpl_lib.encoders.encoder import Encoder, load_encoder
 from kpl_lib.encoders.joined import JoinedEncoder, load_encoders
-from kpl_lib.features import Features, TextBank
+from kpl_lib.features import Features, TextBank, one_by_one
 from kpl_lib.knowledge.base import KnowledgeBase
 from kpl_lib.knowledge.controls import with_controls
 from kpl_lib.own_images.table import COLUMNS, Classification
@@ -26,6 +28,7 @@ from kpl_lib.patches import Patches
 from kpl_lib.prediction import Prediction
 
 FEW = 10  # images a class, below which a method that reads them as a set is warned about
+DRAWN, UNLIKE = 199, 0.02  # permutations of the test that labelled images are a random part, and its level
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,7 @@ class FolderRun:
         result: the same, as rows for people.
         labels: true class numbers `[N]`, -1 where unknown; None where none is known.
         sets: prediction sets of the images, and what they reach; None where no coverage was asked for.
+        ranking: the encoders, best first, ranked without labels; None where there is one.
         notes: what was warned about on the way, and what the method says that it saw.
 
     Chapter: ch-own-images
@@ -82,6 +86,7 @@ class FolderRun:
     result: Classification
     labels: Tensor | None
     sets: FolderSets | None
+    ranking: EncoderRanking | None
     notes: tuple[str, ...]
 
 
@@ -143,6 +148,8 @@ def classify_folder(
         prediction = method.fit_predict(made, bank)
         known = features.labels if part is None else _numbers(features.meta["paths"], part)
         sets = None if coverage is None else _sets(prediction, features, known, coverage)
+        parts = zip(model.names, one_by_one(features.images, bank), strict=True)
+        ranking = rank_encoders(dict(parts)) if len(model.names) > 1 else None
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
     result = rows_of(prediction, features, bank, method.chosen, centre_of(features.images), known)
@@ -151,7 +158,7 @@ def classify_folder(
         result = replace(result, sets=names, answers=sets.sets.answers)
     notes += getattr(method, "findings", ())
     return FolderRun(
-        kb, dataset, model, method, features, bank, prediction, result, known, sets, tuple(notes)
+        kb, dataset, model, method, features, bank, prediction, result, known, sets, ranking, tuple(notes)
     )
 
 
@@ -181,7 +188,66 @@ def _sets(prediction: Prediction, features: Features, labels: Tensor, coverage: 
     groups = features.meta["groups"]
     asked = {"groups": groups, "coverage": coverage}
     sets = calibrate(prediction, labels, **asked).sets(prediction)
+    _warn_of_shift(features.images, labels >= 0, groups)
     return FolderSets(sets, cross_coverage(prediction, labels, **asked))
+
+
+def _warn_of_shift(images: Tensor, known: Tensor, groups: Sequence | None) -> None:
+    """Warn where the labelled images look unlike a random part; by image, where patients stand on both sides."""
+    sides = known.nonzero()[:, 0].tolist(), (~known).nonzero()[:, 0].tolist()
+    if min(map(len, sides)) < FEW:
+        return
+    units = [None, None] if groups is None else [[groups[i] for i in side] for side in sides]
+    if groups is not None and {*units[0]} & {*units[1]}:
+        units = [None, None]
+    parts = [images[side] for side in sides]
+    found = same_source(*parts, first_groups=units[0], second_groups=units[1], permutations=DRAWN)
+    if found.p_value < UNLIKE:
+        warnings.warn(
+            f"the labelled images do not look like a random part of the folder (p = {found.p_value:.3f}): sets may "
+            "hold the true class less often than asked; label images drawn at random",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def rank_folder(
+    images: str | Path,
+    knowledge: str | Path,
+    encoders: Sequence[str],
+    *,
+    device: str | None = None,
+    skip_unreadable: bool = False,
+    progress: bool = True,
+) -> EncoderRanking:
+    """Rank encoders on the images of one folder, without labels; one encoder is in memory at a time.
+
+    Args:
+        images: the folder.
+        knowledge: name or file of a knowledge base.
+        encoders: names for `load_encoder`, at least two, each once.
+        device: where they run; None chooses.
+        skip_unreadable: leave out files that cannot be read.
+        progress: show bars.
+
+    Returns:
+        The encoders, best first.
+
+    Raises:
+        InputError: for fewer than two encoders, one named twice, and as `classify_folder`.
+
+    Chapter: ch-encoders-and-labels
+    """
+    kb, views = _knowledge(knowledge), {}
+    if len(set(encoders)) < max(2, len(encoders)):
+        raise InputError(f"--encoder {', '.join(encoders)}: name at least two encoders to rank, each once")
+    dataset = open_folder(images, kb.class_names)
+    on_error = "skip" if skip_unreadable else "raise"
+    for name in encoders:
+        model = load_encoder(name, device)
+        found = model.encode_images(dataset, progress=progress, on_error=on_error)
+        views[name] = found, model.encode_knowledge(kb, progress=progress)
+    return rank_encoders(views)
 
 
 def encode_folder(

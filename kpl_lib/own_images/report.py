@@ -68,6 +68,7 @@ def render(run: FolderRun, measured: ReportFacts | None = None, thumbnails: int 
         gap_said=gap if isinstance(gap, str) else "",
         measured=measured,
         sets=run.sets and run.sets.figures,
+        ranking=() if run.ranking is None else run.ranking.rows,
         answers=_answers(run.result),
         metrics=METRICS,
         classes=_classes(run.result, groups)[:CLASS_ROWS],

@@ -311,5 +311,20 @@ def test_labels_of_unknown_images_are_refused_with_a_coverage_too(base, kpl):
 
 def test_several_encoders_are_joined(base, kpl):
     write_tiny_encoder(base / "other", seed=1)
-    code, err = kpl("classify", *COMMON, "--encoder", "path:other", "--out", "out/t.csv")
+    two = ["--encoder", "path:other", "--report", "out/r.html"]
+    code, err = kpl("classify", *COMMON, *two, "--out", "out/t.csv")
     assert code == 0 and len(rows(base / "out" / "t.csv")) == 24, err
+    said = next(line for line in err if line.startswith("kpl: encoders by agreement, without labels: "))
+    assert "path:tiny" in said and "path:other" in said
+    page = (base / "out" / "r.html").read_text()
+    assert 'id="encoders"' in page and "path:tiny + path:other" in page
+
+
+def test_labels_of_one_kind_of_images_alone_are_told(base, kpl):
+    lines = (base / "labels.csv").read_text().splitlines()
+    dark = [line for line in lines[1:] if line.endswith("dog")]  # images that are darker than all others
+    (base / "some.csv").write_text("\n".join([lines[0], *dark]) + "\n")
+    code, err = kpl("classify", *COMMON, "--out", "out/t.csv", "--labels", "some.csv", "--coverage", "0.8")
+    assert code == 0 and any("do not look like a random part of the folder (p = 0.0" in line for line in err)
+    code, err = kpl("classify", *COMMON, "--out", "out/t.csv", *some_labels(base, 16), "--coverage", "0.8")
+    assert code == 0 and not any("do not look like" in line for line in err)
