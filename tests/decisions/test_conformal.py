@@ -30,12 +30,12 @@ def plain_score(p, c, score, penalty, rank):
 def test_thresholds_and_sets_are_those_of_the_definition(score, by_class):
     prediction, true = guess(120, 4, seed=3)
     given = np.where(np.arange(120) < 90, true, -1)
-    found = calibrate(prediction, given, coverage=0.8, score=score, by_class=by_class, penalty=0.07, rank=2)
+    found = calibrate(prediction, given, coverage=0.6, score=score, by_class=by_class, penalty=0.07, rank=3)
     p = prediction.probabilities.tolist()
-    scores = [[plain_score(row, c, score, 0.07, 2) for c in range(4)] for row in p]
+    scores = [[plain_score(row, c, score, 0.07, 3) for c in range(4)] for row in p]
     for c in range(4):
         own = sorted(scores[i][true[i]] for i in range(90) if not by_class or true[i] == c)
-        wanted = own[math.ceil((len(own) + 1) * 0.8) - 1]
+        wanted = own[math.ceil((len(own) + 1) * 0.6) - 1]
         assert float(found.thresholds[c]) == pytest.approx(wanted, abs=1e-12)
     wanted = torch.tensor(scores, dtype=torch.float64) <= found.thresholds + 1e-9
     assert torch.equal(found.sets(prediction).sets, wanted)
@@ -87,6 +87,9 @@ def test_tiny_probabilities_keep_their_order():
     for score in ("lac", "aps"):
         sets = calibrate(made(p), [1] * 10, coverage=0.8, score=score).sets(made(p))
         assert sets.sets[:, 1].tolist() == [True] * 9 + [False]
+    p = [[1.0, 10.0**-i, 0.0] for i in range(12, 22)]  # what is left beside the first class is not 1 - 1
+    sets = calibrate(made(p), [0] * 10, coverage=0.8, score="aps").sets(made(p))
+    assert sets.sets[:, 0].tolist() == [True] * 9 + [False]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,13 @@ def test_figures_by_hand():
     assert found.class_coverage[:2] == (0.5, 1.0) and math.isnan(found.class_coverage[2])
     assert found.class_gap == pytest.approx((0.4 + 0.1) / 2) and found.worst_class == "0"
     assert (found.mean_size, found.single, found.empty, found.full) == (1, 1, 0, 0)
+
+
+def test_each_patient_weighs_the_same_in_the_figures():
+    """Five images of one patient, all wrong, and one of another, right: a half of the patients."""
+    sets = calibrate(made([[0.6, 0.4]] * 9), [0] * 9).sets(made([[0.1, 0.9]] * 5 + [[0.9, 0.1]]))
+    found = evaluate_sets(sets, [0] * 6, groups=["a"] * 5 + ["b"])
+    assert found.coverage.value == 0.5 and evaluate_sets(sets, [0] * 6).coverage.value == pytest.approx(1 / 6)
 
 
 def test_ties_push_the_coverage_and_are_told():
@@ -189,10 +199,10 @@ def test_folds_reach_what_was_asked_and_keep_patients_whole():
 
 
 def test_folds_are_alike_in_classes():
-    """The rare class has 20 of 400 images: without care a fold may lack it, and its threshold with it."""
+    """The rare class has 18 of 400 images: each half needs 9 of them for a threshold."""
     prediction, true = guess(400, 2, seed=5)
     true[:] = 0
-    true[:20] = 1
+    true[:18] = 1
     found = cross_coverage(prediction, true, coverage=0.9, by_class=True, folds=2)
     assert not math.isnan(found.class_coverage[1])
 
