@@ -9,6 +9,7 @@ COMMANDS = {
     "build": "building.build",
     "claims": "claims.statements",
     "dev-world": "research.dev_world",
+    "encoder-ranking": "research.encoder_ranking",
     "glossary": "rules.glossary",
     "goals": "teaching.goals",
     "grade": "grading.grade",
