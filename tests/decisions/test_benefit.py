@@ -40,6 +40,7 @@ def test_who_cannot_be_known_is_left_out_and_a_threshold_of_zero_treats_everyone
     rows = [x[:60] for x in (prediction.probabilities, prediction.scores, prediction.labels)]
     wanted = net_benefit(Prediction(*rows, prediction.class_names), true[:60], 0.4)
     assert net_benefit(prediction, some, 0.4).model == wanted.model
+    assert net_benefit([0.5, 0.2], [1, 0], 0.5).model == 0.5  # who reaches the threshold is treated
     assert net_benefit(prediction, true, 0.0).model == net_benefit(prediction, true, 0.0).treat_all
 
 
