@@ -7,8 +7,10 @@ of images, encoders or knowledge.
 
 from kpl_lib.classifiers import (
     adapt,
+    anchored_probe,
     calip,
     centred_text,
+    gda,
     inmap,
     kpl,
     kpl_adaptive,
@@ -31,8 +33,10 @@ __all__ = ["Classifier", "Prediction", "available", "create", "register"]
 #: The files of methods: importing one makes its names known to `create`.
 METHODS = (
     adapt,
+    anchored_probe,
     calip,
     centred_text,
+    gda,
     inmap,
     kpl,
     kpl_adaptive,

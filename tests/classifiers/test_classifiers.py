@@ -17,7 +17,7 @@ NAMES = available()
 FAST = {name: {"steps": 200} for name in ("inmap", "inmap-sinkhorn", "kpl", "kpl-released")}
 CONTRACT = {"clip", "cupl", "description-vote", "waffle", "inmap", "inmap-sinkhorn", "sinkhorn", "kpl"}
 CONTRACT |= {"kpl-released", "kpl-closed-form", "transclip", "stata", "zlap", "otter", "ss-text"}
-CONTRACT |= {"centred-text", "robust-vote", "adapt", "oga", "sota"}
+CONTRACT |= {"centred-text", "robust-vote", "adapt", "oga", "sota", "anchored-probe", "gda"}
 
 
 def unit(*shape, seed=0, shift=0.0):
