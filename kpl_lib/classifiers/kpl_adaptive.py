@@ -173,10 +173,10 @@ class KPLAdaptive(Classifier):
         Chapter: ch-failures
         """
         if not isinstance(self.model, OpinionPool):
-            return () if self.model is None else findings_of(self.model, self.class_names)
+            return () if self.model is None else sentences_about(self.model, self.class_names)
         parts = enumerate(self.model.parts, 1)
         return tuple(
-            f"encoder {v}: {said}" for v, part in parts for said in findings_of(part, self.class_names)
+            f"encoder {v}: {said}" for v, part in parts for said in sentences_about(part, self.class_names)
         )
 
     def _mixture(self, features: Tensor, evidence: Tensor, z: Tensor, shares: Tensor | None) -> Mixture:
@@ -193,7 +193,7 @@ class KPLAdaptive(Classifier):
         return found, basis
 
 
-def findings_of(model: EvidenceModel, class_names: Sequence[str]) -> tuple[str, ...]:
+def sentences_about(model: EvidenceModel, class_names: Sequence[str]) -> tuple[str, ...]:
     """What the fit to one encoder saw, a sentence each."""
     if model.names < LEAST["names"]:
         return (f"text proxies and class names hardly agree (correlation {model.names:.2f}): the text stays",)
