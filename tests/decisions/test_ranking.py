@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from sklearn.metrics import cohen_kappa_score
 from text_world import world
 
+from kpl_lib.classifiers.neighbours import nearest_rows
 from kpl_lib.common.errors import InputError
 from kpl_lib.decisions import ranking
 from kpl_lib.decisions.ranking import rank_encoders
@@ -83,7 +84,14 @@ def test_two_encoders_are_told_apart_by_their_neighbours():
     assert good.others == poor.others and good.neighbours > poor.neighbours
 
 
-def test_many_images_in_the_order_of_their_classes_or_dealt_out_in_turn_say_the_same():
+def test_many_images_in_the_order_of_their_classes_or_dealt_out_in_turn_say_the_same(monkeypatch):
+    asked = []
+
+    def counted(images, others, k, **how):
+        asked.append((len(images), len(others)))
+        return nearest_rows(images, others, k, **how)
+
+    monkeypatch.setattr(ranking, "nearest_rows", counted)
     images, bank = view(0.3, 0, n=3 * ranking.LOOKED_UP)
     other, texts = view(0.3, 1, n=3 * ranking.LOOKED_UP)
     by_class = torch.arange(len(images)).reshape(-1, 3).T.flatten()  # every third image is of the same class
@@ -94,6 +102,7 @@ def test_many_images_in_the_order_of_their_classes_or_dealt_out_in_turn_say_the_
         assert min(one.neighbours, two.neighbours) > 0.8
         assert one.neighbours == pytest.approx(two.neighbours, abs=0.06)
         assert one.others == pytest.approx(two.others, abs=1e-9)
+    assert set(asked) == {(ranking.LOOKED_UP, ranking.LOOKED_UP)}  # so that the cost does not grow with N²
 
 
 def test_labels_are_not_read_and_features_do_as_tensors_do():

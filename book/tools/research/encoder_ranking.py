@@ -70,17 +70,7 @@ def damaged_views(
     kind: str,
     rng: np.random.Generator,
 ) -> Iterator[tuple[str, str, View]]:
-    """Each sound encoder in eight kinds of damage: the kind, the encoder, its images and texts.
-
-    Args:
-        images: encoder, or `untrained` -> unit rows `[N, D]`.
-        banks: encoder -> phantom set -> texts.
-        kind: the phantom set.
-        rng: of noise, and of the classes that stand in for others.
-
-    Returns:
-        Kind of damage, name of the encoder, and the view.
-    """
+    """Each sound encoder in eight kinds of damage: the kind, the encoder, its images and texts."""
 
     def noisy(rows: Tensor, size: float) -> Tensor:
         noise = torch.from_numpy(rng.standard_normal(rows.shape)).float()
@@ -211,15 +201,7 @@ def correlation(scores: np.ndarray, truth: np.ndarray) -> float:
 
 
 def measure(kind: str, data: Mapping, banks: Mapping, draws: int, rng: np.random.Generator) -> Iterator[dict]:
-    """Rows of one set: a candidate, how near it comes to the truth, and whether a damaged encoder stands last.
-
-    Args:
-        kind: the phantom set.
-        data: `images` (encoder -> rows) and `labels`.
-        banks: encoder -> phantom set -> texts.
-        draws: of damaged encoders.
-        rng: of the draws and of the noise.
-    """
+    """Rows of one set: a candidate, how near it comes to the truth, and whether a damaged encoder stands last."""
     sound = {(name, ""): (data["images"][name], banks[name][kind]) for name in ENCODERS}
     spoilt = {(name, damage): view for damage, name, view in damaged_views(data["images"], banks, kind, rng)}
     views = sound | spoilt
