@@ -381,32 +381,40 @@ def side_by_side(rows: Sequence[Tensor], factors: Sequence[float]) -> Tensor:
 def _join_features(parts: list[Features], factors: list[float]) -> Features:
     first, names = parts[0], [str(part.meta.get("encoder", f"part {v}")) for v, part in enumerate(parts, 1)]
     for name, part in zip(names[1:], parts[1:], strict=True):
-        _check_same_images(first, part, f"{names[0]!r} and {name!r}")
+        check_same_images(first, part, f"{names[0]!r} and {name!r}")
+        if part.images.device != first.images.device:
+            raise InputError(f"join: {name!r} is on {part.images.device}, not {first.images.device}; use .to")
     labels = next((part.labels for part in parts if part.labels is not None), None)
     images = side_by_side([part.images for part in parts], factors)
     return Features(images, labels, first.class_names, {**first.meta, "encoder": " + ".join(names)})
 
 
-def _check_same_images(one: Features, two: Features, who: str) -> None:
-    """Raise unless both hold the same images in the same order, as far as paths, labels and fingerprints tell."""
+def check_same_images(one: Features, two: Features, who: str) -> None:
+    """Raise unless both hold the same images in the same order, as far as paths, labels and fingerprints tell.
+
+    Raises:
+        InputError: if they do not; `who` names them in it.
+    """
     cure = "encode the same images in the same order with both"
     if len(one) != len(two):
-        raise InputError(f"join: {who} hold {len(one)} and {len(two)} images; {cure}")
-    if one.images.device != two.images.device:
-        raise InputError(f"join: {who} are on {one.images.device} and {two.images.device}; move one with .to")
+        raise InputError(f"{who} hold {len(one)} and {len(two)} images; {cure}")
     paths = [part.meta.get("paths") for part in (one, two)]
     if all(paths):
         for row, (a, b) in enumerate(zip(*paths, strict=True)):
             if a != b:
-                raise InputError(f"join: row {row} of {who} is {a} and {b}; {cure}")
+                raise InputError(f"row {row} of {who} is {a} and {b}; {cure}")
     prints = [part.meta.get("fingerprint") for part in (one, two)]
     if all(prints) and prints[0] != prints[1]:
-        raise InputError(f"join: {who} hold images of other contents under the same names; {cure}")
+        raise InputError(f"{who} hold images of other contents under the same names; {cure}")
     if one.class_names and two.class_names and one.class_names != two.class_names:
-        raise InputError(f"join: {who} have other classes, or another order of them; {cure}")
-    if one.labels is not None and two.labels is not None and not torch.equal(one.labels, two.labels):
-        row = int((one.labels != two.labels).nonzero()[0])
-        raise InputError(f"join: the labels of {who} differ, first in row {row}; {cure}")
+        raise InputError(f"{who} have other classes, or another order of them; {cure}")
+    if (
+        one.labels is not None
+        and two.labels is not None
+        and not torch.equal(one.labels.cpu(), two.labels.cpu())
+    ):
+        row = int((one.labels.cpu() != two.labels.cpu()).nonzero()[0])
+        raise InputError(f"the labels of {who} differ, first in row {row}; {cure}")
 
 
 def _join_banks(banks: list[TextBank], factors: list[float]) -> TextBank:

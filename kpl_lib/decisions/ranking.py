@@ -13,7 +13,7 @@ from kpl_lib.classifiers.neighbours import nearest_rows
 from kpl_lib.classifiers.start import cosines, start_rows
 from kpl_lib.common.checks import check_classes, check_images
 from kpl_lib.common.errors import InputError, noted
-from kpl_lib.features import Features, TextBank
+from kpl_lib.features import Features, TextBank, check_same_images
 from kpl_lib.transport import sinkhorn
 
 DESCRIPTIONS = 8  # of each class, those nearest to the images, as the classifiers take them
@@ -153,16 +153,6 @@ def _same_images(views: Mapping[str, tuple[Tensor | Features, TextBank]]) -> dic
         images[name] = check_images(
             found.images if isinstance(found, Features) else found, f"images of {name!r}"
         )
-        if len(images[name]) != len(images[first]):
-            raise InputError(
-                f"{who} hold {len(images[first])} and {len(images[name])} images: encode the same ones with both"
-            )
-        if isinstance(found, Features) and isinstance(features, Features):
-            for what in ("paths", "fingerprint"):
-                known = (features.meta.get(what), found.meta.get(what))
-                if all(known) and known[0] != known[1]:
-                    raise InputError(
-                        f"{who} hold other images, or another order of them ({what} differ): "
-                        "encode the same folder with both"
-                    )
+        told = [one if isinstance(one, Features) else Features(one) for one in (features, found)]
+        check_same_images(*told, who)
     return images
