@@ -10,6 +10,7 @@ COMMANDS = {
     "claims": "claims.statements",
     "dev-world": "research.dev_world",
     "encoder-ranking": "research.encoder_ranking",
+    "few-labels": "research.few_labels",
     "glossary": "rules.glossary",
     "goals": "teaching.goals",
     "grade": "grading.grade",
