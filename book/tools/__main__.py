@@ -17,6 +17,7 @@ COMMANDS = {
     "numbers": "rules.numbers",
     "overview": "building.overview",
     "pdf": "building.pdf",
+    "prediction-sets": "research.prediction_sets",
     "self-checks": "teaching.self_checks",
     "set-repository": "building.set_repository",
     "setup-cell": "building.setup_cell",
