@@ -10,10 +10,11 @@ from torch import Tensor
 
 from kpl_lib.classifiers.agreement import LEAST, text_agreement
 from kpl_lib.classifiers.neighbours import nearest_rows
-from kpl_lib.classifiers.start import cosines, start_rows
-from kpl_lib.common.checks import check_classes, check_images
+from kpl_lib.classifiers.start import cosines
+from kpl_lib.common.checks import check_classes
 from kpl_lib.common.errors import InputError, noted
 from kpl_lib.features import Features, TextBank, check_same_images
+from kpl_lib.text_proxies import text_proxies
 from kpl_lib.transport import sinkhorn
 
 DESCRIPTIONS = 8  # of each class, those nearest to the images, as the classifiers take them
@@ -95,7 +96,7 @@ def rank_encoders(views: Mapping[str, tuple[Tensor | Features, TextBank]]) -> En
     Chapter: ch-encoders-and-labels
     """
     images = _same_images(views)
-    looks = [_look(images[name], bank) for name, (_, bank) in views.items()]
+    looks = [_look(name, images[name], bank) for name, (_, bank) in views.items()]
     classes = len(next(iter(views.values()))[1])
     rows = []
     for name, look in zip(views, looks, strict=True):
@@ -117,11 +118,15 @@ class _Look:
     warning: str
 
 
-def _look(images: Tensor, bank: TextBank) -> _Look:
-    with noted():  # that a class has fewer descriptions is no matter here
-        texts, _ = start_rows(bank, images, "top-k", DESCRIPTIONS)
-    proxies = F.normalize(torch.stack([rows.mean(dim=0) for rows in texts]), dim=1)
-    labels = sinkhorn(cosines(images, proxies)).pseudo_labels.argmax(dim=1)
+def _look(name: str, images: Tensor, bank: TextBank) -> _Look:
+    bank = bank.to(images.device)
+    try:
+        with noted():  # that a class has fewer descriptions is no matter here
+            kept = text_proxies(bank, images, k=DESCRIPTIONS)
+    except InputError as error:
+        raise InputError(f"encoder {name!r}: {error}") from None
+    texts = [rows[chosen] for rows, chosen in zip(bank.descriptions, kept.chosen, strict=True)]
+    labels = sinkhorn(cosines(images, kept.weights)).pseudo_labels.argmax(dim=1)
     drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:LOOKED_UP]
     some, own = images[drawn.to(images.device)], labels[drawn.to(images.device)]
     links = nearest_rows(some, some, min(NEIGHBOURS, len(some) - 1), themselves=True).index
@@ -150,9 +155,10 @@ def _same_images(views: Mapping[str, tuple[Tensor | Features, TextBank]]) -> dic
         who = f"encoders {first!r} and {name!r}"
         if texts.class_names != bank.class_names:
             raise InputError(f"{who} have other classes, or another order of them: encode one knowledge base")
-        images[name] = check_images(
-            found.images if isinstance(found, Features) else found, f"images of {name!r}"
-        )
-        told = [one if isinstance(one, Features) else Features(one) for one in (features, found)]
-        check_same_images(*told, who)
+        images[name] = found.images if isinstance(found, Features) else found
+        if isinstance(features, Features) and isinstance(found, Features):
+            check_same_images(features, found, who)
+        elif len(images[name]) != len(images[first]):
+            counts = f"{len(images[first])} and {len(images[name])}"
+            raise InputError(f"{who} hold {counts} images; encode the same images with both")
     return images

@@ -28,7 +28,7 @@ from kpl_lib.patches import Patches
 from kpl_lib.prediction import Prediction
 
 FEW = 10  # images a class, below which a method that reads them as a set is warned about
-DRAWN, UNLIKE = 199, 0.02  # permutations of the test that labelled images are a random part, and its level
+DRAWN, UNLIKE = 99, 0.02  # permutations of the test that labelled images are a random part, and its level
 
 
 @dataclass(frozen=True, eq=False)

@@ -137,7 +137,7 @@ def test_labels_of_one_class_alone_are_chance():
         ("classes", "'a' and 'b' have other classes, or another order"),
         ("one class", "texts of 'a': 1 class"),
         ("space", "differ in D"),
-        ("rows", "images of 'b'.*unit rows"),
+        ("rows", "encoder 'b': images .*unit rows"),
     ],
 )
 def test_bad_input_is_one_line(spoil, said):
