@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.optimize import minimize
+from scipy.special import log_softmax
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
@@ -59,20 +59,20 @@ class AnchoredProbe(Classifier):
         weights, chosen = start(bank, images, self.text, self.k)
         if labels is not None:
             known = labels >= 0
-            found = self._solved(images[known].cpu().double(), labels[known].cpu(), weights.cpu().double())
-            weights = found.to(weights)
+            rows = images[known].cpu().double().numpy(), labels[known].cpu().numpy()
+            weights = torch.from_numpy(self._solved(*rows, weights.cpu().double().numpy())).to(weights)
         return TextClassifier(weights, log_shares(prior, len(bank)).to(weights), self.temperature), chosen
 
-    def _solved(self, x: Tensor, labels: Tensor, text: Tensor) -> Tensor:
-        owner = F.one_hot(labels, len(text)).to(x)
+    def _solved(self, x: np.ndarray, labels: np.ndarray, text: np.ndarray) -> np.ndarray:
+        owner = np.eye(len(text))[labels]
 
         def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            weights = torch.from_numpy(flat).reshape(text.shape)
-            log_p, away = (x @ weights.T / self.temperature).log_softmax(dim=1), weights - text
-            value = -(owner * log_p).sum() + self.strength / 2 * away.square().sum()
-            slope = (log_p.exp() - owner).T @ x / self.temperature + self.strength * away
-            return float(value), slope.flatten().numpy()
+            weights = flat.reshape(text.shape)
+            log_p, away = log_softmax(x @ weights.T / self.temperature, axis=1), weights - text
+            value = -(owner * log_p).sum() + self.strength / 2 * (away**2).sum()
+            slope = (np.exp(log_p) - owner).T @ x / self.temperature + self.strength * away
+            return float(value), slope.ravel()
 
         precise = {"maxiter": 5000, "ftol": 1e-14, "gtol": 1e-7}
-        found = minimize(loss, text.flatten().numpy(), jac=True, method="L-BFGS-B", options=precise)
-        return torch.from_numpy(found.x).reshape(text.shape)
+        found = minimize(loss, text.ravel(), jac=True, method="L-BFGS-B", options=precise)
+        return found.x.reshape(text.shape)
