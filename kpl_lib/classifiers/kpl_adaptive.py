@@ -58,7 +58,7 @@ class KPLAdaptive(Classifier):
     gate, as groups that hold them are no guess; the text proxies, and what they say of new images, stay as they were.
 
     Of several encoders that were joined, each is fitted alone, with its own nearest descriptions, and their log
-    probabilities are averaged (`kpl_lib.classifiers.opinions`): side by side in one mixture they share one optimum and
+    probabilities are averaged (a log opinion pool): side by side in one mixture they share one optimum and
     its errors, apart they correct each other. One whose text contradicts the names has no voice, where others have.
 
     The shares q are estimated on the way and left out of the decision, which is the one for equally common
