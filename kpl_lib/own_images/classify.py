@@ -14,45 +14,18 @@ from kpl_lib.classifiers.start import CONTROLS
 from kpl_lib.common.errors import InputError, noted
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.sets.folder import known_labels, open_folder
-from kpl_lib.decisions.conformal import CANNOT_SAY, PredictionSets, calibrate, check_coverage, needed
-from kpl_lib.decisions.coverage import SetFigures, cross_coverage
-from kpl_lib.decisions.exchangeability import same_source
 from kpl_lib.decisions.ranking import EncoderRanking, rank_encoders
 from kpl_lib.encoders.encoder import Encoder, load_encoder
 from kpl_lib.encoders.joined import JoinedEncoder, load_encoders
 from kpl_lib.features import Features, TextBank, one_by_one
 from kpl_lib.knowledge.base import KnowledgeBase
 from kpl_lib.knowledge.controls import with_controls
+from kpl_lib.own_images.sets import FolderSets, check_enough, sets_of
 from kpl_lib.own_images.table import COLUMNS, Classification
 from kpl_lib.patches import Patches
 from kpl_lib.prediction import Prediction
 
 FEW = 10  # images a class, below which a method that reads them as a set is warned about
-DRAWN, UNLIKE = 99, 0.02  # permutations of the test that labelled images are a random part, and its level
-
-
-@dataclass(frozen=True, eq=False)
-class FolderSets:
-    """Prediction sets of the images of a folder, calibrated on those whose class is known.
-
-    Args:
-        sets: of all N images.
-        figures: what they reach on the labelled images, each judged by thresholds of others.
-
-    Chapter: ch-when-unsure
-    """
-
-    sets: PredictionSets
-    figures: SetFigures
-
-    def __str__(self) -> str:
-        figures, sets = self.figures, self.sets
-        unsure = sets.answers.count(CANNOT_SAY) / len(sets)
-        return (
-            f"sets: asked {figures.asked:.0%}, reached {figures.coverage} on labelled images, each judged by others; "
-            f"mean size {sets.mean_size:.2f} of {len(sets.class_names)} classes, one class for {sets.single:.0%}, "
-            f"'{CANNOT_SAY}' for {unsure:.0%}"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +110,7 @@ def classify_folder(
     part = None if coverage is None or labels is None else known_labels(images, kb.class_names, labels)
     dataset = open_folder(images, kb.class_names, labels=labels if part is None else None, **truth)
     if coverage is not None:
-        _check_coverage(coverage, part, dataset)
+        check_enough(coverage, part, dataset)
     model = load_encoders([encoder] if isinstance(encoder, str) else encoder, device)
     with noted(others=True) as notes:
         made, features = encode_folder(model, dataset, method, skip_unreadable, progress)
@@ -146,10 +119,16 @@ def classify_folder(
         if method.text in CONTROLS:
             bank = with_controls(bank, kb, model.encode_texts)
         prediction = method.fit_predict(made, bank)
-        known = features.labels if part is None else _numbers(features.meta["paths"], part)
-        sets = None if coverage is None else _sets(prediction, features, known, coverage)
-        parts = zip(model.names, one_by_one(features.images, bank), strict=True)
-        ranking = rank_encoders(dict(parts)) if len(model.names) > 1 else None
+        known = (
+            features.labels
+            if part is None
+            else torch.tensor([part.get(path, -1) for path in features.meta["paths"]])
+        )
+        sets = None if coverage is None else sets_of(prediction, features, known, coverage)
+        ranking = None
+        if len(model.names) > 1:
+            parts = zip(model.names, one_by_one(features.images, bank), strict=True)
+            ranking = rank_encoders(dict(parts))
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
     result = rows_of(prediction, features, bank, method.chosen, centre_of(features.images), known)
@@ -160,55 +139,6 @@ def classify_folder(
     return FolderRun(
         kb, dataset, model, method, features, bank, prediction, result, known, sets, ranking, tuple(notes)
     )
-
-
-def _check_coverage(coverage: float, part: Mapping[str, int] | None, dataset: ImageDataset) -> None:
-    """Refuse a coverage that cannot be, without labels, or with too few, before anything is encoded."""
-    check_coverage(coverage)
-    if part is None and dataset.labels is None:
-        raise InputError("--coverage needs labels of some images: give --labels FILE.csv with path,label")
-    known = dict(zip(dataset.paths, dataset.labels, strict=True)) if part is None else part
-    groups = None if dataset.groups is None else dict(zip(dataset.paths, dataset.groups, strict=True))
-    units = {path if groups is None else groups[path] for path in known}
-    least = needed(coverage)
-    if len(units) < least:
-        kind = "images" if groups is None else "patients"
-        raise InputError(
-            f"--coverage {coverage:g}: {len(units)} labelled {kind} are too few, it needs at least {least}: "
-            "label more, or ask for less"
-        )
-
-
-def _numbers(paths: Sequence[str], part: Mapping[str, int]) -> Tensor:
-    return torch.tensor([part.get(path, -1) for path in paths])
-
-
-def _sets(prediction: Prediction, features: Features, labels: Tensor, coverage: float) -> FolderSets:
-    """Calibrate on the labelled images; warn where the others do not look like them."""
-    groups = features.meta["groups"]
-    asked = {"groups": groups, "coverage": coverage}
-    sets = calibrate(prediction, labels, **asked).sets(prediction)
-    _warn_of_shift(features.images, labels >= 0, groups)
-    return FolderSets(sets, cross_coverage(prediction, labels, **asked))
-
-
-def _warn_of_shift(images: Tensor, known: Tensor, groups: Sequence | None) -> None:
-    """Warn where the labelled images look unlike a random part; by image, where patients stand on both sides."""
-    sides = known.nonzero()[:, 0].tolist(), (~known).nonzero()[:, 0].tolist()
-    if min(map(len, sides)) < FEW:
-        return
-    units = [None, None] if groups is None else [[groups[i] for i in side] for side in sides]
-    if groups is not None and {*units[0]} & {*units[1]}:
-        units = [None, None]
-    parts = [images[side] for side in sides]
-    found = same_source(*parts, first_groups=units[0], second_groups=units[1], permutations=DRAWN)
-    if found.p_value < UNLIKE:
-        warnings.warn(
-            f"the labelled images do not look like a random part of the folder (p = {found.p_value:.3f}): sets may "
-            "hold the true class less often than asked; label images drawn at random",
-            UserWarning,
-            stacklevel=3,
-        )
 
 
 def rank_folder(
