@@ -40,7 +40,7 @@ class AnchoredProbe(Classifier):
     Source: after CLAP, Silva-Rodríguez et al. 2024, arXiv 2312.12730, which steps towards it by gradients and scales W
     to length 1; written from the formula.
     Cost: two products `[L, D] x [D, C]` a step of L-BFGS, for L labelled images; some tens of steps, on the CPU.
-    Chapter: ch-benchmark
+    Chapter: ch-encoders-and-labels
     """
 
     temperature: float = 0.01

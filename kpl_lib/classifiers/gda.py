@@ -44,7 +44,7 @@ class GDA(Classifier):
     so it does not bear the name: there, two weights are searched for on a validation set, and prompts are matched by
     the images in another way. Written from the idea.
     Cost: one solve of the size of the samples or of D.
-    Chapter: ch-benchmark
+    Chapter: ch-encoders-and-labels
     """
 
     text: str = "all"
