@@ -17,6 +17,7 @@ COMMANDS = {
     "numbers": "rules.numbers",
     "overview": "building.overview",
     "pdf": "building.pdf",
+    "pipeline": "building.pipeline",
     "prediction-sets": "research.prediction_sets",
     "self-checks": "teaching.self_checks",
     "set-repository": "building.set_repository",
