@@ -14,6 +14,7 @@ from kpl_lib.claim_files import read_claims
 from kpl_lib.claims import Outcomes, measure
 from kpl_lib.common.extras import matplotlib as mpl
 from kpl_lib.common.files import default_folder
+from kpl_lib.live.style import use_style
 from kpl_lib.plots import COLOURS as COLOURS  # chapters take them from here
 from kpl_lib.plots import STYLE
 
@@ -23,7 +24,7 @@ CACHE = default_folder()
 
 
 def setup(seed: int = 0) -> torch.device:
-    """Seed everything, set the book's figure style, and print versions and device.
+    """Seed everything, set the book's style of figures, drawn and live, and print versions and device.
 
     Args:
         seed: seed of Python, NumPy and torch.
@@ -41,6 +42,7 @@ def setup(seed: int = 0) -> torch.device:
     np.random.seed(seed)
     torch.manual_seed(seed)
     mpl.rcParams.update(STYLE)
+    use_style()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     versions = f"torch {torch.__version__} · python {platform.python_version()}"

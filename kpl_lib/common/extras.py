@@ -13,6 +13,7 @@ EXTRAS = {
     "ot": "transport",
     "pandas": "benchmark",
     "tabulate": "benchmark",
+    "altair": "plots",
     "matplotlib": "plots",
     "pyplot": "plots",
     "umap": "plots",

@@ -3,19 +3,17 @@
 Its page and its figures, inline SVG, are written in `data/templates/report.html`; here is what stands in them.
 """
 
-import base64
 import datetime
-import io
 import os
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 import kpl_lib
 from kpl_lib.common.extras import jinja2
 from kpl_lib.common.files import data_dir
+from kpl_lib.common.pictures import thumbnail
 from kpl_lib.datasets.images import decode_for
 from kpl_lib.decisions.conformal import CANNOT_SAY
 from kpl_lib.metrics.estimates import ReliabilityCurve
@@ -95,15 +93,6 @@ def shown(text: object, longest: int = LONGEST) -> str:
         return visible
     head = longest // 3
     return f"{visible[:head]}…{visible[head + 1 - longest :]}"
-
-
-def thumbnail(image: Image.Image) -> str:
-    """A small JPEG copy of an image as a `data:` address, at most 112 pixels a side, without its metadata."""
-    small = image.convert("RGB")
-    small.thumbnail((SIDE, SIDE))
-    target = io.BytesIO()
-    small.save(target, "JPEG", quality=70)
-    return "data:image/jpeg;base64," + base64.b64encode(target.getvalue()).decode()
 
 
 def _facts(run: FolderRun) -> dict[str, str]:
@@ -196,7 +185,7 @@ def _picture(run: FolderRun, index: int) -> str:
     """The thumbnail; empty if the image cannot be read any more."""
     try:
         with decode_for(SIDE // 2):
-            return thumbnail(run.dataset.read(index))
+            return thumbnail(run.dataset.read(index), SIDE)
     except Exception:  # a report on predictions that stand already must not fail for a picture
         return ""
 

@@ -16,12 +16,13 @@ from tiny_encoder import write_tiny_encoder
 
 from kpl_lib.classifiers.agreement import TextAgreement
 from kpl_lib.classifiers.base import create
+from kpl_lib.common.pictures import thumbnail
 from kpl_lib.datasets import ImageDataset, load_dataset
 from kpl_lib.features import Features, TextBank
 from kpl_lib.knowledge.description import Description
 from kpl_lib.own_images.classify import classify_folder
 from kpl_lib.own_images.facts import Groups, find_concerns, find_gap, find_groups, report_facts
-from kpl_lib.own_images.report import LONGEST, render, shown, thumbnail
+from kpl_lib.own_images.report import LONGEST, render, shown
 from kpl_lib.prediction import Prediction
 
 HOSTILE = (

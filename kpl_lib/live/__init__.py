@@ -1,0 +1,8 @@
+"""Figures that answer the reader: Altair charts with a slider, a menu or a brush, for notebooks and for built pages.
+
+Each function takes the tensors of a chapter and returns a chart, which JupyterLab, Colab and the book show alike.
+What a slider changes is computed by the browser, or in frames beforehand. May import `plots`, `metrics`, `common` and
+what lies below; the method never imports this room.
+"""
+
+from kpl_lib.live.softmax import temperature as temperature

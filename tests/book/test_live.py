@@ -1,0 +1,222 @@
+"""Live figures of the built book in Chromium and in JupyterLab, with no network: `make test-site`, after `make book`.
+
+Each control is moved by keyboard, and the marks change. The numbers a figure shows are worked out once more in Python
+from the data that the page carries, at the value that its slider shows: `SHOWN` below has an entry for each figure.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from browser import SITE, browser, served
+from playwright.sync_api import Locator, expect
+
+pytestmark = pytest.mark.browser
+MIME = "application/vnd.vegalite.v5+json"
+WAIT = 30_000  # milliseconds for a figure to be drawn on a busy machine
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def base():
+    assert (SITE / "index.html").is_file(), "no index.html: run `make book` first"
+    with served(SITE) as address:
+        yield address
+
+
+def pages() -> list[str]:
+    """Pages of the site with a live figure."""
+    found = [p for p in sorted(SITE.rglob("*.html")) if 'class="live-figure' in p.read_text(encoding="utf-8")]
+    return [path.relative_to(SITE).as_posix() for path in found]
+
+
+def figures(page) -> dict[str, Locator]:
+    """The live figures of an open page by the name of their figure, once they are drawn."""
+    drawn = page.locator("figure:has(.live-figure)")
+    for figure in drawn.all():
+        expect(figure.locator(".live-figure.ready svg.marks").first).to_be_visible(timeout=WAIT)
+    return {figure.get_attribute("id"): figure for figure in drawn.all()}
+
+
+def rows_of(figure: Locator, *fields: str) -> list[dict]:
+    """The rows that a figure carries and that have all these fields; `alt.InlineData` keeps each of them once."""
+    sets = json.loads(figure.locator("script").text_content())["datasets"].values()
+    return [row for rows in sets for row in rows if set(fields) <= set(row)]
+
+
+def control(figure: Locator, name: str) -> Locator:
+    return figure.locator(f".vega-bindings [name='{name}']")
+
+
+def value(figure: Locator, name: str) -> float:
+    return float(control(figure, name).input_value())
+
+
+def texts(figure: Locator) -> list[str]:
+    """What the text marks of a figure say, in the order in which they are drawn; axes and titles apart."""
+    return figure.locator("svg .mark-text.role-mark text").all_text_contents()
+
+
+def numbers(figure: Locator) -> list[float]:
+    """The text marks of a figure that are numbers."""
+    return [float(text.replace("−", "-").rstrip("%")) for text in texts(figure)]
+
+
+def move(one: Locator) -> None:
+    """Move a control by keyboard: a slider by some steps, a menu to its next entry, a box to its other state."""
+    one.focus()
+    if one.get_attribute("type") == "range":
+        at_end = one.input_value() == one.get_attribute("max")
+        for _ in range(3):
+            one.press("ArrowLeft" if at_end else "ArrowRight")
+    else:
+        one.press("Space" if one.get_attribute("type") == "checkbox" else "ArrowDown")
+
+
+def move_by_mouse(one: Locator) -> None:
+    """Move a control as a mouse does. JupyterLab keeps the arrow keys for itself while a cell is chosen."""
+    if one.get_attribute("type") == "range":
+        box = one.bounding_box()
+        one.click(position={"x": 0.8 * box["width"], "y": box["height"] / 2})
+    elif one.get_attribute("type") == "checkbox":
+        one.click()
+    else:
+        one.select_option(index=1)
+
+
+def marks(figure: Locator) -> str:
+    return figure.locator("svg.marks").first.inner_html()
+
+
+def temperature(figure: Locator) -> tuple[list[float], list[float]]:
+    scores = np.array([row["cosine"] for row in rows_of(figure, "cosine")])
+    powers = np.exp((scores - scores.max()) / 10 ** value(figure, "power_of_ten"))
+    return numbers(figure), list(powers / powers.sum())
+
+
+#: The name of a figure -> what gives the numbers that it shows, and the same from Python.
+SHOWN = {"fig-primer-clip-temperature": temperature}
+
+
+def test_every_control_moves_marks_and_numbers_are_those_of_python(chrome, base):
+    seen = set()
+    page = chrome.new_page(viewport={"width": 1280, "height": 800})
+    for name in pages():
+        page.goto(f"{base}/{name}", wait_until="load")
+        for label, figure in figures(page).items():
+            seen.add(label)
+            controls = figure.locator(".vega-bindings input, .vega-bindings select").all()
+            assert controls, f"{label}: nothing to move"
+            for one in controls:
+                before = marks(figure)
+                move(one)
+                page.wait_for_timeout(300)
+                assert marks(figure) != before, f"{label}: {one.get_attribute('name')} moves nothing"
+                shown, expected = SHOWN[label](figure)
+                assert len(shown) == len(expected) > 0, label
+                assert np.allclose(shown, expected, atol=1e-3), f"{label}: {shown} is not {expected}"
+    page.close()
+    assert seen == set(SHOWN)
+
+
+def test_text_shows_before_the_scripts_and_a_picture_without_them(chrome, base):
+    context = chrome.new_context(java_script_enabled=False)
+    page = context.new_page()
+    for name in pages():
+        page.goto(f"{base}/{name}", wait_until="load")
+        for figure in page.locator("figure:has(.live-figure)").all():
+            expect(figure.locator("img")).to_be_visible()
+            assert len(figure.locator("img").get_attribute("alt")) > 40
+            expect(figure.locator(".live-chart")).not_to_be_visible()
+        assert page.locator("script[src*='live.js'][defer]").count() == 1
+    context.close()
+
+
+def test_print_shows_the_picture(chrome, base):
+    page = chrome.new_page()
+    page.goto(f"{base}/{pages()[0]}", wait_until="load")
+    figure = next(iter(figures(page).values()))
+    expect(figure.locator("img")).not_to_be_visible()
+    page.emulate_media(media="print")
+    expect(figure.locator("img")).to_be_visible()
+    expect(figure.locator("svg.marks")).not_to_be_visible()
+    page.close()
+
+
+def test_only_pages_with_live_figures_load_vega(base):
+    with_script = [p for p in SITE.rglob("*.html") if "live.js" in p.read_text(encoding="utf-8")]
+    assert {p.relative_to(SITE).as_posix() for p in with_script} == set(pages())
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab with one notebook that holds the live figures of all pages as their chapters left them."""
+    folder = tmp_path_factory.mktemp("lab")
+    cells = []
+    for path in sorted((SITE.parent / ".jupyter_cache").rglob("base.ipynb")):
+        for cell in nbformat.read(path, 4).cells:
+            kept = [out for out in cell.get("outputs", []) if MIME in out.get("data", {})]
+            if kept:
+                cells.append(nbformat.v4.new_code_cell("", outputs=kept))
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "live.ipynb")
+    whole = folder / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    whole.parent.mkdir(parents=True)
+    whole.write_text('{"windowingMode": "none"}')  # every cell stays in the page while it scrolls
+    settings = {
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+    }
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--port=0"]
+    command += ["--ServerApp.token=", "--ServerApp.password=", f"--ServerApp.root_dir={folder}"]
+    command += [f"--ServerApp.info_file={folder / 'server.json'}", "--ServerApp.ip=127.0.0.1"]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log)
+    try:
+        yield address_of(server, folder), len(cells)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def address_of(server: subprocess.Popen, folder: Path) -> str:
+    """Where a starting server listens."""
+    for _ in range(600):
+        log = (folder / "log").read_text()
+        found = [
+            word for line in log.splitlines() for word in line.split() if word.startswith("http://127.0.0.1:")
+        ]
+        if found:
+            return found[0].split("/lab")[0].rstrip("/")
+        assert server.poll() is None, log
+        subprocess.run(["sleep", "0.1"], check=True)
+    raise AssertionError(log)
+
+
+def test_figures_answer_in_jupyterlab_too(chrome, lab):
+    address, count = lab
+    page = chrome.new_page(viewport={"width": 1400, "height": 1000})
+    page.route(lambda url: not url.startswith(address), lambda route: route.abort())
+    page.goto(f"{address}/lab/tree/live.ipynb", wait_until="load")
+    charts = page.locator(".jp-OutputArea-output:has(.vega-bindings)")
+    expect(charts).to_have_count(count, timeout=WAIT)
+    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible(timeout=WAIT)
+    for number, chart in enumerate(charts.all()):
+        chart.scroll_into_view_if_needed(timeout=WAIT)
+        for one in chart.locator(".vega-bindings input, .vega-bindings select").all():
+            before = chart.screenshot()
+            move(one)
+            page.wait_for_timeout(300)
+            assert chart.screenshot() != before, f"cell {number}: {one.get_attribute('name')} moves nothing"
+    page.close()
+    assert count == len(SHOWN)
