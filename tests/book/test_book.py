@@ -81,7 +81,7 @@ CARELESS = {
     "phantom": ("torch.tensor([3.0, 4.0])", 'load(\\"phantom-chest\\")', "figures: the caption"),
     "image": ("The library call gives", "![](a.png) The library call gives", "images: the image a.png"),
     "no claims": ('notebook.claims(\\"_template\\")', "print(1)", "closing: the last cell"),
-    "hidden code": ('"tags": ["self-check"]', '"tags": ["self-check", "remove-cell"]', "closing: cell 13 is hidden"),
+    "hidden code": ('"tags": ["self-check"]', '"tags": ["self-check", "remove-cell"]', "closing: cell 17 is hidden"),
     "link": ("The library call", "https://colab.research.google.com/github/a/b/ call", "links: a Colab link"),
 }  # fmt: skip
 

@@ -83,10 +83,23 @@ def test_a_markdown_page_carries_them_before_its_summary_or_at_its_end():
     assert self_checks.place_in_markdown("# Title\n", block) == f"# Title\n\n{block}\n"
 
 
+def test_questions_to_predict_stand_where_their_cells_are_and_need_one_each(tree, capsys):
+    page = tree / "book" / "_template.ipynb"
+    cells = json.loads(page.read_text())["cells"]
+    asked = [one for one in load(BOOK / "questions" / "_template.yml") if one.kind == "predict"]
+    shown = ["".join(cell["source"]) for cell in cells if "predict" in cell["metadata"].get("tags", [])]
+    assert len(shown) == len(asked) == 4
+    assert all(one.question in text and one.answer in text for one, text in zip(asked, shown, strict=True))
+    page.write_text(page.read_text().replace('"predict"', '"other"', 1))
+    assert self_checks.main([], tree) == 2
+    assert "4 questions to predict, 3 cells tagged 'predict' on the page" in capsys.readouterr().err
+
+
 def test_a_student_sees_questions_without_answers():
     questions = load(BOOK / "questions" / "_template.yml")
-    block = self_checks.render(questions, answers=False)
-    assert all(one.question in block for one in questions)
+    asked = [self_checks.predict(one, answers=False) for one in questions if one.kind == "predict"]
+    block = self_checks.render(questions, answers=False) + "".join(asked)
+    assert len(asked) == 4 and all(one.question in block for one in questions)
     assert not [one.id for one in questions if one.answer in block or one.why in block]
 
 
@@ -94,8 +107,9 @@ MISTAKES = {
     "missing key": (
         "  answer: It is one.\n",
         "",
-        "question 1 needs the keys id, question, answer, why, section",
+        "question 1 needs the keys id, kind, question, answer, why, section",
     ),
+    "kind": ("kind: recall", "kind: guess", "question 1: the kind 'guess' is not one of recall, predict"),
     "no text": ("answer: It is one.", "answer: 1", "question 1: answer is empty or no text"),
     "empty": ("answer: It is one.", "answer: ' '", "question 1: answer is empty or no text"),
     "id": ("id: template-2", "id: Template two", "question 2: the id 'Template two' is not"),
@@ -107,7 +121,11 @@ MISTAKES = {
         "_template.ipynb has no heading 'How like are two",
     ),
     "yaml": ("id: template-2", "id: 'template-2", "no valid YAML"),
-    "not ten": (re.compile(r"- id: template-10.*", re.S), "", "9 entries; write a list of 10 questions"),
+    "not ten": (
+        re.compile(r"- id: template-10.*", re.S),
+        "",
+        "3 recall, 4 predict, 2 transfer; write 3 recall, 4 predict, 3 transfer",
+    ),
     "no list": (re.compile(r"^.*$", re.S), "a: b", "no list; write a list of 10 questions"),
 }
 

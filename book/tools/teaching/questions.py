@@ -1,6 +1,7 @@
 """The self-check questions of `book/questions/`, read and checked; README.md there explains the format.
 
-NAME.yml holds the ten questions of the page NAME: a chapter's file, or primer_PAGE for a page of the primer.
+NAME.yml holds the ten questions of the page NAME: a chapter's file, or primer_PAGE for a page of the primer. Of each
+kind in KINDS there are as many as COUNTS says, or all ten ask for recall.
 """
 
 import re
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import yaml
 
-COUNT = 10  # questions of a page
+#: recall: the page says it. predict: asked in the flow, before the figure that answers it. transfer: new numbers.
+KINDS = ("recall", "predict", "transfer")
+COUNTS = ((3, 4, 3), (10, 0, 0))  # questions of a page by kind
 ROLE = re.compile(r"\{[a-z:]+\}`")
 IDENTIFIER = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*-\d+")
 
@@ -19,6 +22,7 @@ class Question:
     """One question of a page. The texts are Markdown: `$math$`, *emphasis* and `code`, no directive and no role."""
 
     id: str  # unique in the book, such as zero-shot-1
+    kind: str  # one of KINDS
     question: str
     answer: str  # one or two sentences
     why: str  # the explanation, one to three sentences
@@ -37,6 +41,8 @@ def reasons(number: int, entry: object) -> list[str]:
         return [f"question {number}: {empty[0]} is empty or no text (quote a number or a colon)"]
     if not IDENTIFIER.fullmatch(entry["id"]):
         return [f"question {number}: the id {entry['id']!r} is not of the form page-1"]
+    if entry["kind"] not in KINDS:
+        return [f"question {number}: the kind {entry['kind']!r} is not one of {', '.join(KINDS)}"]
     roles = [key for key in KEYS if ROLE.search(entry[key])]
     return (
         [f"question {number}: {roles[0]} holds a role such as {{term}}; write plain words"] if roles else []
@@ -55,12 +61,18 @@ def load(file: Path) -> list[Question]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise ValueError(f"{file.name}{where}: no valid YAML ({getattr(error, 'problem', error)})") from None
-    if not isinstance(entries, list) or len(entries) != COUNT:
-        found = f"{len(entries)} entries" if isinstance(entries, list) else "no list"
-        raise ValueError(f"{file.name}: {found}; write a list of {COUNT} questions")
+    if not isinstance(entries, list):
+        raise ValueError(f"{file.name}: no list; write a list of {sum(COUNTS[0])} questions")
     for number, entry in enumerate(entries, start=1):
         for reason in reasons(number, entry):
             raise ValueError(f"{file.name}: {reason}")
+    found = tuple(sum(entry["kind"] == kind for entry in entries) for kind in KINDS)
+    if found not in COUNTS:
+        said, wanted = (
+            ", ".join(f"{count} {kind}" for count, kind in zip(counts, KINDS, strict=True))
+            for counts in (found, COUNTS[0])
+        )
+        raise ValueError(f"{file.name}: {said}; write {wanted}")
     return [Question(**{key: " ".join(entry[key].split()) for key in KEYS}) for entry in entries]
 
 

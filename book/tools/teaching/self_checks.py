@@ -1,7 +1,9 @@
 """Self-check questions onto their pages, and to quiz systems: `make self-checks` runs this file.
 
 A page shows its questions as fold-outs under "Check yourself", before its summary: in a notebook as one cell
-tagged `self-check`, in a Markdown page as one section. `_build/self-checks.json` and `.gift` carry all of them.
+tagged `self-check`, in a Markdown page as one section. Questions to predict stand in the flow of a notebook: the
+author puts cells tagged `predict` where they belong, and they are filled in the order of the file.
+`_build/self-checks.json` and `.gift` carry all questions.
 """
 
 import json
@@ -15,24 +17,51 @@ from book.tools.teaching.quiz_export import export
 
 TAG = "self-check"
 HEADING = "## Check yourself"
-LEAD = "Ten questions that this page answers. Answer in your own words, then unfold."
-LEAD_OPEN = "Ten questions that this page answers."
+LEADS = {
+    "recall": "Questions that this page answers. Answer in your own words, then unfold.",
+    "transfer": "Questions with new numbers: take paper.",
+}
+PREDICT = "predict"
 FOLLOWING = re.compile(
     r"^## (?:Summary|What['’]s next|Further reading)", re.MULTILINE
 )  # stands after the block
 SECTION = re.compile(r"^## Check yourself\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
+def fold_out(title: str, one: Question) -> str:
+    """The answer of a question, folded under a title; where it stands in the flow, its section is known."""
+    where = "" if one.kind == PREDICT else f"\n\n*Section:* {one.section}"
+    return f":::{{dropdown}} {title}\n{one.answer}\n\n*Why?* {one.why}{where}\n:::"
+
+
 def render(questions: list[Question], answers: bool = True) -> str:
     """The block of a page: fold-out questions, or for a student edition the questions alone."""
-    if not answers:
-        lines = [f"{number}. {one.question}" for number, one in enumerate(questions, start=1)]
-        return "\n".join([HEADING, "", LEAD_OPEN, "", *lines])
-    blocks = [
-        f":::{{dropdown}} {number}. {one.question}\n{one.answer}\n\n*Why?* {one.why}\n\n*Section:* {one.section}\n:::"
-        for number, one in enumerate(questions, start=1)
-    ]
-    return "\n\n".join([HEADING, LEAD, *blocks])
+    numbered = enumerate((one for one in questions if one.kind != PREDICT), start=1)
+    asked = [(one.kind, f"{number}. {one.question}", one) for number, one in numbered]
+    blocks = [HEADING]
+    for kind, lead in LEADS.items():
+        found = [fold_out(title, one) if answers else title for of, title, one in asked if of == kind]
+        if found:
+            blocks += [lead if answers else lead.partition(".")[0] + ".", *found]
+    return "\n\n".join(blocks)
+
+
+def predict(one: Question, answers: bool = True) -> str:
+    """The cell of a question that is asked before its answer comes."""
+    inner = f"\n\n{fold_out('Then compare', one)}" if answers else ""
+    return f"::::{{admonition}} Before you read on\n:class: predict\n{one.question}{inner}\n::::"
+
+
+def fill_predictions(notebook: dict, questions: list[Question], answers: bool = True) -> None:
+    """Write the questions to predict into the cells that wait for them."""
+    cells = [cell for cell in notebook["cells"] if PREDICT in cell["metadata"].get("tags", [])]
+    asked = [one for one in questions if one.kind == PREDICT]
+    if len(cells) != len(asked):
+        raise ValueError(
+            f"{len(asked)} questions to predict, {len(cells)} cells tagged {PREDICT!r} on the page"
+        )
+    for cell, one in zip(cells, asked, strict=True):
+        cell["source"] = predict(one, answers).splitlines(keepends=True)
 
 
 def place_in_notebook(notebook: dict, block: str) -> dict:
@@ -92,7 +121,12 @@ def place(page: Path, questions: list[Question], answers: bool = True) -> str:
     text, block = page.read_text(encoding="utf-8"), render(questions, answers)
     if page.suffix == ".md":
         return place_in_markdown(text, block)
-    return json.dumps(place_in_notebook(json.loads(text), block), indent=1, ensure_ascii=False) + "\n"
+    notebook = json.loads(text)
+    try:
+        fill_predictions(notebook, questions, answers)
+    except ValueError as error:
+        raise ValueError(f"{page.name}: {error}") from None
+    return json.dumps(place_in_notebook(notebook, block), indent=1, ensure_ascii=False) + "\n"
 
 
 def changes(book: Path, names: list[str] | None = None) -> dict[Path, str]:
