@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from grading_world import NUMBERS, RUBRICS
+from grading_world import ITEMS, NUMBERS, SAMPLES, by_hand, mistake
 
 from book.tools.teaching import goals as goals_page
 
@@ -93,17 +93,16 @@ def test_each_chapter_has_three_wrong_answers_and_how_to_meet_them():
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_page_gives_the_rubric_as_it_is(number):
-    rubric = RUBRICS[number]
     part = PROSE["assignments"].split(f"## Rubric of assignment {number}")[1].split("\n## ")[0]
-    for item in rubric.items:
+    for item in ITEMS[number].values():
         assert f"| `{item.task}` | {item.about} | {item.points} |" in part
-    for points, about in rubric.by_hand:
-        assert f"| {about} | {points} |" in part
-    worth = {item.id: item.points for item in rubric.items}
-    samples = yaml.safe_load((rubric.folder / "rubric.yml").read_text())["samples"]
-    for file, facts in samples.items():
-        score = rubric.points - sum(worth[item] for item in facts["loses"])
-        assert file == "reference.py" or f"| `{Path(file).name}` | {facts['mistake']} | {score} |" in part
+    for line in by_hand(number):
+        points, _, about = line.partition(": ")
+        assert f"| {about} | {points[0]} |" in part
+    for sample in SAMPLES[number]:
+        said, loses = mistake(sample)
+        score = 20 - sum(ITEMS[number][item].points for item in loses)
+        assert f"| `{sample.name}` | {said[0].lower()}{said[1:].rstrip('.')} | {score} |" in part
 
 
 def test_links_to_colab_open_files_of_this_repository():

@@ -1,41 +1,66 @@
-"""Hidden tests run in this process, on a made-up world: quick, and the same code as `make grade` runs."""
+"""The cells of an assignment's source run in this process, on a made-up world: quick, and what nbgrader runs."""
 
-import importlib.util
-import inspect
+import ast
+import contextlib
+import io
+import os
 import re
-import sys
-import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
+import nbformat
 import torch
 import torch.nn.functional as F
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 GRADING = BOOK / "instructor" / "grading"
-sys.path.append(str(GRADING))
-from checks import Student, line  # noqa: E402 (its folder is no package)
-
-from book.tools.grading.run import read_rubric  # noqa: E402
-from book.tools.grading.submission import load  # noqa: E402
-
 NUMBERS = (1, 2)
-RUBRICS = {number: read_rubric(number) for number in NUMBERS}
+SOURCES = {n: GRADING / "source" / f"assignment_{n}" / f"assignment_{n}.ipynb" for n in NUMBERS}
+RELEASED = {n: BOOK / "instructor" / "assignments" / f"assignment_{n}.ipynb" for n in NUMBERS}
+CELLS = {n: nbformat.read(path, as_version=4).cells for n, path in SOURCES.items()}
+SAMPLES = {n: sorted(GRADING.glob(f"samples/assignment_{n}/*.py")) for n in NUMBERS}
 
 
-def hidden_tests(number: int) -> dict:
-    """Item -> hidden test of an assignment."""
-    folder, modules = GRADING / f"assignment_{number}", {}
-    for name in ("reference", "hidden"):
-        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
-        modules[name] = importlib.util.module_from_spec(spec)
-        sys.modules[name] = modules[name]  # hidden.py imports reference
-        spec.loader.exec_module(modules[name])
-    sys.modules.pop("reference")
-    found = inspect.getmembers(modules["hidden"], inspect.isfunction)
-    return {name.removeprefix("test_"): test for name, test in found if name.startswith("test_")}
+@dataclass(frozen=True)
+class Item:
+    """A hidden test: the task before it, its points, and what its first line says that they are for."""
+
+    task: str
+    points: int
+    about: str
 
 
-HIDDEN = {number: hidden_tests(number) for number in NUMBERS}
+def items(number: int) -> dict[str, Item]:
+    """The hidden tests of an assignment by name."""
+    found, task = {}, ""
+    for cell in CELLS[number]:
+        facts = cell.metadata.get("nbgrader", {})
+        if facts.get("solution") and cell.cell_type == "code":
+            task = facts["grade_id"]
+        elif facts.get("points") and cell.cell_type == "code":
+            about = re.match(r"# Hidden test: (.*) \((\d) points?\)\.\n", cell.source)
+            assert int(about[2]) == facts["points"], facts["grade_id"]
+            found[facts["grade_id"]] = Item(task, facts["points"], about[1])
+    return found
+
+
+ITEMS = {number: items(number) for number in NUMBERS}
+TASKS = {n: list(dict.fromkeys(item.task for item in ITEMS[n].values())) for n in NUMBERS}
+
+
+def by_hand(number: int) -> list[str]:
+    """What the written answer is marked by: `2 points: says ...`."""
+    (cell,) = [c for c in CELLS[number] if c.metadata.get("nbgrader", {}).get("grade_id") == "written_answer"]
+    return re.findall(r"^- (\d points?: .*)\.$", cell.source, re.MULTILINE)
+
+
+def mistake(sample: Path) -> tuple[str, set[str]]:
+    """What a sample does wrong, and the items that it loses for it."""
+    text = ast.get_docstring(ast.parse(sample.read_text(encoding="utf-8")))
+    number = int(sample.parent.name[-1])
+    said, _, lost = text.partition("\n\nLoses: ")
+    return " ".join(said.split()), set(ITEMS[number]) if lost == "everything" else set(lost.split(", "))
 
 
 def world(seed: int) -> dict:
@@ -50,24 +75,45 @@ def world(seed: int) -> dict:
     return {"images": images, "labels": labels, "names": names, "descriptions": lines}
 
 
-def messages(number: int, file: Path, seed: int) -> dict[str, str]:
+def space_of(number: int, solution: str | None, seed: int) -> dict:
+    """What a kernel holds before the hidden tests run: the solution of the source, or the text given in its place."""
+    space, kinds = {"torch": torch, "__name__": "__main__"}, {"solution": [], "grader": []}
+    for cell in CELLS[number]:
+        facts = cell.metadata.get("nbgrader", {})
+        if cell.cell_type == "code" and facts.get("solution"):
+            kinds["solution"].append(cell.source)
+        elif facts.get("grade_id", "").startswith("grader"):
+            kinds["grader"].append(cell.source)
+    with contextlib.suppress(Exception):  # as in a kernel: that cell is lost
+        exec("\n".join(kinds["solution"]) if solution is None else solution, space)
+    with mock.patch.dict(os.environ, {"KPL_SEED": str(seed)}):
+        for source in kinds["grader"]:
+            exec(source, space)
+    space["grader"].phantoms = lambda: world(seed)
+    return space
+
+
+def messages(number: int, solution: str | None, seed: int) -> dict[str, str]:
     """Item -> message of a submission; no message means that it is won."""
-    found = {}
-    for item, test in HIDDEN[number].items():
-        module, trouble = load(file)
-        draw = torch.Generator().manual_seed(seed + zlib.crc32(item.encode()))
-        given = {"student": Student(module, trouble), "draw": draw, "phantoms": world(seed)}
-        try:
-            test(**{name: given[name] for name in inspect.signature(test).parameters})
-            found[item] = ""
-        except BaseException as error:  # as the grader: whatever a submission raises
-            found[item] = line(error)
-    return found
+    space = space_of(number, solution, seed)
+    for cell in CELLS[number]:
+        if cell.metadata.get("nbgrader", {}).get("grade_id") in ITEMS[number]:
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(cell.source, space)
+    return dict(space["grader"].marks)
 
 
-def code_lines(file: Path) -> set[str]:
-    """The lines of a file that say something: long enough, and no definition or import."""
-    lines = (re.sub(r"\s+", " ", text).strip() for text in file.read_text(encoding="utf-8").splitlines())
+def code_lines(source: str) -> set[str]:
+    """The lines of a text that say something: long enough, and no definition, import or comment."""
+    lines = (re.sub(r"\s+", " ", text).strip() for text in source.splitlines())
     return {
-        text for text in lines if len(text) > 25 and not text.startswith(("def ", "import ", "from ", '"""'))
+        text
+        for text in lines
+        if len(text) > 25 and not text.startswith(("def ", "import ", "from ", '"""', "#"))
     }
+
+
+def secrets(number: int) -> set[str]:
+    """The lines of the solution."""
+    cells = [c for c in CELLS[number] if "task" in c.metadata.get("tags", [])]
+    return code_lines("\n".join(cell.source for cell in cells))

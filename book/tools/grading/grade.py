@@ -1,44 +1,55 @@
-"""Grade a folder of submissions: `make grade SUBMISSIONS=folder`, or this file where there is no make.
+"""Grade a folder of submissions with nbgrader: `make grade SUBMISSIONS=folder`, or this file where there is no make.
 
-Writes grades.csv, grades.json and one feedback file for each submission. The reference solution is graded
-first: if it loses a point, this installation is at fault and nobody is graded.
+Lays a course directory of nbgrader into `_build/grades`, with the submissions in it, and calls nbgrader. Ours is only
+what nbgrader leaves to its user: numbers that are new in each run and the same for all, a guard in the kernel, and the
+solution, which is graded first: if it loses a point, this installation is at fault and nobody is graded.
 """
 
 import argparse
 import csv
-import json
+import os
 import secrets
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
-
-from book.tools.grading.run import Grade, Rubric, grade, read_rubric
-from book.tools.grading.submission import SUFFIXES
-from kpl_lib.datasets import load_dataset
-from kpl_lib.encoders import load_encoder
-from kpl_lib.knowledge import KnowledgeBase
+import nbformat
 
 ROOT = Path(__file__).resolve().parents[3]
-IMAGES = 240  # phantoms of the experiments
+GRADING = ROOT / "book" / "instructor" / "grading"
+SOLUTION = "0_solution"  # the student who hands in the source
+SUFFIXES = (".ipynb", ".py")
 
 
 def read_seed(text: str) -> int:
     """The seed that is asked for, or a new one.
 
     Raises:
-        ValueError: if it is no whole number from 0 on.
+        ValueError: if it is not a whole number from 0 on.
     """
     if text and not (text.isascii() and text.isdigit() and int(text) < 2**31):
-        raise ValueError(f"SEED={text} is no whole number from 0 to {2**31 - 1}")
+        raise ValueError(f"SEED={text} is not a whole number from 0 to {2**31 - 1}")
     return int(text) if text else secrets.randbelow(2**31)
 
 
+def source_of(number: str) -> Path:
+    """The source notebook of an assignment.
+
+    Raises:
+        ValueError: if there is no such assignment.
+    """
+    found = GRADING / "source" / f"assignment_{number}" / f"assignment_{number}.ipynb"
+    if not found.is_file():
+        have = ", ".join(sorted(path.name[-1] for path in GRADING.glob("source/assignment_*")))
+        raise ValueError(f"there is no assignment {number}: give one of {have}")
+    return found
+
+
 def submissions(name: str) -> dict[str, Path]:
-    """Name -> file: every notebook and Python file of a folder and the folders in it, or the one file given.
+    """Student -> file: every notebook and Python file of a folder and the folders in it, or the one file given.
 
     Raises:
         ValueError: if there is none.
@@ -46,133 +57,138 @@ def submissions(name: str) -> dict[str, Path]:
     if not name:
         raise ValueError("say what to grade: make grade SUBMISSIONS=folder")
     place = Path(name)
-    if place.is_file() and place.suffix in SUFFIXES:
-        return {place.name: place}
-    if not place.is_dir():
+    if not place.exists():
         raise ValueError(f"SUBMISSIONS={place} is no folder, notebook or Python file")
-    files = [path for path in sorted(place.rglob("*")) if path.is_file() and path.suffix in SUFFIXES]
-    inner = {path: path.relative_to(place) for path in files}
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    inner = {path: path.relative_to(place.parent if place.is_file() else place) for path in files}
     found = {
-        str(name.as_posix()): path
-        for path, name in inner.items()
-        if not any(part.startswith((".", "__")) for part in name.parts)
+        "__".join(inside.with_suffix("").parts): path
+        for path, inside in inner.items()
+        if path.suffix in SUFFIXES and not any(part.startswith((".", "__")) for part in inside.parts)
     }
     if not found:
         raise ValueError(f"SUBMISSIONS={place} holds no .ipynb and no .py file")
     return found
 
 
-def draw_phantoms(rubric: Rubric, seed: int, file: Path) -> None:
-    """Write the encoded phantoms of a run: a set and an order of the classes that follow from the seed."""
-    draw = torch.Generator().manual_seed(seed)
-    name = rubric.phantoms[int(torch.randint(len(rubric.phantoms), (1,), generator=draw))]
-    encoder = load_encoder("phantom")
-    dataset = load_dataset(name, split="dev", n=IMAGES)
-    features = encoder.encode_images(dataset, progress=False)
-    bank = encoder.encode_knowledge(KnowledgeBase.load(name), progress=False)
-    order = torch.randperm(len(bank.class_names), generator=draw)
-    images = torch.randperm(IMAGES, generator=draw)
-    torch.save(
-        {
-            "images": features.images[images],
-            "labels": order.argsort()[features.labels[images]],
-            "names": bank.names[order],
-            "descriptions": [bank.descriptions[c] for c in order],
-        },
-        file,
-    )
+def hand_in(file: Path, source: Path, target: Path) -> None:
+    """Put a submission where nbgrader looks for it; a Python file stands in the first cell that is to be written."""
+    target.parent.mkdir(parents=True)
+    if file.suffix == ".ipynb":
+        shutil.copy(file, target)
+        return
+    notebook = nbformat.read(source, as_version=4)
+    todo = [cell for cell in notebook.cells if "task" in cell.metadata.get("tags", [])]
+    for cell, text in zip(todo, [file.read_text("utf-8", errors="replace"), *[""] * len(todo)], strict=False):
+        cell.source = text
+    nbformat.write(notebook, target)
 
 
-def grade_all(files: dict[str, Path], rubric: Rubric, seed: int, jobs: int) -> list[Grade]:
-    """The grade of each submission, in the order of the files.
+def nbgrader(course: Path, seed: int, command: str, *arguments: str) -> None:
+    """Call nbgrader in the course directory; what it says goes into `nbgrader.log`."""
+    start = course / "ipython" / "profile_default" / "startup"
+    start.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(__file__).with_name("guard.py"), start)
+    settings = {"KPL_SEED": str(seed), "IPYTHONDIR": str(course / "ipython"), "OMP_NUM_THREADS": "1"}
+    settings |= {"KPL_HIDDEN": os.pathsep.join([str(course), str(GRADING)])}
+    settings |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}  # alembic
+    with (course / "nbgrader.log").open("a", encoding="utf-8") as log:
+        call = [sys.executable, "-m", "nbgrader", command, *arguments]
+        subprocess.run(
+            call, cwd=course, env=os.environ | settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+
+
+def marks(course: Path, assignment: str) -> dict[str, dict[str, tuple[float, float]]]:
+    """Student -> item -> points and how many there are; a submission that could not be run has no items."""
+    from nbgrader.api import Gradebook
+
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
+        found = {}
+        for one in book.assignment_submissions(assignment):
+            ran = (course / "autograded" / one.student.id / assignment).is_dir()
+            grades = [grade for notebook in one.notebooks for grade in notebook.grades if ran]
+            items = {g.name: (g.auto_score or 0.0, g.max_score) for g in grades if g.cell.cell_type == "code"}
+            found[one.student.id] = {name: points for name, points in items.items() if points[1]}
+        return found
+
+
+def grade_all(files: dict[str, Path], number: str, seed: int, course: Path) -> dict:
+    """Grade the solution, then all submissions, in a new course directory; give their marks.
 
     Raises:
-        ValueError: if the reference solution does not get all points.
+        ValueError: if the solution does not get all points.
     """
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        phantoms = Path(folder) / "phantoms.pt"
-        draw_phantoms(rubric, seed, phantoms)
-        check = grade("reference.py", rubric.folder / "reference.py", rubric, phantoms, seed)
-        if check.points != rubric.points:
-            lost = next(mark for mark in check.marks if mark.message)
-            reason = f"{lost.item.id}: {lost.message}"
-            raise ValueError(f"the reference solution loses points here, so nobody was graded ({reason})")
-        with ThreadPoolExecutor(jobs) as pool:
-            work = [pool.submit(grade, name, path, rubric, phantoms, seed) for name, path in files.items()]
-            return [one.result() for one in work]
+    source, assignment = source_of(number), f"assignment_{number}"
+    shutil.rmtree(course, ignore_errors=True)
+    shutil.copytree(source.parent, course / "source" / assignment)
+    shutil.copy(GRADING / "nbgrader_config.py", course)
+    for student, file in ({SOLUTION: source} | files).items():
+        hand_in(file, source, course / "submitted" / student / assignment / source.name)
+    nbgrader(course, seed, "generate_assignment", assignment, "--create")
+    nbgrader(course, seed, "autograde", assignment, f"--student={SOLUTION}")
+    solved = marks(course, assignment).get(SOLUTION)
+    if not solved or any(got < of for got, of in solved.values()):
+        lost = [item for item, (got, of) in (solved or {}).items() if got < of] or ["it could not be run"]
+        raise ValueError(
+            f"the solution loses points here, so nobody was graded ({lost[0]}): {course}/nbgrader.log"
+        )
+    nbgrader(course, seed, "autograde", assignment)
+    nbgrader(course, seed, "generate_feedback", assignment)
+    return marks(course, assignment)
 
 
-def feedback(one: Grade, rubric: Rubric) -> str:
-    """What a student reads: each item with its points, and what was wrong."""
-    lines = [f"# {rubric.title}", "", f"{one.name}: {one.points} of {rubric.points} points by the tests.", ""]
-    for mark in one.marks:
-        lines.append(f"- {mark.points} of {mark.item.points}: {mark.item.about}.")
-        if mark.message:
-            lines.append(f"  {mark.message}")
-    lines += ["", "By hand:", ""]
-    lines += [f"- __ of {points}: {about}." for points, about in rubric.by_hand]
-    return "\n".join(lines) + "\n"
+def release(number: str, target: Path) -> None:
+    """Write what students get, as `nbstripout` likes it: no solution, no hidden test, a number for each cell."""
+    source, assignment = source_of(number), f"assignment_{number}"
+    with tempfile.TemporaryDirectory() as place:
+        course = Path(place)
+        shutil.copytree(source.parent, course / "source" / assignment)
+        shutil.copy(GRADING / "nbgrader_config.py", course)
+        nbgrader(course, 0, "generate_assignment", assignment, "--create")
+        notebook = nbformat.read(course / "release" / assignment / source.name, as_version=4)
+    for count, cell in enumerate(notebook.cells):
+        cell.id = str(count)
+    nbformat.write(notebook, target)
 
 
-def write(grades: Sequence[Grade], rubric: Rubric, seed: int, out: Path) -> None:
-    """Write grades.csv, grades.json and feedback/."""
-    (out / "feedback").mkdir(parents=True, exist_ok=True)
-    for one in grades:
-        name = one.name.replace("/", "__") + ".md"
-        (out / "feedback" / name).write_text(feedback(one, rubric), encoding="utf-8")
-    with (out / "grades.csv").open("w", newline="", encoding="utf-8") as file:
+def report(found: dict, seed: int, course: Path) -> None:
+    """Write grades.csv, a row for each submission and a column for each item, and print the sums."""
+    solved = found.pop(SOLUTION)
+    of = sum(points for _, points in solved.values())
+    with (course / "grades.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["submission", "points", "of", "by hand", *(item.id for item in rubric.items)])
-        table.writerows([g.name, g.points, rubric.points, "", *(m.points for m in g.marks)] for g in grades)
-    rows = [
-        {
-            "submission": one.name,
-            "points": one.points,
-            "seconds": round(one.seconds, 1),
-            "items": [
-                {"id": m.item.id, "points": m.points, "of": m.item.points, "message": m.message}
-                for m in one.marks
-            ],
-        }
-        for one in grades
-    ]
-    facts = {"title": rubric.title, "seed": seed, "of": rubric.points, "submissions": rows}
-    (out / "grades.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def table(grades: Sequence[Grade], rubric: Rubric) -> str:
-    """Points by task, for the screen."""
-    tasks = list(dict.fromkeys(item.task for item in rubric.items))
-    of = [sum(item.points for item in rubric.items if item.task == task) for task in tasks]
-    rows = [["submission", *(f"{task} /{points}" for task, points in zip(tasks, of, strict=True)), "all"]]
-    for one in grades:
-        parts = [sum(m.points for m in one.marks if m.item.task == task) for task in tasks]
-        rows.append([one.name, *map(str, parts), f"{one.points} of {rubric.points}"])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+        table.writerow(["submission", "points", "of", "seed", *solved])
+        for student, items in sorted(found.items()):
+            got = [items.get(item, (0.0, 0))[0] for item in solved]
+            table.writerow([student, sum(got), of, seed, *got])
+            said = "" if items else ": it could not be run, see nbgrader.log"
+            print(f"{student:24} {sum(got):4.0f} of {of:.0f}{said}")
+    print(f"seed {seed}; {course / 'grades.csv'}; what students read: {course / 'feedback'}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Grade what the command line names; 0, or 2 with one line where that is not possible."""
     parser = argparse.ArgumentParser(description="Grade submissions of an assignment.")
-    parser.add_argument("submissions", help="a folder of notebooks and .py files, or one of them")
+    parser.add_argument(
+        "submissions", nargs="?", default="", help="a folder of notebooks and .py files, or one"
+    )
+    parser.add_argument("--release", action="store_true", help="write the notebook for students instead")
     parser.add_argument("--assignment", default="1")
     parser.add_argument("--seed", default="", help="repeats a run; a new one is drawn otherwise")
     parser.add_argument("--out", type=Path, default=ROOT / "_build" / "grades")
-    parser.add_argument("--jobs", type=int, default=2, help="submissions at a time")
     given = parser.parse_args(arguments)
     try:
         seed = read_seed(given.seed)
-        rubric = read_rubric(given.assignment)
-        grades = grade_all(submissions(given.submissions), rubric, seed, given.jobs)
+        source = source_of(given.assignment)
+        if given.release:
+            release(given.assignment, GRADING.parent / "assignments" / source.name)
+            return 0
+        course = given.out.resolve() / f"assignment_{given.assignment}"
+        report(grade_all(submissions(given.submissions), given.assignment, seed, course), seed, course)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    out = given.out / f"assignment_{given.assignment}"
-    write(grades, rubric, seed, out)
-    print(table(grades, rubric), f"seed {seed}; {out / 'grades.csv'}", sep="\n")
     return 0
 
 

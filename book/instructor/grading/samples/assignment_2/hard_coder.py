@@ -1,4 +1,7 @@
-"""A typical mistake: see rubric.yml."""
+"""The values of the public tests, typed in.
+
+Loses: everything
+"""
 
 import torch
 
