@@ -5,4 +5,5 @@ What a slider changes is computed by the browser, or in frames beforehand. May i
 what lies below; the method never imports this room.
 """
 
+from kpl_lib.live.balance import half_steps as half_steps
 from kpl_lib.live.softmax import temperature as temperature

@@ -104,8 +104,22 @@ def temperature(figure: Locator) -> tuple[list[float], list[float]]:
     return numbers(figure), list(powers / powers.sum())
 
 
+def half_steps(figure: Locator) -> tuple[list[float], list[float]]:
+    cells = rows_of(figure, "logit")
+    table = np.exp(np.array([row["logit"] for row in cells]).reshape(6, 3))
+    first, second = value(figure, "first"), value(figure, "second")
+    table /= table.sum(axis=1, keepdims=True)
+    for step in range(1, int(value(figure, "step")) + 1):
+        sums = table.sum(axis=0 if step % 2 else 1, keepdims=True)
+        table = table / sums * (np.array([first, second, 6 - first - second]) if step % 2 else 1)
+    return numbers(figure), [*table.sum(axis=0), *table.ravel(), *table.sum(axis=1)]
+
+
 #: The name of a figure -> what gives the numbers that it shows, and the same from Python.
-SHOWN = {"fig-primer-clip-temperature": temperature}
+SHOWN = {
+    "fig-primer-clip-temperature": temperature,
+    "fig-primer-transport-steps": half_steps,
+}
 
 
 def test_every_control_moves_marks_and_numbers_are_those_of_python(chrome, base):
