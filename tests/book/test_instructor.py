@@ -42,7 +42,7 @@ def test_each_label_that_a_page_names_exists(page, labels):
 
 
 def test_each_page_stands_in_the_table_of_contents():
-    listed = set(re.findall(r"instructor/([a-z-]+)", (ROOT / "book" / "_toc.yml").read_text()))
+    listed = set(re.findall(r"instructor/([a-z0-9-]+)", (ROOT / "book" / "_toc.yml").read_text()))
     assert listed == set(PROSE)
 
 
@@ -65,6 +65,23 @@ def test_the_minutes_of_a_plan_add_up(table):
 def test_there_is_a_lecture_a_half_day_and_four_weeks():
     assert [int(rows(table)[-1][0].strip("*")) for table in TABLES[:2]] == [60, 240]
     assert len(TABLES) == 6 and len(re.findall(r"^### Week \d", PROSE["plans"], re.M)) == 4
+
+
+def test_the_lecture_takes_ninety_minutes_and_its_figures_are_there():
+    page, names = PROSE["lecture-90"], set()
+    (table,) = re.findall(r"^\| Minutes \|.*\n\|[-:| ]+\|\n((?:\|.*\n)+)", page, re.MULTILINE)
+    *parts, last = rows(table)
+    minutes = [int(part[0]) for part in parts]
+    assert sum(minutes) == 90 == int(last[0].strip("*"))
+    begins = [int(found) for found in re.findall(r"^## Minute (\d+)", page, re.MULTILINE)]
+    assert set(begins) <= {sum(minutes[:count]) for count in range(len(minutes))} and len(begins) >= 8
+    for path in (ROOT / "book").glob("*/*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        names |= {cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") for cell in cells}
+    shown = re.findall(r"\{numref\}`([a-z0-9-]+)`", page)
+    assert len(set(shown)) >= 6 and set(shown) - names == set()
+    asked, answered = page.count("### Poll "), page.count("The right answer is **")
+    assert asked == answered == page.count("| Who says |") == 5
 
 
 def test_the_page_of_goals_is_what_its_tool_writes():
