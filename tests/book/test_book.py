@@ -158,3 +158,11 @@ def test_pages_have_one_title_and_alt_texts(path):
     text = re.sub(r"^(```|~~~).*?^\1", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     assert len(re.findall(r"^# \S", text, re.MULTILINE)) == 1
     assert [target for alt, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)", text) if len(alt) < 20] == []
+
+
+def test_the_box_of_methods_is_the_same_on_both_pages():
+    def box(page: str) -> str:
+        sources = ["".join(cell["source"]) for cell in read(BOOK / "chapters" / f"{page}.ipynb")["cells"]]
+        return next(source for source in sources if source.startswith("## Which method when?"))
+
+    assert box("09_benchmark") == box("12_own_images")
