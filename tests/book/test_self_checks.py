@@ -1,14 +1,16 @@
 """Self-check questions: complete, on their pages word for word, and readable by a quiz system."""
 
 import json
+import math
 import re
 import shutil
 
 import pytest
 
 from book.tools.building.setup_cell import ROOT
+from book.tools.rules.number_text import plain, quoted
 from book.tools.teaching import self_checks
-from book.tools.teaching.questions import KEYS, load, load_all, page_of
+from book.tools.teaching.questions import CONDITION, KEYS, load, load_all, page_of
 from book.tools.teaching.quiz_export import export, gift, to_html
 
 BOOK = ROOT / "book"
@@ -81,6 +83,14 @@ def test_a_markdown_page_carries_them_before_its_summary_or_at_its_end():
     assert placed == f"# Title\n\n## One\n\nText.\n\n{block}\n\n## Summary\n\nEnd.\n"
     assert self_checks.place_in_markdown(placed, block) == placed
     assert self_checks.place_in_markdown("# Title\n", block) == f"# Title\n\n{block}\n"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_numbers_of_a_transfer_question_meet_its_condition(file):
+    asked = [one for one in load(file) if one.kind == "transfer"]
+    with_numbers = [one for one in asked if list(quoted(plain(one.answer)))]
+    assert [one.id for one in with_numbers if not re.search("[=<>]", one.holds)] == []
+    assert [one.id for one in asked if one.holds and not eval(one.holds, vars(math).copy())] == []
 
 
 def test_questions_to_predict_stand_where_their_cells_are_and_need_one_each(tree, capsys):
@@ -164,7 +174,7 @@ def test_the_exports_hold_every_question(tmp_path):
     table, text = export(pages, tmp_path / "new")
     rows = json.loads(table.read_text())["questions"]
     assert [row["id"] for row in rows] == [f"template-{n}" for n in range(1, 11)]
-    assert all(set(row) == {*KEYS, "page"} for row in rows)
+    assert all(set(row) == {*KEYS, CONDITION, "page"} for row in rows)
     assert text.read_text() == gift(pages) and gift(pages).count("::[html]") == 10
 
 

@@ -9,6 +9,8 @@ A number is measured if it has a decimal point or a unit: %, points, seconds, ti
 - or its paragraph names a chapter by {ref}, and a claim of that chapter measures it;
 - or its paragraph names a file of `data/` (JSON or CSV) in which the value stands.
 
+The numbers of transfer questions are invented; each question carries a condition that a test evaluates.
+
 What else may stand is listed in EXEMPT, with a reason each.
 """
 
@@ -24,7 +26,8 @@ from pathlib import Path
 from book.tools.claims.statements import claims_name, plain_text
 from book.tools.rules.number_code import Numbers, settings
 from book.tools.rules.number_text import Quoted, plain, quoted, sentence
-from book.tools.rules.page_text import BOOK, Block, labels_of, page_blocks, read_cells, toc_pages
+from book.tools.rules.page_text import BOOK, Block, labels_of, notebook_blocks, read_cells, toc_pages
+from book.tools.teaching.self_checks import LEADS, TAG
 from kpl_lib.claim_files import Claim, claims_file, read_claims
 
 ROOT = BOOK.parent
@@ -53,12 +56,23 @@ class Page:
         return Numbers(frozenset(abs(figure.said) for claim in claims for figure in claim.figures))
 
 
+def without_invented(cells: list[dict]) -> list[dict]:
+    """The cells of a page, its transfer questions left out."""
+    return [
+        cell | {"source": "".join(cell["source"]).partition(LEADS["transfer"])[0]}
+        if TAG in cell["metadata"].get("tags", [])
+        else cell
+        for cell in cells
+    ]
+
+
 @cache
 def read_page(path: Path) -> Page:
     """A page with the numbers of its code."""
     cells, name = read_cells(path), claims_name(path)
     claims = read_claims(name).claims if claims_file(name).is_file() else ()
-    return Page(path, tuple(page_blocks(path)), claims, settings(cells))
+    blocks = notebook_blocks(path.stem, without_invented(cells))
+    return Page(path, tuple(blocks), claims, settings(cells))
 
 
 def numbers_in(value: object) -> Iterator[float]:

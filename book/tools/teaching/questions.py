@@ -27,22 +27,28 @@ class Question:
     answer: str  # one or two sentences
     why: str  # the explanation, one to three sentences
     section: str  # the heading of the page under which the answer stands
+    holds: str = (
+        ""  # of a transfer question: a condition in Python that its numbers meet, evaluated by a test
+    )
 
 
-KEYS = [field.name for field in fields(Question)]
+*KEYS, CONDITION = [field.name for field in fields(Question)]
 
 
 def reasons(number: int, entry: object) -> list[str]:
     """What is wrong with one entry of a file."""
-    if not isinstance(entry, dict) or list(entry) != KEYS:
-        return [f"question {number} needs the keys {', '.join(KEYS)}, in this order"]
-    empty = [key for key in KEYS if not isinstance(entry[key], str) or not entry[key].strip()]
+    wanted = [*KEYS, CONDITION] if isinstance(entry, dict) and CONDITION in entry else KEYS
+    if not isinstance(entry, dict) or list(entry) != wanted:
+        return [f"question {number} needs the keys {', '.join(wanted)}, in this order"]
+    empty = [key for key in wanted if not isinstance(entry[key], str) or not entry[key].strip()]
     if empty:
         return [f"question {number}: {empty[0]} is empty or no text (quote a number or a colon)"]
     if not IDENTIFIER.fullmatch(entry["id"]):
         return [f"question {number}: the id {entry['id']!r} is not of the form page-1"]
     if entry["kind"] not in KINDS:
         return [f"question {number}: the kind {entry['kind']!r} is not one of {', '.join(KINDS)}"]
+    if CONDITION in entry and entry["kind"] != "transfer":
+        return [f"question {number}: only a transfer question has the key {CONDITION}"]
     roles = [key for key in KEYS if ROLE.search(entry[key])]
     return (
         [f"question {number}: {roles[0]} holds a role such as {{term}}; write plain words"] if roles else []
@@ -73,7 +79,7 @@ def load(file: Path) -> list[Question]:
             for counts in (found, COUNTS[0])
         )
         raise ValueError(f"{file.name}: {said}; write {wanted}")
-    return [Question(**{key: " ".join(entry[key].split()) for key in KEYS}) for entry in entries]
+    return [Question(**{key: " ".join(text.split()) for key, text in entry.items()}) for entry in entries]
 
 
 def load_all(book: Path, names: list[str] | None = None) -> dict[str, list[Question]]:
