@@ -47,3 +47,68 @@ def test_half_steps_arrive_at_the_plan_of_the_library(first, second):
 def test_half_steps_refuse_another_table():
     with pytest.raises(InputError, match=r"live.half_steps: logits \(5, 3\), 3 names; give \(6, 3\), finite"):
         live.half_steps(LOGITS[:5], ["A", "B", "C"])
+
+
+def test_ridge_border_is_the_solution_of_the_linear_system():
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 2
+    points = torch.randn(40, 2, generator=draw) @ torch.tensor([[2.0, 1], [0, 0.5]]) + labels[:, None]
+    points = points - points.mean(dim=0)
+    chart = live.ridge_border(points, labels)
+    for power in (-2.0, 0.0, 2.0):
+        b = points.T @ (2.0 * labels - 1) / 40
+        w = torch.linalg.solve(points.T @ points / 40 + 10**power * torch.eye(2), b)
+        angle = torch.rad2deg(torch.arcsin(torch.cosine_similarity(w, b, dim=0))).item()
+        right = 100 * ((points @ w > 0) == (labels == 1)).float().mean().item()
+        found = [float(text) for text in shown(chart, power_of_ten=power)]
+        assert found == pytest.approx([10**power, angle, right], abs=0.06)
+
+
+def test_ridge_border_refuses_points_off_the_centre():
+    with pytest.raises(InputError, match=r"live.ridge_border: points \(4, 2\).*centred"):
+        live.ridge_border(torch.ones(4, 2), torch.tensor([0, 1, 0, 1]))
+
+
+def run(method, images, encoder, *shares, reads="d"):
+    """A row of a benchmark with a value, its interval and its difference."""
+    names = ("balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high", "difference_balanced_accuracy")
+    facts = {"method": method, "reads": reads, "images": images, "encoder": encoder, "classes": 4}
+    return facts | {"majority_rate": 0.6, "where": "a file"} | dict(zip(names, shares, strict=False))
+
+
+BOARD = [
+    run("clip", "synthetic eyes", "first", 0.7, 0.6, 0.8, float("nan")),
+    run("clip", "synthetic chest", "first", 0.8, 0.7, 0.9, float("nan")),
+    run("clip", "synthetic eyes", "second", 0.6, 0.5, 0.7, float("nan")),
+    run("kpl", "synthetic eyes", "first", 0.9, 0.8, 1.0, 0.2),
+    run("kpl", "synthetic chest", "first", 0.72, 0.65, 0.8, -0.08),
+    run("kpl", "synthetic eyes", "second", 0.55, 0.5, 0.6, -0.05),
+    run("kpl", "synthetic eyes", "first", 0.5, 0.4, 0.6, 0.1, reads="n"),
+    run("probe", "synthetic eyes", "labels", 0.95, 0.9, 1.0, reads=""),
+    run("stata", "real eyes", "real", 0.3, reads=""),
+]
+
+
+def board(**values) -> list[str]:
+    images = {"all": "synthetic", "eyes": "synthetic eyes", "real": "real"}
+    encoders = {"three": "three", "first": "first", "second": "second"}
+    chart = live.leaderboard(BOARD, images, encoders, {"descriptions": "d", "class names": "n"})
+    return [text for text in shown(chart, **values) if text]
+
+
+HEADS = ["value", "worst difference", "to its text"]
+
+
+def test_leaderboard_shows_a_line_a_method_and_its_worst_difference():
+    assert board() == ["72.3", "70.0", "-8.0", "constant answer 25.0", *HEADS]  # kpl: mean of 81 and 55
+    assert board(images="synthetic eyes", encoder="second") == [
+        "60.0", "55.0", "-5.0", "constant answer 25.0", *HEADS
+    ]  # fmt: skip
+    assert board(encoder="first", text="n") == ["95.0", "50.0", "+10.0", "constant answer 25.0", *HEADS]
+    assert board(images="real") == ["30.0", "constant answer 25.0", *HEADS]
+    assert board(images="real", metric="c") == [*HEADS, "not measured on real images"]
+
+
+def test_leaderboard_refuses_a_row_without_its_facts():
+    with pytest.raises(InputError, match="live.leaderboard: row 0 lacks where"):
+        live.leaderboard([{k: v for k, v in BOARD[0].items() if k != "where"}], {}, {}, {})

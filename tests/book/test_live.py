@@ -115,8 +115,20 @@ def half_steps(figure: Locator) -> tuple[list[float], list[float]]:
     return numbers(figure), [*table.sum(axis=0), *table.ravel(), *table.sum(axis=1)]
 
 
+def ridge_border(figure: Locator) -> tuple[list[float], list[float]]:
+    rows = rows_of(figure, "x", "class")
+    points = np.array([[row["x"], row["y"]] for row in rows])
+    signs = np.array([2 * row["class"] - 1 for row in rows])
+    ridge, means = 10 ** value(figure, "power_of_ten"), signs @ points
+    normal = np.linalg.solve(points.T @ points / len(rows) + ridge * np.eye(2), means)
+    sine = abs(normal @ means) / np.linalg.norm(normal) / np.linalg.norm(means)
+    right = 100 * np.mean(np.sign(points @ normal) == signs)
+    return numbers(figure), [ridge, round(np.degrees(np.arcsin(sine)), 1), round(right, 1)]
+
+
 #: The name of a figure -> what gives the numbers that it shows, and the same from Python.
 SHOWN = {
+    "fig-primer-ridge-borders": ridge_border,
     "fig-primer-clip-temperature": temperature,
     "fig-primer-transport-steps": half_steps,
 }
