@@ -2,13 +2,17 @@
 
 import copy
 import re
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 import vl_convert
+from PIL import Image
 
 from kpl_lib import live
 from kpl_lib.common.errors import InputError
+from kpl_lib.features import Features, TextBank
 from kpl_lib.transport import sinkhorn
 
 
@@ -71,7 +75,12 @@ def test_ridge_border_refuses_points_off_the_centre():
 
 def run(method, images, encoder, *shares, reads="d"):
     """A row of a benchmark with a value, its interval and its difference."""
-    names = ("balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high", "difference_balanced_accuracy")
+    names = (
+        "balanced_accuracy",
+        "balanced_accuracy_low",
+        "balanced_accuracy_high",
+        "difference_balanced_accuracy",
+    )
     facts = {"method": method, "reads": reads, "images": images, "encoder": encoder, "classes": 4}
     return facts | {"majority_rate": 0.6, "where": "a file"} | dict(zip(names, shares, strict=False))
 
@@ -96,19 +105,70 @@ def board(**values) -> list[str]:
     return [text for text in shown(chart, **values) if text]
 
 
-HEADS = ["value", "worst difference", "to its text"]
-
-
 def test_leaderboard_shows_a_line_a_method_and_its_worst_difference():
-    assert board() == ["72.3", "70.0", "-8.0", "constant answer 25.0", *HEADS]  # kpl: mean of 81 and 55
-    assert board(images="synthetic eyes", encoder="second") == [
-        "60.0", "55.0", "-5.0", "constant answer 25.0", *HEADS
-    ]  # fmt: skip
-    assert board(encoder="first", text="n") == ["95.0", "50.0", "+10.0", "constant answer 25.0", *HEADS]
-    assert board(images="real") == ["30.0", "constant answer 25.0", *HEADS]
-    assert board(images="real", metric="c") == [*HEADS, "not measured on real images"]
+    constant = "constant answer 25.0"
+    assert board() == [
+        "67.5",
+        "68.0",
+        "−8.0",
+        constant,
+        "value",
+    ]  # means of the encoders: 75 and 60, 81 and 55
+    assert board(images="synthetic eyes", encoder="second") == ["60.0", "55.0", "−5.0", constant, "value"]
+    assert board(encoder="first", text="n") == ["50.0", "95.0", "+10.0", constant, "value"]
+    assert board(images="real") == ["30.0", constant, "value"]
+    assert board(images="real", metric="c") == ["value", "not measured on real images"]
 
 
 def test_leaderboard_refuses_a_row_without_its_facts():
-    with pytest.raises(InputError, match="live.leaderboard: row 0 lacks where"):
+    with pytest.raises(InputError, match=r"live.leaderboard: row 0 lacks where"):
         live.leaderboard([{k: v for k, v in BOARD[0].items() if k != "where"}], {}, {}, {})
+
+
+def two_sets(**changed):
+    """Two sets of six images, two classes and four lines, and a map that moves the texts by the gap of their set."""
+    draw = torch.Generator().manual_seed(0)
+    found, banks, proxies, pictures, images, texts = {}, {}, {}, {}, [], []
+    for name, count in (("here", 6), ("there", 6)):
+        x, t = (
+            F.normalize(torch.randn(count, 5, generator=draw), dim=1),
+            F.normalize(torch.randn(4, 5, generator=draw), dim=1),
+        )
+        found[name] = Features(x, torch.arange(count) % 2)
+        lines = (("one", "two"), ("three", "four"))
+        banks[name] = TextBank((f"{name} a", f"{name} b"), [t[:2], t[2:]], t[::2], lines)
+        proxies[name], pictures[name] = t[::2], [Image.new("RGB", (8, 8))] * count
+        images.append(x)
+        texts.append(torch.stack([t + a * (x.mean(0) - t.mean(0)) for a in (0, 0.5, 1)]))
+    maps = {"flat": torch.cat([torch.cat(images).expand(3, -1, -1), *texts], dim=1)[:, :, :2]}
+    return {
+        "features": found,
+        "banks": banks,
+        "proxies": proxies,
+        "pictures": pictures,
+        "maps": maps,
+    } | changed
+
+
+@pytest.mark.parametrize(("share", "left"), [(0, 100), (0.5, 50), (1, 0)])
+def test_gap_map_changes_no_label_when_texts_move_and_those_of_the_offset_when_images_move(share, left):
+    world = two_sets()
+    x, t = world["features"]["here"].images, world["proxies"]["here"]
+    d = x.mean(0) - torch.cat(world["banks"]["here"].descriptions).mean(0)
+    before, after = (x @ t.T).argmax(1), ((x - share * d) @ t.T).argmax(1)
+    truth = world["features"]["here"].labels
+    said = [float(text) for text in shown(live.gap_map(**world), share=share, chosen="here")]
+    percent = [(before != after), (before == truth), (after == truth)]
+    changed, kept, moved = (100 * part.float().mean().item() for part in percent)
+    assert said == pytest.approx([3, 3, 2, 2, left, left, 0, changed, kept, moved], abs=0.1)
+
+
+def test_gap_map_refuses_places_pictures_and_lines_that_do_not_fit():
+    with pytest.raises(InputError, match=r"20 images and lines, and places \(3, 19, 2\) of 'flat'"):
+        live.gap_map(**two_sets(maps={"flat": torch.zeros(3, 19, 2)}))
+    with pytest.raises(InputError, match=r"'here' has 6 images and 1 pictures"):
+        live.gap_map(**two_sets(pictures={"here": [Image.new("RGB", (8, 8))]}))
+    world = two_sets()
+    world["banks"]["here"] = replace(world["banks"]["here"], texts=((), ()))
+    with pytest.raises(InputError, match=r"the bank of 'here' has no texts"):
+        live.gap_map(**world)

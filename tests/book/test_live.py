@@ -6,8 +6,10 @@ from the data that the page carries, at the value that its slider shows: `SHOWN`
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -126,8 +128,58 @@ def ridge_border(figure: Locator) -> tuple[list[float], list[float]]:
     return numbers(figure), [ridge, round(np.degrees(np.arcsin(sine)), 1), round(right, 1)]
 
 
+def leaderboard(figure: Locator) -> tuple[list[float], list[float]]:
+    chosen = {name: control(figure, name).input_value() for name in ("images", "encoder", "text", "metric")}
+    three = ("first", "second", "third")
+    kept = {"three": three, "first": ("first", "labels")}.get(chosen["encoder"], (chosen["encoder"],))
+    runs: dict[str, dict[str, list]] = {}  # of each method and encoder
+    for row in rows_of(figure, "m", "e"):
+        if chosen["images"] in row["s"] and row["t"] in ("", chosen["text"]) and row["e"] in (*kept, "real"):
+            runs.setdefault(row["m"], {}).setdefault(row["e"], []).append(row[chosen["metric"]])
+    means = [
+        np.mean([np.mean([run[0] for run in found]) for found in each.values()]) for each in runs.values()
+    ]
+    gaps = [[run[3] for found in each.values() for run in found] for each in runs.values()]
+    expected = [*means, *(min(gap) for gap in gaps if None not in gap)]
+    shown = [text.replace("−", "-") for text in texts(figure)]
+    found = [float(text) for text in shown if re.fullmatch(r"[-+]?\d+\.\d", text)]
+    return sorted(found), sorted(np.floor(10 * np.array(expected) + 0.500001) / 10)
+
+
+def gap_map(figure: Locator) -> tuple[list[float], list[float]]:
+    share, chosen = value(figure, "share"), control(figure, "chosen").input_value()
+    rows = [row for row in rows_of(figure, "maps") if chosen in ("all sets", row["set"])]
+    images = [row for row in rows if row["kind"] == "image"]
+    counts = [Counter(row["class"] for row in rows if row["kind"] == kind) for kind in ("image", "text")]
+    left = []
+    for name in dict.fromkeys(row["set"] for row in rows):
+        paths = {
+            kind: [row for row in rows if (row["set"], row["kind"]) == (name, kind)]
+            for kind in ("image", "text")
+        }
+        paths = {
+            kind: np.mean([row["maps"][control(figure, "picture").input_value()] for row in found], axis=0)
+            for kind, found in paths.items()
+        }
+        apart = np.linalg.norm(paths["image"] - paths["text"], axis=1)
+        left.append(apart[int(share * (len(apart) - 1) + 0.5)] / apart[0])
+    truth = np.array([row["label"] for row in images])
+    first = np.array([np.argmax(row["score"]) for row in images])
+    texts_moved = np.array([np.argmax(np.add(row["score"], share * row["along"])) for row in images])
+    images_moved = np.array(
+        [np.argmax(np.subtract(row["score"], share * np.array(row["offset"]))) for row in images]
+    )
+    parts = [1 - share, np.mean(left)]
+    parts += [np.mean(found != first) for found in (texts_moved, images_moved)]
+    parts += [np.mean(found == truth) for found in (texts_moved, images_moved)]
+    parts = [round(100 * part, 1) for part in parts]
+    return numbers(figure), [*counts[0].values(), *counts[1].values(), *parts]
+
+
 #: The name of a figure -> what gives the numbers that it shows, and the same from Python.
 SHOWN = {
+    "fig-gap-map": gap_map,
+    "fig-benchmark-leaderboard": leaderboard,
     "fig-primer-ridge-borders": ridge_border,
     "fig-primer-clip-temperature": temperature,
     "fig-primer-transport-steps": half_steps,
