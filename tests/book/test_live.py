@@ -176,8 +176,18 @@ def gap_map(figure: Locator) -> tuple[list[float], list[float]]:
     return numbers(figure), [*counts[0].values(), *counts[1].values(), *parts]
 
 
+def proxy_path(figure: Locator) -> tuple[list[float], list[float]]:
+    run = control(figure, "run").locator("option:checked").text_content()
+    frames = rows_of(figure, "moment")
+    now = [row for row in frames if row["run"] == run and row["moment"] == value(figure, "moment")]
+    cosine = np.mean([row["x"] for row in now])
+    longest = 1 / now[0]["length"]
+    return numbers(figure), [now[0]["step"], cosine, round(now[0]["right"], 1), round(longest, 1)]
+
+
 #: The name of a figure -> what gives the numbers that it shows, and the same from Python.
 SHOWN = {
+    "fig-vision-cosines": proxy_path,
     "fig-gap-map": gap_map,
     "fig-benchmark-leaderboard": leaderboard,
     "fig-primer-ridge-borders": ridge_border,
@@ -293,7 +303,7 @@ def test_figures_answer_in_jupyterlab_too(chrome, lab):
         chart.scroll_into_view_if_needed(timeout=WAIT)
         for one in chart.locator(".vega-bindings input, .vega-bindings select").all():
             before = chart.screenshot()
-            move(one)
+            move_by_mouse(one)
             page.wait_for_timeout(300)
             assert chart.screenshot() != before, f"cell {number}: {one.get_attribute('name')} moves nothing"
     page.close()
