@@ -27,7 +27,7 @@ export PYTHONWARNINGS := ignore:IProgress not found
 STAMP ?= $(VENV)/.installed-$(firstword $(shell cat pyproject.toml constraints.txt | cksum))
 NO_PYTHON = $(PYTHON) is not a Python 3.11 or newer with venv and pip: install one, or name it, as in make book PYTHON=python3.12
 
-.PHONY: help install book self-checks slides student test-kit site test-site pdf test test-slow test-colab bench check format notebooks lab grade linkcheck set-repository clean
+.PHONY: help install book self-checks student test-kit site test-site pdf test test-slow test-colab bench check format notebooks lab grade linkcheck set-repository clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,14 +42,11 @@ $(STAMP):
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
-book: $(STAMP) ## execute the chapters and build the site; prints the path of index.html (STRICT=1: every figure must come out)
+book: $(STAMP) ## execute the chapters, build the site and its slides; prints the path of index.html (STRICT=1: every figure must come out)
 	@$(BIN)/python -m book.tools build $(if $(filter-out 0,$(STRICT)),--strict)
 
 self-checks: $(STAMP) ## write the questions of book/questions onto their pages, and for a quiz system
 	@$(BIN)/python -m book.tools self-checks
-
-slides: $(STAMP) ## a deck of slides for each chapter of the built book, in _build/slides
-	@$(BIN)/python -m book.tools slides
 
 student: $(STAMP) ## the student edition of the built book, without solutions, in _build/student
 	@$(BIN)/python -m book.tools student

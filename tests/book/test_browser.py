@@ -31,7 +31,7 @@ def visits(base):
     shots = SITE.parent / "screenshots"
     shots.mkdir(exist_ok=True)
     names = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
-    pages = [name for name in names if not name.startswith("_static/")]
+    pages = [name for name in names if not name.startswith(("_static/", "slides/"))]  # decks: test_slides.py
     seen = visit_all(base, pages, shots)
     report = {name: {"bytes": weight(page), "first paint, ms": page.paint} for name, page in seen.items()}
     (SITE.parent / "pages.json").write_text(json.dumps(report, indent=1))

@@ -153,7 +153,7 @@ def test_the_plain_commands_are_those_behind_make(target):
 
 
 def test_the_plain_installation_is_that_of_make():
-    assert set(PLAIN) >= {"install", "book", "student", "slides", "grade", "test", "check"}
+    assert set(PLAIN) >= {"install", "book", "student", "grade", "test", "check"}
     assert '-c constraints.txt -e ".[book,dev]"' in PLAIN["install"] and '-e ".[book,dev]"' in MAKEFILE
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from book.tools.building.execute import execute
 from book.tools.claims.statements import report, without_code
+from book.tools.teaching import slides
 from kpl_lib.common.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -116,6 +117,7 @@ def build(root: Path = ROOT, strict: bool = False) -> int:
         )
         return code or 1
     index.write_text(INDEX, encoding="utf-8")
+    slides.write(root)
     (folder / ".book.key").write_text(key)
     print(f"Built in {time.monotonic() - started:.0f} s.")
     return finished(index, folder / "claims", strict)
