@@ -106,7 +106,7 @@ def board(**values) -> list[str]:
 
 
 def test_leaderboard_shows_a_line_a_method_and_its_worst_difference():
-    constant = "constant answer 25.0"
+    constant = "constant answer 25.0, further left"
     assert board() == [
         "67.5",
         "68.0",
@@ -116,7 +116,7 @@ def test_leaderboard_shows_a_line_a_method_and_its_worst_difference():
     ]  # means of the encoders: 75 and 60, 81 and 55
     assert board(images="synthetic eyes", encoder="second") == ["60.0", "55.0", "−5.0", constant, "value"]
     assert board(encoder="first", text="n") == ["50.0", "95.0", "+10.0", constant, "value"]
-    assert board(images="real") == ["30.0", constant, "value"]
+    assert board(images="real") == ["30.0", "constant answer 25.0, dashed", "value"]
     assert board(images="real", metric="c") == ["value", "not measured on real images"]
 
 
@@ -172,3 +172,41 @@ def test_gap_map_refuses_places_pictures_and_lines_that_do_not_fit():
     world["banks"]["here"] = replace(world["banks"]["here"], texts=((), ()))
     with pytest.raises(InputError, match=r"the bank of 'here' has no texts"):
         live.gap_map(**world)
+
+
+@pytest.fixture
+def way():
+    """Images of two classes around a mean, and class vectors that go from one side of it to the other in 20 steps."""
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 2
+    images = torch.randn(40, 6, generator=draw) * 0.1 + torch.eye(6)[0]
+    images = F.normalize(images + 0.5 * torch.eye(6)[1 + labels], dim=1)
+    turns = torch.linspace(0, torch.pi, 21)[:, None, None]
+    vectors = turns.cos() * torch.eye(6)[0] + turns.sin() * torch.eye(6)[1:3]
+    return images, labels, vectors
+
+
+@pytest.mark.parametrize(("moment", "step"), [(0, 0), (7, 7), (40, 20)])
+def test_proxy_path_shows_step_cosine_and_accuracy(way, moment, step):
+    images, labels, vectors = way
+    weights = vectors[step]
+    right = 100 * ((images @ weights.T).argmax(dim=1) == labels).double().mean().item()
+    cosine = (weights @ F.normalize(images.mean(dim=0), dim=0)).mean().item()
+    chart = live.proxy_path(images, labels, ["a", "b"], {"there": vectors, "back": vectors.flip(0)})
+    found = [float(text.replace("\u2212", "-")) for text in shown(chart, moment=moment)[:3]]
+    assert found == pytest.approx([step, cosine, right], abs=0.06)
+
+
+def test_proxy_path_takes_early_steps_one_by_one_and_ends_at_the_last(way):
+    images, labels, vectors = way
+    chart = live.proxy_path(images, labels, ["a", "b"], {"long": vectors.repeat(100, 1, 1)})
+    rows = [row for rows in chart.to_dict()["datasets"].values() for row in rows if "moment" in row]
+    steps = [row["step"] for row in rows if row["class"] == "a"]
+    assert steps[:13] == list(range(13)) and steps[-1] == 2099 and len(steps) == 41
+    assert steps == sorted(set(steps))
+
+
+def test_proxy_path_refuses_a_run_of_other_classes(way):
+    images, labels, vectors = way
+    with pytest.raises(InputError, match=r"live.proxy_path: images \(40, 6\).*3 names"):
+        live.proxy_path(images, labels, ["a", "b", "c"], {"there": vectors})

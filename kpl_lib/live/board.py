@@ -39,7 +39,11 @@ GAP = (
     " : datum.d_low == null ? '' : ' (' + format(datum.d_low, '+.1f') + ' to ' + format(datum.d_high, '+.1f') + ')')"
 )
 FROM = "datum.runs > 1 ? 'mean of ' + datum.runs + ' runs' : datum.any.o"
-SAID = "(metric == 'r' ? 'chance ' : 'constant answer ') + format(datum.v, '.1f')"
+NEAR = "datum.zero > datum.lowest - 15"  # a line further left would press all others together
+SAID = (
+    "(metric == 'r' ? 'chance ' : 'constant answer ') + format(datum.zero, '.1f')"
+    f" + ({NEAR} ? ', dashed' : ', further left')"
+)
 REAL = "indexof(images, 'real') >= 0"
 NONE = f"{REAL} && (metric == 'r' || metric == 'c') ? 'not measured on real images' : ''"
 
@@ -97,7 +101,7 @@ def leaderboard(
         menu("encoder", "encoder", encoders),
         menu("text", "text", texts),
     )
-    metric = menu("metric", "figure", {name: letter for name, (_, letter) in METRICS.items()})
+    metric = menu("metric", "metric", {name: letter for name, (_, letter) in METRICS.items()})
     title = alt.Title(alt.expr(f"{REAL} ? 'real images, OpenAI CLIP' : 'synthetic phantoms'"), offset=34)
     sized = chart.properties(width=WIDTH, height=alt.Step(18), title=title)
     return sized.add_params(*params, metric, menu("order", "sorted by", ORDERS))
@@ -143,7 +147,9 @@ def _layers() -> list[alt.Chart]:
         ],
     )
     text = line.mark_text(align="right")
-    constant = own.transform_aggregate(v="mean(zero)").transform_filter("isValid(datum.v)").encode(x=x)
+    constant = own.transform_aggregate(zero="mean(zero)", lowest="min(v)").transform_filter(
+        "isValid(datum.zero)"
+    )
     head = alt.Chart(alt.InlineData(values=[{}]))
     heads = [(WIDTH + 50, -8, "value", "right"), (0, 12, alt.expr(NONE), "left")]
     heads += [(WIDTH + 155, -22, ["worst difference", "to its text"], "right")]
@@ -155,10 +161,10 @@ def _layers() -> list[alt.Chart]:
         text.transform_filter("datum.d != null").encode(
             x=alt.value(WIDTH + 120), text=alt.Text("lost:Q", format="+.1f")
         ),
-        constant.mark_rule(strokeDash=[5, 3], color=COLOURS["grey"]),
-        constant.mark_text(color=COLOURS["grey"], align="left", dx=-10)
-        .transform_calculate(said=SAID)
-        .encode(y=alt.value(-8), text="said:N"),
+        constant.transform_filter(NEAR).mark_rule(strokeDash=[5, 3], strokeWidth=2).encode(x="zero:Q"),
+        constant.transform_calculate(said=SAID)
+        .mark_text(align="left")
+        .encode(x=alt.value(0), y=alt.value(-8), text="said:N"),
         *(
             head.mark_text(align=side, fontWeight="bold").encode(
                 x=alt.value(x), y=alt.value(y), text=alt.value(said)
