@@ -13,6 +13,9 @@ from PIL import Image
 from kpl_lib import live
 from kpl_lib.common.errors import InputError
 from kpl_lib.features import Features, TextBank
+from kpl_lib.knowledge.base import KnowledgeBase
+from kpl_lib.knowledge.description import Description
+from kpl_lib.text_proxies import text_proxies
 from kpl_lib.transport import sinkhorn
 
 
@@ -210,3 +213,32 @@ def test_proxy_path_refuses_a_run_of_other_classes(way):
     images, labels, vectors = way
     with pytest.raises(InputError, match=r"live.proxy_path: images \(40, 6\).*3 names"):
         live.proxy_path(images, labels, ["a", "b", "c"], {"there": vectors})
+
+
+def lines_to_choose():
+    """Two classes of three lines along the axes; the mean image lies between the first two axes."""
+    records = {
+        "a": [Description("far", (), False), Description("near", (), True), Description("middle", (), True)],
+        "b": [Description("close", (), True), Description("off", (), False), Description("out", (), False)],
+    }
+    x = F.normalize(torch.tensor([[0.2, 1.0, 0.1], [0.9, 0.4, 0.0], [0.1, 0.8, 0.3]]), dim=1)
+    rows = torch.eye(3)[[2, 1, 0]], torch.eye(3)[[0, 1, 2]]
+    bank = TextBank(("a", "b"), rows, torch.eye(3)[:2])
+    return {"demo": KnowledgeBase("demo", records)}, {"demo": bank}, {"demo": Features(x, [0, 1, 0])}
+
+
+@pytest.mark.parametrize(("k", "numbers"), [(1, ["66.7", "100.0", "66.7"]), (3, ["66.7", "66.7", "66.7"])])
+def test_kept_lines_stand_in_the_order_of_the_ranking_with_the_accuracy_of_k(k, numbers):
+    knowledge, banks, features = lines_to_choose()
+    said = shown(live.kept_lines(knowledge, banks, features), k=k, chosen="demo: a")
+    assert said[:3] == ["near", "middle", "far"]
+    found = text_proxies(banks["demo"], features["demo"].images, k=k).weights
+    right = (features["demo"].images @ found.T).argmax(1) == features["demo"].labels
+    assert said[3] == f"{100 * right.float().mean():.1f}" and said[4:] == numbers[1:]
+
+
+def test_kept_lines_refuse_lines_without_records():
+    _, banks, features = lines_to_choose()
+    short = {"demo": KnowledgeBase("demo", {"a": [Description("far")], "b": [Description("off")]})}
+    with pytest.raises(InputError, match=r"'demo' has \(3, 3\) lines and \(1, 1\) records"):
+        live.kept_lines(short, banks, features)

@@ -1,5 +1,6 @@
 """Images and texts of several sets as one map, while the gap between them is closed by hand."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -10,7 +11,7 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import altair as alt
 from kpl_lib.common.pictures import thumbnail
 from kpl_lib.features import Features, TextBank
-from kpl_lib.live.style import menu, slider
+from kpl_lib.live.style import menu, percents, slider
 from kpl_lib.plots import COLOURS
 
 ALL = "all sets"
@@ -75,9 +76,13 @@ def gap_map(
     frame = alt.selection_interval(name="frame")
     hues = alt.Scale(domain=list(features), range=[COLOURS[name] for name in HUES[: len(features)]])
     classes = [label for name in features for label in banks[name].class_names]
-    inside = _inside(spots, frame, classes, hues)
+    most = {
+        kind: max(Counter(row["class"] for row in rows if row["kind"] == kind).values()) for kind in KINDS
+    }
+    inside = _inside(spots, frame, hues, classes, most)
     below = alt.hconcat(inside, alt.vconcat(_distances(spots), *_labels(spots), spacing=12), spacing=20)
-    return alt.concat(_map(spots, frame, hues), below, columns=1, align="none", spacing=8).add_params(
+    whole = alt.concat(_map(spots, frame, hues), below, columns=1, align="none", spacing=8)
+    return whole.resolve_scale(color="independent").add_params(
         menu("picture", "Map", list(maps)),
         menu("chosen", "Set", [ALL, *features]),
         slider("share", "Share of the gap closed", 0, 1, 0.05, 0),
@@ -150,7 +155,9 @@ def _map(spots: alt.Chart, frame: alt.Parameter, hues: alt.Scale) -> alt.LayerCh
     return (layers[0].add_params(frame) + layers[1]).properties(**room)
 
 
-def _inside(spots: alt.Chart, frame: alt.Parameter, classes: list[str], hues: alt.Scale) -> alt.HConcatChart:
+def _inside(
+    spots: alt.Chart, frame: alt.Parameter, hues: alt.Scale, classes: list[str], most: dict[str, int]
+) -> alt.HConcatChart:
     """How many images and lines of each class lie inside the frame and belong to the chosen set."""
     names = alt.Axis(labelLimit=205, labelPadding=8, ticks=False, domain=False)
     sides = []
@@ -163,10 +170,10 @@ def _inside(spots: alt.Chart, frame: alt.Parameter, classes: list[str], hues: al
             .transform_filter(f"datum.kind == '{kind}'")
             .transform_aggregate(count="count()", groupby=["set", "class"])
             .encode(
-                x=alt.X("count:Q", axis=None, scale=alt.Scale(reverse=left)),
+                x=alt.X("count:Q", axis=None, scale=alt.Scale(domain=[0, 1.4 * most[kind]], reverse=left)),
                 y=alt.Y("class:N", title=None, axis=None if left else names, scale=alt.Scale(domain=classes)),
             )
-            .properties(width=60, height=17 * len(classes), title=title)
+            .properties(width=75, height=17 * len(classes), title=title)
         )
         number = bars.mark_text(align="right" if left else "left", dx=-3 if left else 3).encode(
             text="count:Q"
@@ -191,7 +198,7 @@ def _distances(spots: alt.Chart) -> alt.LayerChart:
         .transform_aggregate(drawn="mean(left)")
         .transform_calculate(**{"in the space": "100 * (1 - share)", "on the map": "datum.drawn"})
     )
-    return _percent(both, ["in the space", "on the map"], "What is left of the gap, %")
+    return percents(both, ["in the space", "on the map"], "What is left of the gap, %")
 
 
 def _labels(spots: alt.Chart) -> list[alt.LayerChart]:
@@ -214,7 +221,7 @@ def _labels(spots: alt.Chart) -> list[alt.LayerChart]:
     changed = {way: f"100 * (datum.score == datum.best && !({test}))" for way, test in picked.items()}
     right = {way: f"100 * (datum.order == datum.label && {test})" for way, test in picked.items()}
     return [
-        _percent(
+        percents(
             each.transform_calculate(**found)
             .transform_aggregate(**{way: f"sum({way})" for way in ways}, many="distinct(id)")
             .transform_calculate(**{way: f"datum['{way}'] / datum.many" for way in ways}),
@@ -223,14 +230,3 @@ def _labels(spots: alt.Chart) -> list[alt.LayerChart]:
         )
         for heading, found in (("Labels that change, %", changed), ("Labels that are right, %", right))
     ]
-
-
-def _percent(data: alt.Chart, rows: list[str], heading: str) -> alt.LayerChart:
-    """Bars for some columns of one row, with their numbers."""
-    bars = data.transform_fold(rows, as_=["what", "percent"]).encode(
-        x=alt.X("percent:Q", axis=None, scale=alt.Scale(domain=[0, 130])),
-        y=alt.Y("what:N", title=None, sort=rows, axis=alt.Axis(minExtent=120, ticks=False, domain=False)),
-    )
-    number = bars.mark_text(align="left", dx=4).encode(text=alt.Text("percent:Q", format=".1f"))
-    shown = bars.mark_bar(color=COLOURS["grey"]) + number
-    return shown.properties(width=130, height=36, title=alt.Title(heading, fontSize=12))

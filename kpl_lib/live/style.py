@@ -40,3 +40,26 @@ def menu(name: str, label: str, choices: Sequence[str] | Mapping[str, object]) -
     return alt.param(
         name=name, value=values[0], bind=alt.binding_select(options=values, labels=shown, name=f"{label} ")
     )
+
+
+def readings(chart: alt.Chart, texts: Mapping[str, str]) -> alt.Chart:
+    """Numbers below a figure, a line for each: its name, and the expression of its text; the chart has one row."""
+    axis = alt.Axis(orient="right", labelLimit=320, domain=False, ticks=False)
+    return (
+        chart.transform_calculate(**texts)
+        .transform_fold(list(texts))
+        .mark_text(align="left", x=0, fontWeight="bold")
+        .encode(y=alt.Y("key:N", sort=None, title=None, axis=axis), text="value:N")
+        .properties(width=50, height=20 * len(texts))
+    )
+
+
+def percents(data: alt.Chart, columns: Sequence[str], heading: str, width: int = 130) -> alt.LayerChart:
+    """Bars with their numbers for some columns of the one row of a chart, in %."""
+    bars = data.transform_fold(list(columns), as_=["what", "percent"]).encode(
+        x=alt.X("percent:Q", axis=None, scale=alt.Scale(domain=[0, 160])),
+        y=alt.Y("what:N", title=None, sort=list(columns), axis=alt.Axis(ticks=False, domain=False)),
+    )
+    number = bars.mark_text(align="left", dx=4).encode(text=alt.Text("percent:Q", format=".1f"))
+    shown = bars.mark_bar(color=COLOURS["grey"]) + number
+    return shown.properties(width=width, height=18 * len(columns), title=alt.Title(heading, fontSize=12))

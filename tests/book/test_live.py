@@ -185,8 +185,21 @@ def proxy_path(figure: Locator) -> tuple[list[float], list[float]]:
     return numbers(figure), [now[0]["step"], cosine, round(now[0]["right"], 1), round(longest, 1)]
 
 
+def kept_lines(figure: Locator) -> tuple[list[float], list[float]]:
+    k, chosen = int(value(figure, "k")), control(figure, "chosen").input_value()
+    lines = sorted((row["place"], row["kind"]) for row in rows_of(figure, "place") if row["class"] == chosen)
+    right = [
+        row["accuracy"] for row in rows_of(figure, "accuracy") if (row["class"], row["k"]) == (chosen, k)
+    ]
+    seen = [100 * np.mean([kind == "can be seen" for _, kind in part]) for part in (lines[:k], lines)]
+    shown = [text for text in texts(figure) if re.fullmatch(r"\d+\.\d", text)]
+    assert len(texts(figure)) == len(lines) + len(shown)
+    return [float(text) for text in shown], list(np.floor(10 * np.array([*right, *seen]) + 0.500001) / 10)
+
+
 #: The name of a figure -> what gives the numbers that it shows, and the same from Python.
 SHOWN = {
+    "fig-text-kept": kept_lines,
     "fig-vision-cosines": proxy_path,
     "fig-gap-map": gap_map,
     "fig-benchmark-leaderboard": leaderboard,
