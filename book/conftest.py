@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from book.tools.rules.page_text import where_it_stopped
+from book.tools.building.stopped import where_it_stopped
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> None:

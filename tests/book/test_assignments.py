@@ -256,23 +256,27 @@ def shorter():
 # The command. It calls nbgrader, which starts a kernel for each submission: minutes.
 
 HOSTILE = {
-    "delete.py": "import os\ndef zero_shot(a, b, c):\n    os.remove('{victim}')\n",
-    "tree.py": "import shutil\ndef zero_shot(a, b, c):\n    shutil.rmtree('{folder}')\n",
-    "shell.py": "import subprocess\ndef zero_shot(a, b, c):\n    subprocess.run(['rm', '{victim}'])\n",
-    "write.py": "def zero_shot(a, b, c):\n    open('{victim}', 'w').write('x')\n",
-    "spy.py": "def zero_shot(a, b, c):\n    return open('../../../source/assignment_1/assignment_1.ipynb').read()\n",
-    "leave.py": "import os\ndef zero_shot(a, b, c):\n    os._exit(0)\n",
-    "loop.py": "def zero_shot(a, b, c):\n    while True:\n        print('x')\n",
+    "harm.py": "import os, shutil, subprocess\n"
+    "def zero_shot(a, b, c):\n    os.remove('{victim}')\n"
+    "def text_proxies(a, b, c):\n    shutil.rmtree('{folder}')\n"
+    "def sinkhorn(a, b, c, d):\n    subprocess.run(['rm', '{victim}'])\n"
+    "def paired_interval(a, b, c, d):\n    open('{victim}', 'w').write('x')\n"
+    "def experiment(a, b, c, d, e):\n    open('../../../source/assignment_1/assignment_1.ipynb')\n",
+    "stop.py": "import os, socket\n"
+    "def zero_shot(a, b, c):\n    os._exit(0)\n"
+    "def text_proxies(a, b, c):\n    socket.create_connection(('127.0.0.1', 9))\n"
+    "def paired_interval(a, b, c, d):\n    while True:\n        pass\n",
     "broken.ipynb": "no notebook",
 }
 SAID = {
-    "delete": "os.remove is not allowed",
-    "tree": "shutil.rmtree is not allowed",
-    "shell": "subprocess.Popen is not allowed",
-    "write": "writing a file is not allowed",
-    "spy": "files is not allowed",
-    "leave": "leaving the program is not allowed",
-    "loop": "no end after",
+    "harm": (
+        "os.remove is",
+        "shutil.rmtree is",
+        "subprocess.Popen is",
+        "writing a file is",
+        "files is not allowed",
+    ),
+    "stop": ("leaving the program is", "socket.connect is", "no function sinkhorn", "no end after"),
 }
 
 
@@ -282,6 +286,7 @@ def rows(out) -> dict[str, dict]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # six kernels, one after the other
 def test_the_command_survives_hostile_files_and_grades_the_others(tmp_path, capsys):
     folder, victim = tmp_path / "in", tmp_path / "kept" / "victim.txt"
     folder.mkdir(), victim.parent.mkdir()
@@ -294,18 +299,14 @@ def test_the_command_survives_hostile_files_and_grades_the_others(tmp_path, caps
     assert grade.main([str(folder), "--out", str(tmp_path / "out"), "--seed", "4"]) == 0
     assert victim.read_text() == "kept"
     found, out = rows(tmp_path / "out"), tmp_path / "out" / "assignment_1"
-    assert float(found.pop("anna__done")["points"]) == 20 and float(found.pop("peeks")["points"]) == 16
-    assert len(found) == len(HOSTILE) and {
-        float(row["zero_shot_probabilities"]) for row in found.values()
-    } == {0.0}
+    points = {name: float(row["points"]) for name, row in found.items()}
+    assert points == {"anna__done": 20, "peeks": 16, "harm": 0, "stop": 0, "broken": 0}
     assert "broken                      0 of 20: it could not be run" in capsys.readouterr().out
     for name, said in SAID.items():
         text = (out / "feedback" / name / "assignment_1" / "assignment_1.html").read_text()
-        assert said in text and "make_grader" not in text, name
-    solved = nbformat.read(
-        out / "autograded" / grade.SOLUTION / "assignment_1" / "assignment_1.ipynb", as_version=4
-    )
-    outputs = [output for cell in solved.cells for output in cell.get("outputs", [])]
+        assert [line for line in said if line not in text] == [] and "make_grader" not in text
+    solved = out / "autograded" / grade.SOLUTION / "assignment_1" / "assignment_1.ipynb"
+    outputs = [o for cell in nbformat.read(solved, as_version=4).cells for o in cell.get("outputs", [])]
     assert not [output for output in outputs if output.output_type == "error"]
 
 

@@ -109,8 +109,6 @@ def test_the_longest_term_counts():
     assert found == ["Balanced accuracy", "accuracies"]
 
 
-def test_the_command_lists_every_entry(capsys):
-    assert main([]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len({term.entry for term in TERMS})
-    assert any(re.match(r"optimal transport\s+explained in \w+\s+first used in \w+", line) for line in lines)
+def test_the_command_prints_what_it_finds(capsys, monkeypatch):
+    monkeypatch.setattr("book.tools.rules.glossary.reading_pages", lambda: [])
+    assert main() == 0 and capsys.readouterr().out == "0 plain first uses, 0 lost entries\n"

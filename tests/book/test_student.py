@@ -21,6 +21,7 @@ BOOK = ROOT / "book"
 NOTEBOOKS = [BOOK / "_template.ipynb", *sorted(BOOK.glob("*/*.ipynb"))]
 EDITION = Path(os.environ.get("KPL_STUDENT", ROOT / "_build" / "student"))
 QUESTIONS = load_all(BOOK)
+ASKED = {"self-check", "predict"}  # tags of cells with questions
 
 
 def read(path):
@@ -60,7 +61,7 @@ def test_no_line_of_a_solution_is_left(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_no_answer_of_a_question_is_left(path):
     cells = for_students(path)["cells"]
-    shown = text([cell for cell in cells if "self-check" in cell["metadata"].get("tags", [])])
+    shown = text([cell for cell in cells if ASKED & {*cell["metadata"].get("tags", [])}])
     asked = student.questions_of(name(path), QUESTIONS)
     assert [one.id for one in asked if one.question not in shown] == []
     assert [one.id for one in asked if one.answer in shown or one.why in shown] == []
@@ -84,13 +85,13 @@ def test_each_exercise_has_a_place_to_write(path):
 def test_everything_else_is_as_in_the_book(path):
     notebook, cells = read(path), for_students(path)["cells"]
     nbformat.validate({**notebook, "cells": cells})
-    kept = [text([cell]) for cell in cells if "self-check" not in cell["metadata"].get("tags", [])]
+    kept = [text([cell]) for cell in cells if not ASKED & {*cell["metadata"].get("tags", [])}]
     kept = [
         source for source in kept if source != ANSWER and not source.startswith("raise NotImplementedError")
     ]
     outside = [cell for label, cell in pieces(notebook["cells"]) if not label]
     expected = [
-        text([cell]).strip("\n") for cell in outside if "self-check" not in cell["metadata"].get("tags", [])
+        text([cell]).strip("\n") for cell in outside if not ASKED & {*cell["metadata"].get("tags", [])}
     ]
     assert kept == [source for source in expected if source and not source.startswith("notebook.claims(")]
     setup = [cell for cell in cells if cell["cell_type"] == "code" and is_setup(cell)]

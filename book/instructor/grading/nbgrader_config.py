@@ -8,7 +8,7 @@ c.ClearSolutions.code_stub = {
     "python": 'raise NotImplementedError("write your code here")'
 }
 c.ClearSolutions.text_stub = ""
-c.Execute.timeout = 60  # seconds for a cell; a hidden test has its own ten
+c.Execute.timeout = 30  # seconds for a cell; a call of a function has its own ten
 c.GenerateFeedback.preprocessors = [
     GetGrades,
     ClearHiddenTests,

@@ -14,8 +14,8 @@ from jupyter_cache.executors.utils import ExecutionResult, single_nb_execution
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from book.tools.building.setup_cell import config
+from book.tools.building.stopped import where_it_stopped
 from book.tools.claims.statements import claims_name, judged
-from book.tools.rules.page_text import where_it_stopped
 from kpl_lib.claim_files import claims_file, read_claims
 
 

@@ -25,22 +25,14 @@ SUFFIXES = (".ipynb", ".py")
 
 
 def read_seed(text: str) -> int:
-    """The seed that is asked for, or a new one.
-
-    Raises:
-        ValueError: if it is not a whole number from 0 on.
-    """
+    """The seed that is asked for, or a new one; a ValueError if it is not a whole number from 0 on."""
     if text and not (text.isascii() and text.isdigit() and int(text) < 2**31):
         raise ValueError(f"SEED={text} is not a whole number from 0 to {2**31 - 1}")
     return int(text) if text else secrets.randbelow(2**31)
 
 
 def source_of(number: str) -> Path:
-    """The source notebook of an assignment.
-
-    Raises:
-        ValueError: if there is no such assignment.
-    """
+    """The source notebook of an assignment; a ValueError if there is no such assignment."""
     found = GRADING / "source" / f"assignment_{number}" / f"assignment_{number}.ipynb"
     if not found.is_file():
         have = ", ".join(sorted(path.name[-1] for path in GRADING.glob("source/assignment_*")))
@@ -49,11 +41,7 @@ def source_of(number: str) -> Path:
 
 
 def submissions(name: str) -> dict[str, Path]:
-    """Student -> file: every notebook and Python file of a folder and the folders in it, or the one file given.
-
-    Raises:
-        ValueError: if there is none.
-    """
+    """Student -> file: every notebook and Python file of a folder, or the one file given; a ValueError if none."""
     if not name:
         raise ValueError("say what to grade: make grade SUBMISSIONS=folder")
     place = Path(name)
@@ -92,11 +80,9 @@ def nbgrader(course: Path, seed: int, command: str, *arguments: str) -> None:
     settings = {"KPL_SEED": str(seed), "IPYTHONDIR": str(course / "ipython"), "OMP_NUM_THREADS": "1"}
     settings |= {"KPL_HIDDEN": os.pathsep.join([str(course), str(GRADING)])}
     settings |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}  # alembic
+    call, still = [sys.executable, "-m", "nbgrader", command, *arguments], subprocess.DEVNULL
     with (course / "nbgrader.log").open("a", encoding="utf-8") as log:
-        call = [sys.executable, "-m", "nbgrader", command, *arguments]
-        subprocess.run(
-            call, cwd=course, env=os.environ | settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
+        subprocess.run(call, cwd=course, env=os.environ | settings, stdin=still, stdout=log, stderr=log)
 
 
 def marks(course: Path, assignment: str) -> dict[str, dict[str, tuple[float, float]]]:
@@ -114,11 +100,7 @@ def marks(course: Path, assignment: str) -> dict[str, dict[str, tuple[float, flo
 
 
 def grade_all(files: dict[str, Path], number: str, seed: int, course: Path) -> dict:
-    """Grade the solution, then all submissions, in a new course directory; give their marks.
-
-    Raises:
-        ValueError: if the solution does not get all points.
-    """
+    """The marks of the solution, graded first, and of all submissions; a ValueError if the solution loses a point."""
     source, assignment = source_of(number), f"assignment_{number}"
     shutil.rmtree(course, ignore_errors=True)
     shutil.copytree(source.parent, course / "source" / assignment)

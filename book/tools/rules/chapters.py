@@ -13,13 +13,11 @@ from book.tools.rules.page_text import without_magics
 
 LARGEST = 150_000  # bytes of a chapter without outputs
 SHORTEST_ALT = 20  # characters of a text that describes a figure
+OBJECTIVES = r"\{admonition\} (?:In this chapter|On this page)"
 LANDMARKS = (
     ("a label such as (ch-name)=", r"^\(ch-[a-z0-9-]+\)="),
     ("a title", r"^# \S"),
-    (
-        "the objectives: {admonition} In this chapter",
-        r"^:{3,}\{admonition\} (?:In this chapter|On this page)",
-    ),
+    ("the objectives: {admonition} In this chapter", rf"^:{{3,}}{OBJECTIVES}"),
     ("the prerequisites", r"Prerequisites"),
     ("the setup cell", r"@title Setup"),
     ("notebook.setup(seed=...)", r"notebook\.setup\(.*seed="),
@@ -89,9 +87,7 @@ def opening(notebook: dict, url: str) -> Iterator[str]:
     claim = re.sub(r"^# .*$|^\(.*\)=$|<!--(?s:.*?)-->", "", title, flags=re.M)
     if not re.search(r"\w", claim):
         yield "no claim stands under the title"
-    objectives = re.search(
-        r"\{admonition\} (?:In this chapter|On this page)\n(.*?)\n:{3,}\s*$", "\n".join(prose), re.S | re.M
-    )
+    objectives = re.search(rf"{OBJECTIVES}\n(.*?)\n:{{3,}}\s*$", "\n".join(prose), re.S | re.M)
     count = len(re.findall(r"^\s*[-*\d]+[.)]?\s+\S", objectives[1], re.MULTILINE)) if objectives else 0
     if not 3 <= count <= 5:
         yield f"{count} objectives; write 3 to 5, each starting with a verb"
@@ -196,11 +192,8 @@ def images(notebook: dict, url: str) -> Iterator[str]:
 def closing(notebook: dict, url: str) -> Iterator[str]:
     """The last cell is one visible line that measures the page's claims; no checking code is hidden."""
     last = notebook["cells"][-1]
-    if (
-        last["cell_type"] != "code"
-        or not re.fullmatch(r'notebook\.claims\("\w+"\)', text(last).strip())
-        or tags(last)
-    ):
+    measures = re.fullmatch(r'notebook\.claims\("\w+"\)', text(last).strip())
+    if last["cell_type"] != "code" or not measures or tags(last):
         yield 'the last cell is not one visible line, notebook.claims("NAME")'
     for number, cell in enumerate(notebook["cells"]):
         if {"remove-cell", "remove-input"} & set(tags(cell)):
@@ -216,19 +209,11 @@ def links(notebook: dict, url: str) -> Iterator[str]:
             yield f"a Colab link opens {found}, not {name}"
 
 
+# fmt: off
 RULES: tuple[Rule, ...] = (
-    kernel_and_outputs,
-    size,
-    order,
-    opening,
-    setup,
-    portable,
-    exercises,
-    figures,
-    images,
-    closing,
-    links,
+    kernel_and_outputs, size, order, opening, setup, portable, exercises, figures, images, closing, links
 )
+# fmt: on
 
 
 def breaches(notebook: dict, url: str) -> list[str]:

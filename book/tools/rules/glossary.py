@@ -1,7 +1,6 @@
 """The terms of the glossary and where each page first uses them.
 
-    python -m book.tools glossary              prints each term: the page that explains it, its first use
-    python -m book.tools glossary --findings   prints first uses that a new reader would stumble over
+    python -m book.tools glossary     prints first uses that a new reader would stumble over
 
 Pages count in the order of the table of contents. On every page before the one that the glossary entry names, the
 first use of a term in the prose is
@@ -62,27 +61,10 @@ def findings(pages: list[Path], terms: tuple[Term, ...], labels: dict[str, Path]
     return found
 
 
-def table(pages: list[Path], terms: tuple[Term, ...], labels: dict[str, Path]) -> list[str]:
-    """A line for each entry: the page that explains it, and where the book first uses it."""
-    first: dict[str, str] = {}
-    for path in pages:
-        for use in uses(path, terms):
-            first.setdefault(use.entry, f"{path.stem}, {'linked or explained' if use.marked else 'plain'}")
-    rows = {term.entry: labels.get(term.label) for term in terms}
-    return [
-        f"{entry:30s} explained in {home.stem if home else 'no page':22s} first used in {first.get(entry, 'no page')}"
-        for entry, home in sorted(rows.items(), key=lambda row: row[0].lower())
-    ]
-
-
-def main(arguments: list[str]) -> int:
-    """Print the table of terms, or the findings; 1 if there are findings."""
-    pages, terms = reading_pages(), glossary()
-    labels = labels_of(toc_pages(BOOK))
-    if "--findings" not in arguments:
-        print(*table(pages, terms, labels), sep="\n")
-        return 0
-    found, astray = findings(pages, terms, labels), lost(terms, labels)
+def main() -> int:
+    """Print the findings; 1 if there are any."""
+    labels, terms = labels_of(toc_pages(BOOK)), glossary()
+    found, astray = findings(reading_pages(), terms, labels), lost(terms, labels)
     for path, use in found:
         print(f"{path.stem}: {use.word} ({use.entry}): {' '.join(use.sentence.split())[:150]}")
     print(*astray, f"{len(found)} plain first uses, {len(astray)} lost entries", sep="\n")
@@ -90,4 +72,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

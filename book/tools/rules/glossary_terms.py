@@ -56,11 +56,8 @@ def entries(text: str) -> Iterator[Term]:
 
 def pattern(name: str) -> str:
     """A term as a regular expression: any case unless it has capitals inside, with its plural."""
-    plural = (
-        rf"{re.escape(name[:-1])}(?:y|ies)"
-        if re.search(r"[^aeiou]y$", name)
-        else rf"{re.escape(name)}(?:e?s)?"
-    )
+    in_y = re.search(r"[^aeiou]y$", name)
+    plural = rf"{re.escape(name[:-1])}(?:y|ies)" if in_y else rf"{re.escape(name)}(?:e?s)?"
     return plural if re.search(r"[A-Z]", name) else f"(?i:{plural})"
 
 
@@ -90,9 +87,7 @@ def uses(path: Path, terms: tuple[Term, ...]) -> tuple[Use, ...]:
     names = longest_first(by_name)
     for sentence in sentences(path):
         referred = set(re.findall(r"\{(?:num)?ref\}`(?:[^`<]*<)?([\w-]+)>?`", sentence))
-        where = (
-            re.search(r"^\|.*\{ref\}[^|]*\|\s*$", sentence) is not None
-        )  # a row of prerequisites says where
+        where = bool(re.search(r"^\|.*\{ref\}[^|]*\|\s*$", sentence))  # a row of prerequisites says where
         text = sentence
         for silent in (SILENT, *EVERYDAY):
             text = re.sub(silent, lambda hidden: " " * len(hidden[0]), text)

@@ -2,36 +2,27 @@
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from book.tools.rules.chapters import draws, plotters, text
 from book.tools.rules.page_text import without_magics
 
+Numbers = frozenset[float]
 
-@dataclass(frozen=True)
-class Numbers:
-    """Single values."""
 
-    values: frozenset[float] = frozenset()
+def hold(values: Numbers, number: float, unit: float) -> bool:
+    """Whether a value rounds to `number` at its last digit."""
+    return any(abs(value - number) <= 0.5001 * unit for value in values)
 
-    def __or__(self, other: "Numbers") -> "Numbers":
-        return Numbers(self.values | other.values)
 
-    def hold(self, number: float, unit: float) -> bool:
-        """Whether a value rounds to `number` at its last digit."""
-        return any(abs(value - number) <= 0.5001 * unit for value in self.values)
-
-    def name(self, number: float) -> bool:
-        """Whether a value is exactly `number`."""
-        return any(abs(value - number) <= 1e-9 * number for value in self.values)
+def name(values: Numbers, number: float) -> bool:
+    """Whether a value is exactly `number`."""
+    return any(abs(value - number) <= 1e-9 * number for value in values)
 
 
 def constant(node: ast.AST) -> float | None:
     """The value of a number, such as `-1.5` or `1 / 3`, else None; signs are dropped: prose says "loses 1.5"."""
-    if any(
-        not isinstance(part, ast.Constant | ast.UnaryOp | ast.BinOp | ast.operator | ast.unaryop)
-        for part in ast.walk(node)
-    ):
+    plain = ast.Constant | ast.UnaryOp | ast.BinOp | ast.operator | ast.unaryop
+    if not all(isinstance(part, plain) for part in ast.walk(node)):
         return None
     try:
         value = eval(compile(ast.Expression(node), "", "eval"), {})  # constants and operators only
@@ -50,15 +41,9 @@ def found(node: ast.AST) -> Iterator[float]:
         yield from found(part)
 
 
-def parsed(cell: dict) -> ast.Module:
-    """The code of a cell; lines for the shell become `pass`."""
-    return ast.parse(without_magics(text(cell)))
-
-
 def settings(cells: list[dict]) -> Numbers:
     """The constants that the reader sees in code; cells that draw do not count (sizes, colours, limits of axes)."""
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     names = plotters(code)
-    return Numbers(
-        frozenset(value for cell in code if not draws(cell, names) for value in found(parsed(cell)))
-    )
+    shown = [ast.parse(without_magics(text(cell))) for cell in code if not draws(cell, names)]
+    return frozenset(value for tree in shown for value in found(tree))

@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 
 from book.tools.claims.statements import claims_name, plain_text
-from book.tools.rules.number_code import Numbers, settings
+from book.tools.rules.number_code import Numbers, hold, name, settings
 from book.tools.rules.number_text import Quoted, plain, quoted, sentence
 from book.tools.rules.page_text import BOOK, Block, labels_of, notebook_blocks, read_cells, toc_pages
 from book.tools.teaching.self_checks import LEADS, TAG
@@ -53,7 +53,7 @@ class Page:
         """The numbers that claims measure: all of the page, or those of the sentences of one block."""
         said = plain_text(block.text) if block else ""
         claims = [claim for claim in self.claims if block is None or claim.says in said]
-        return Numbers(frozenset(abs(figure.said) for claim in claims for figure in claim.figures))
+        return frozenset(abs(figure.said) for claim in claims for figure in claim.figures)
 
 
 def without_invented(cells: list[dict]) -> list[dict]:
@@ -88,34 +88,34 @@ def numbers_in(value: object) -> Iterator[float]:
 def of_file(path: Path) -> Numbers:
     """The numbers of a data file. Rows of a benchmark (.jsonl) hold so many that any number would be found: none."""
     if path.suffix == ".json":
-        return Numbers(frozenset(numbers_in(json.loads(path.read_text(encoding="utf-8")))))
+        return frozenset(numbers_in(json.loads(path.read_text(encoding="utf-8"))))
     if path.suffix == ".csv":
-        return Numbers(frozenset(numbers_in(list(csv.reader(path.read_text(encoding="utf-8").splitlines())))))
-    return Numbers()
+        return frozenset(numbers_in(list(csv.reader(path.read_text(encoding="utf-8").splitlines()))))
+    return frozenset()
 
 
 def sources(block: Block, labels: dict[str, Path]) -> Numbers:
     """The numbers of what a paragraph names: chapters and files of `data/`."""
-    held = Numbers()
+    held: Numbers = frozenset()
     for label in re.findall(r"\{ref\}`(?:[^`<]*<)?(ch-[\w-]+)>?`", block.context):
         if label in labels:
             held |= read_page(labels[label]).measured()
     files = [ROOT / name for name in re.findall(r"\bdata/[\w./-]+\.\w+", block.context)]
     for file in files:
-        held |= of_file(file) if file.is_file() else Numbers()
+        held |= of_file(file) if file.is_file() else frozenset()
     return held
 
 
 def is_setting(number: Quoted, page: Page) -> bool:
     """Whether the same constant stands in the code; a whole number only for times: 3 is everywhere, 0.03 is not."""
     values = [value for value, _ in number.readings if value % 1 or number.unit == "times"]
-    return not number.unit.startswith("point") and any(page.settings.name(value) for value in values)
+    return not number.unit.startswith("point") and any(name(page.settings, value) for value in values)
 
 
 def held(number: Quoted, page: Page, block: Block, labels: dict[str, Path]) -> bool:
     """Whether something holds the number."""
     pinned = page.measured(block) | sources(block, labels)
-    return any(pinned.hold(*reading) for reading in number.readings) or is_setting(number, page)
+    return any(hold(pinned, *reading) for reading in number.readings) or is_setting(number, page)
 
 
 def strip_exempt(text: str) -> str:

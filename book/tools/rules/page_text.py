@@ -83,27 +83,6 @@ def read_cells(path: Path) -> list[dict]:
     return [{"cell_type": "markdown", "metadata": {}, "source": [text]}]
 
 
-def said_before(page: str, cells: list[dict], number: int) -> str:
-    """The last sentence of the page before the cell `number`, with the one before it where it is short."""
-    blocks = [block for block in notebook_blocks(page, cells[:number]) if not block.text.startswith("#")]
-    text = " ".join(" ".join(block.text for block in blocks[-2:]).split())
-    sentences = re.split(r"(?<=[.:!?])\s+(?=[A-Z`$*])", text)
-    return " ".join(sentences[-2:] if len(sentences[-1].split()) < 8 else sentences[-1:])
-
-
-def where_it_stopped(path: Path, cells: list[dict]) -> str:
-    """The cell of an executed notebook that raised, and the sentence that stands before it, in one line."""
-    raised = [
-        number
-        for number, cell in enumerate(cells)
-        if cell.get("outputs") and cell["outputs"][-1]["output_type"] == "error"
-    ]
-    if not raised:
-        return f"{path.name} stopped before its first cell"
-    said = said_before(path.stem, cells, raised[-1])
-    return f"{path.name} stopped in cell {raised[-1] + 1}, after the sentence: {said}"
-
-
 def page_blocks(path: Path) -> list[Block]:
     """All blocks of a page, in reading order."""
     return list(notebook_blocks(path.stem, read_cells(path)))
@@ -120,11 +99,8 @@ def toc_pages(book: Path) -> list[Path]:
     """The pages of the book in the order of its table of contents."""
     toc = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
     parts = [entry for part in toc.get("parts", [toc]) for entry in part["chapters"]]
-    found = [
-        path
-        for pattern in toc_patterns([{"file": toc["root"]}, *parts])
-        for path in sorted(book.glob(pattern))
-    ]
+    patterns = toc_patterns([{"file": toc["root"]}, *parts])
+    found = [path for pattern in patterns for path in sorted(book.glob(pattern))]
     return [path for path in found if path.suffix in SUFFIXES]
 
 
@@ -132,8 +108,7 @@ def labels_of(paths: list[Path]) -> dict[str, Path]:
     """The page of each label `(ch-...)=`."""
     found = {}
     for path in paths:
-        text = "\n".join(
-            "".join(cell["source"]) for cell in read_cells(path) if cell["cell_type"] == "markdown"
-        )
+        prose = [cell for cell in read_cells(path) if cell["cell_type"] == "markdown"]
+        text = "\n".join("".join(cell["source"]) for cell in prose)
         found |= {label: path for label in re.findall(r"^\((ch-[\w-]+)\)=", text, re.MULTILINE)}
     return found

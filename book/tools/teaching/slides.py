@@ -148,11 +148,7 @@ def deck(html: str) -> list[Slide]:
 
 
 def write(root: Path) -> int:
-    """Write a deck for each chapter into the built site; give how many slides they have.
-
-    Raises:
-        InputError: if a chapter is not built.
-    """
+    """Write a deck for each chapter into the built site; give how many slides they have, in all."""
     site, count = root / "_build" / "html", 0
     names = [file.stem for file in sorted((root / "book" / "chapters").glob("[0-9]*.*"))]
     missing = [name for name in names if not (site / "chapters" / f"{name}.html").is_file()]

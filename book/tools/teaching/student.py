@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import yaml
 from jupyter_cache import get_cache
+from nbconvert.preprocessors import ClearOutputPreprocessor
 
 from book.tools.building.build import COMMAND
 from book.tools.building.execute import notebooks
@@ -55,13 +56,12 @@ def questions_of(page: str, questions: dict[str, list[Question]]) -> list[Questi
 
 def stripped(notebook: dict) -> dict:
     """The notebook without outputs."""
-    code = {"outputs": [], "execution_count": None}
-    cells = [cell | (code if cell["cell_type"] == "code" else {}) for cell in notebook["cells"]]
-    return notebook | {"cells": cells}
+    made, _ = ClearOutputPreprocessor().preprocess(nbformat.from_dict(notebook), {})
+    return json.loads(nbformat.writes(made))
 
 
 def write_notebook(notebook: dict, path: Path) -> None:
-    """Write a notebook as nbformat does."""
+    """Write a notebook, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -83,43 +83,27 @@ def student_toc(root: Path) -> dict:
     return toc | {"parts": [part for part in toc["parts"] if part["caption"] != TEACHERS]}
 
 
-def write_source(
-    root: Path, made: dict[str, dict], questions: dict[str, list[Question]], folder: Path
-) -> None:
+def write_source(root: Path, made: dict, questions: dict[str, list[Question]], folder: Path) -> None:
     """Write the book that students get, ready for Jupyter Book."""
     shutil.copytree(root / "book", folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
     shutil.copy(root / "CHANGELOG.md", folder.parent)  # a page includes it from there
     for name, notebook in made.items():
         write_notebook(notebook, folder / f"{name}.ipynb")
     for page in folder.rglob("*.md"):
-        name = "_".join(page.relative_to(folder).with_suffix("").parts)
+        name = "_".join(page.relative_to(folder).with_suffix("").parts).removeprefix("chapters_")
         lines = page.read_text(encoding="utf-8").splitlines(keepends=True)
         text = "".join(line for line in lines if TEACHERS_PAGES not in line)
-        page.write_text(
-            student_page(text, questions.get(name.removeprefix("chapters_"), [])), encoding="utf-8"
-        )
+        page.write_text(student_page(text, questions.get(name, [])), encoding="utf-8")
     for name, content in (("_config.yml", student_config(root)), ("_toc.yml", student_toc(root))):
-        (folder / name).write_text(
-            yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def build_site(root: Path, source: Path, folder: Path) -> int:
     """Build the site into `folder`; give the exit code of Jupyter Book."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
-    command = [
-        sys.executable,
-        "-c",
-        COMMAND,
-        "build",
-        str(source),
-        "--path-output",
-        str(source),
-        "-W",
-        "-n",
-        "-q",
-    ]
-    code = subprocess.run([*command, "--keep-going"], cwd=root, env=environment).returncode
+    options = ["build", str(source), "--path-output", str(source), "-W", "-n", "-q", "--keep-going"]
+    code = subprocess.run([sys.executable, "-c", COMMAND, *options], cwd=root, env=environment).returncode
     if code == 0:
         shutil.move(source / "_build" / "html", folder)
     return code
@@ -150,12 +134,7 @@ def main(root: Path = ROOT) -> int:
     (out / "CHANGELOG.md").unlink()
     cells = [cell for notebook in made.values() for cell in notebook["cells"]]
     count = sum(cell["metadata"].get("tags") == WRITE for cell in cells)
-    print(
-        f"{len(made)} notebooks with {count} cells to write",
-        out / "chapters",
-        out / "html" / "index.html",
-        sep="\n",
-    )
+    print(f"{len(made)} notebooks with {count} cells to write", out / "html" / "index.html", sep="\n")
     return 0
 
 

@@ -3,13 +3,17 @@
 import re
 from collections.abc import Iterator
 
+from nbformat.v4 import new_code_cell
+
 from book.tools.teaching.questions import Question
-from book.tools.teaching.self_checks import TAG, place_in_markdown, render
+from book.tools.teaching.self_checks import TAG, fill_predictions, place_in_markdown, render
 
 FENCE = re.compile(
     r"^(?P<colons>:{3,})\{(?P<kind>exercise|solution)(?P<gate>-start|-end)?\}\s*(?P<title>.*?)\s*$"
 )
-LABEL = re.compile(r"^:label:\s*(\S+)\s*$")
+EXERCISE = re.compile(
+    r"^:{3,}\{exercise(?:-start)?\}(.*)\n(?::(?!label)\S+:.*\n)*:label:\s*(\S+)", re.MULTILINE
+)
 WRITE = ["exercise", "raises-exception"]  # tags of a cell that a student replaces; only these may raise
 ANSWER = "*Write your answer here.*"
 
@@ -38,29 +42,16 @@ def pieces(cells: list[dict]) -> Iterator[tuple[str, dict]]:
 
 def titles(cells: list[dict]) -> dict[str, str]:
     """The title of each exercise by its label."""
-    found, title = {}, ""
-    for cell in cells:
-        for line in "".join(cell["source"]).splitlines() if cell["cell_type"] == "markdown" else ():
-            fence, label = FENCE.match(line), LABEL.match(line)
-            title = fence["title"] if fence and fence["kind"] == "exercise" else title
-            if label and title:
-                found[label[1]], title = title, ""
-    return found
+    prose = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return {label: title.strip() for title, label in EXERCISE.findall(prose)}
 
 
 def to_write(title: str, code: bool) -> dict:
     """What stands in the place of a solution: a cell that raises until it is written, or a line for an answer."""
     if not code:
         return {"cell_type": "markdown", "metadata": {"tags": WRITE[:1]}, "source": [ANSWER]}
-    message = f"Exercise {title!r}: write your code here, in place of this line"
-    source = f"raise NotImplementedError({message!r})"
-    return {
-        "cell_type": "code",
-        "execution_count": None,
-        "metadata": {"tags": WRITE},
-        "outputs": [],
-        "source": [source],
-    }
+    message = f"Exercise {title}: write your code here, in place of this line"
+    return new_code_cell(f"raise NotImplementedError({message!r})", metadata={"tags": WRITE})
 
 
 def without_solutions(cells: list[dict]) -> list[dict]:
@@ -80,14 +71,15 @@ def without_solutions(cells: list[dict]) -> list[dict]:
 
 def student_notebook(notebook: dict, questions: list[Question]) -> dict:
     """The notebook of a chapter for students: also without the table of its claims, some of which quote solutions."""
-    cells = []
-    for cell in without_solutions(notebook["cells"]):
-        tags = cell["metadata"].get("tags", [])
-        if TAG in tags:
-            cell = cell | {"source": render(questions, answers=False).splitlines(keepends=True)}
-        if not "".join(cell["source"]).startswith("notebook.claims("):
-            cells.append(cell)
-    return notebook | {"cells": [cell | {"id": str(number)} for number, cell in enumerate(cells)]}
+    asked = {"source": render(questions, answers=False).splitlines(keepends=True)}
+    cells = [
+        cell | (asked if TAG in cell["metadata"].get("tags", []) else {})
+        for cell in without_solutions(notebook["cells"])
+        if not "".join(cell["source"]).startswith("notebook.claims(")
+    ]
+    made = notebook | {"cells": [cell | {"id": str(number)} for number, cell in enumerate(cells)]}
+    fill_predictions(made, questions, answers=False)
+    return made
 
 
 def student_page(text: str, questions: list[Question]) -> str:

@@ -23,9 +23,4 @@ def paired_interval(right_a, right_b, resamples, seed):
 
 
 def experiment(images, labels, names, descriptions, seed):
-    return {
-        "class name": 60.0,
-        "top-8": 75.0,
-        "transport": 80.0,
-        "gain": (20.0, 15.0, 25.0),
-    }
+    return {"class name": 60.0, "top-8": 75.0, "transport": 80.0, "gain": (20.0, 15.0, 25.0)}

@@ -11,19 +11,13 @@ import torch.nn.functional as F
 
 
 def zero_shot(images, texts, temperature):
-    images, texts = (
-        images / images.norm(dim=1, keepdim=True),
-        texts / texts.norm(dim=1, keepdim=True),
-    )
+    images, texts = (images / images.norm(dim=1, keepdim=True), texts / texts.norm(dim=1, keepdim=True))
     return F.softmax(images @ texts.T / temperature, dim=-1)
 
 
 def text_proxies(images, descriptions, k):
     similarity = [rows @ images.mean(dim=0) for rows in descriptions]
-    kept = [
-        rows[s.topk(min(k, len(s))).indices]
-        for rows, s in zip(descriptions, similarity, strict=True)
-    ]
+    kept = [rows[s.topk(min(k, len(s))).indices] for rows, s in zip(descriptions, similarity, strict=True)]
     return F.normalize(torch.stack([rows.mean(dim=0) for rows in kept]), dim=1)
 
 

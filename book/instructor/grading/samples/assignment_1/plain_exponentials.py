@@ -34,9 +34,7 @@ def paired_interval(right_a, right_b, resamples, seed):
     torch.manual_seed(seed)
     n = len(right_a)
     difference = right_a.float() - right_b.float()
-    means = torch.stack(
-        [difference[torch.randint(n, (n,))].mean() for _ in range(resamples)]
-    )
+    means = torch.stack([difference[torch.randint(n, (n,))].mean() for _ in range(resamples)])
     return difference.mean(), means.quantile(0.025), means.quantile(0.975)
 
 
@@ -49,8 +47,5 @@ def experiment(images, labels, names, descriptions, seed):
     by_name = zero_shot(images, names, 0.01).argmax(1) == labels
     by_plan = plan.argmax(1) == labels
     gain = [100 * float(v) for v in paired_interval(by_plan, by_name, 1000, seed)]
-    result = {
-        "class name": percent(by_name),
-        "top-8": percent(cosines.argmax(1) == labels),
-    }
+    result = {"class name": percent(by_name), "top-8": percent(cosines.argmax(1) == labels)}
     return {**result, "transport": percent(by_plan), "gain": gain}

@@ -14,9 +14,7 @@ import torch.nn.functional as F
 def closed_form(images, pseudo_labels, temperature):
     centred = images - images.mean(dim=0)
     sums = pseudo_labels.shape[1] * pseudo_labels.T @ centred
-    matrix = centred.T @ centred / len(images) + temperature * torch.eye(
-        images.shape[1], dtype=images.dtype
-    )
+    matrix = centred.T @ centred / len(images) + temperature * torch.eye(images.shape[1], dtype=images.dtype)
     return (sums - sums.mean(dim=0)) @ torch.linalg.inv(matrix)
 
 
@@ -26,19 +24,12 @@ def closed_form_few(images, pseudo_labels, temperature):
 
 def swapped(descriptions, seed):
     step = 1 + random.Random(seed).randrange(len(descriptions) - 1)
-    return [
-        descriptions[(c + step) % len(descriptions)] for c in range(len(descriptions))
-    ]
+    return [descriptions[(c + step) % len(descriptions)] for c in range(len(descriptions))]
 
 
 def halves_agree(images, descriptions):
     def scores(start):
-        return (
-            images
-            @ F.normalize(
-                torch.stack([rows[start::2].mean(0) for rows in descriptions]), dim=1
-            ).T
-        )
+        return images @ F.normalize(torch.stack([rows[start::2].mean(0) for rows in descriptions]), dim=1).T
 
     def centre(s):
         return s - s.mean(1, keepdim=True) - s.mean(0, keepdim=True) + s.mean()
@@ -47,15 +38,9 @@ def halves_agree(images, descriptions):
 
 
 def compare(candidates, baseline, dev, test, groups, resamples, seed):
-    chosen = max(
-        candidates, key=lambda name: (candidates[name](dev[0]) == dev[1]).float().mean()
-    )
+    chosen = max(candidates, key=lambda name: (candidates[name](dev[0]) == dev[1]).float().mean())
     best = (candidates[chosen](test[0]) == test[1]).double()
-    other = (
-        best
-        if chosen == baseline
-        else (candidates[baseline](test[0]) == test[1]).double()
-    )
+    other = best if chosen == baseline else (candidates[baseline](test[0]) == test[1]).double()
     rng, difference = np.random.default_rng(seed), (best - other).numpy()
     parts = [difference[groups.numpy() == patient] for patient in np.unique(groups)]
     draws = [
@@ -69,10 +54,7 @@ def compare(candidates, baseline, dev, test, groups, resamples, seed):
 
 def control(images, labels, descriptions, seed):
     result = {}
-    for key, lines in (
-        ("right lines", descriptions),
-        ("swapped lines", swapped(descriptions, seed)),
-    ):
+    for key, lines in (("right lines", descriptions), ("swapped lines", swapped(descriptions, seed))):
         proxies = F.normalize(torch.stack([rows.mean(0) for rows in lines]), dim=1)
         soft = F.softmax(images @ proxies.T / 0.01, dim=1)
         plan = soft / (len(lines) * soft.sum(0, keepdim=True))

@@ -23,16 +23,12 @@ def closed_form(images, pseudo_labels, temperature):
 def closed_form_few(images, pseudo_labels, temperature):
     x, length = across(images)
     small = x @ x.T / len(x) + temperature * length * torch.eye(len(x), dtype=x.dtype)
-    weights = torch.linalg.solve(
-        small, pseudo_labels - pseudo_labels.mean(1, keepdim=True)
-    )
+    weights = torch.linalg.solve(small, pseudo_labels - pseudo_labels.mean(1, keepdim=True))
     return len(pseudo_labels.T) * weights.T @ x
 
 
 def swapped(descriptions, seed):
-    order = torch.randperm(
-        len(descriptions), generator=torch.Generator().manual_seed(seed)
-    )
+    order = torch.randperm(len(descriptions), generator=torch.Generator().manual_seed(seed))
     return [descriptions[i] for i in order]
 
 
@@ -47,22 +43,14 @@ def halves_agree(images, descriptions):
 
 
 def compare(candidates, baseline, dev, test, groups, resamples, seed):
-    right = {
-        name: (say(test[0]) == test[1]).double() for name, say in candidates.items()
-    }
+    right = {name: (say(test[0]) == test[1]).double() for name, say in candidates.items()}
     chosen = max(right, key=lambda name: right[name].mean())
     difference = right[chosen] - right[baseline]
     torch.manual_seed(seed)
-    means = difference[
-        torch.randint(len(difference), (resamples, len(difference)))
-    ].mean(1)
+    means = difference[torch.randint(len(difference), (resamples, len(difference)))].mean(1)
     ends = [100 * means.quantile(q).item() for q in (0.025, 0.975)]
     gain = [100 * difference.mean().item(), *ends]
-    return {
-        "chosen": chosen,
-        "test accuracy": 100 * right[chosen].mean().item(),
-        "gain": gain,
-    }
+    return {"chosen": chosen, "test accuracy": 100 * right[chosen].mean().item(), "gain": gain}
 
 
 def control(images, labels, descriptions, seed):
@@ -73,7 +61,4 @@ def control(images, labels, descriptions, seed):
         right = (images @ closed_form(images, plan, 0.04).T).argmax(1) == labels
         return 100 * right.float().mean().item()
 
-    return {
-        "right lines": run(descriptions),
-        "swapped lines": run(swapped(descriptions, seed)),
-    }
+    return {"right lines": run(descriptions), "swapped lines": run(swapped(descriptions, seed))}
