@@ -242,3 +242,33 @@ def test_kept_lines_refuse_lines_without_records():
     short = {"demo": KnowledgeBase("demo", {"a": [Description("far")], "b": [Description("off")]})}
     with pytest.raises(InputError, match=r"'demo' has \(3, 3\) lines and \(1, 1\) records"):
         live.kept_lines(short, banks, features)
+
+
+def test_set_sizes_shows_the_frame_that_is_asked():
+    reached = torch.tensor([[0.88, 0.92], [0.93, 0.95]])
+    shares = torch.tensor([[0.1, 0.7, 0.2], [0.0, 0.4, 0.6]])
+    chart = live.set_sizes([90, 91], {"text": (reached, shares), "a coin": (reached, shares.flip(1))})
+    assert shown(chart) == ["10.0", "70.0", "20.0", "90.0", "1.10"]
+    assert shown(chart, asked=91, way="a coin") == ["60.0", "40.0", "0.0", "94.0", "0.40"]
+
+
+def test_set_sizes_refuse_a_way_with_other_levels():
+    with pytest.raises(InputError, match=r"live.set_sizes: 'text' has \(3, 2\) and \(2, 3\) for 2 coverages"):
+        live.set_sizes([90, 91], {"text": (torch.rand(3, 2), torch.rand(2, 3))})
+
+
+def test_screening_counts_people_by_bayes_rule():
+    odds = torch.tensor([4.0, 2.0, 1.0, -1.0, 3.0, 0.5, -0.5, -2.0, -3.0, -4.0])
+    sick = torch.arange(10) < 4
+    chart = live.screening(odds, sick)
+    #           found missed alarmed left    sens    spec    PPV
+    even = ["150", "50", "267", "533", "75.0", "66.7", "36.0"]
+    assert shown(chart, prevalence=20, threshold=50) == even
+    told = ["100", "100", "133", "667", "50.0", "83.3", "42.9"]  # log odds of one in five: cut at 1.4
+    assert shown(chart, prevalence=20, threshold=50, told=True) == told
+    assert shown(chart, prevalence=1, threshold=99, told=True)[-1] == "no alarm"
+
+
+def test_screening_refuses_one_kind():
+    with pytest.raises(InputError, match=r"live.screening: log odds \(3,\), sick \(3,\).*both kinds"):
+        live.screening(torch.zeros(3), torch.ones(3, dtype=torch.bool))

@@ -5,10 +5,12 @@ What a slider changes is computed by the browser, or in frames beforehand. May i
 what lies below; the method never imports this room.
 """
 
+from kpl_lib.live.alarms import screening as screening
 from kpl_lib.live.balance import half_steps as half_steps
 from kpl_lib.live.board import leaderboard as leaderboard
 from kpl_lib.live.kept import kept_lines as kept_lines
 from kpl_lib.live.modality import gap_map as gap_map
 from kpl_lib.live.path import proxy_path as proxy_path
+from kpl_lib.live.promise import set_sizes as set_sizes
 from kpl_lib.live.ridge import ridge_border as ridge_border
 from kpl_lib.live.softmax import temperature as temperature

@@ -197,8 +197,34 @@ def kept_lines(figure: Locator) -> tuple[list[float], list[float]]:
     return [float(text) for text in shown], list(np.floor(10 * np.array([*right, *seen]) + 0.500001) / 10)
 
 
+def set_sizes(figure: Locator) -> tuple[list[float], list[float]]:
+    asked, way = value(figure, "asked"), control(figure, "way").input_value()
+    sets = [row for row in rows_of(figure, "classes", "sets") if (row["way"], row["p"]) == (way, asked)]
+    (curve,) = (row for row in rows_of(figure, "reached") if (row["way"], row["p"]) == (way, asked))
+    assert abs(sum(row["classes"] * row["sets"] for row in sets) / 100 - curve["size"]) < 0.02
+    return numbers(figure), [row["sets"] for row in sets] + [curve["reached"], curve["size"]]
+
+
+def screening(figure: Locator) -> tuple[list[float], list[float]]:
+    prevalence, threshold = value(figure, "prevalence") / 100, value(figure, "threshold") / 100
+    cut = np.log(threshold / (1 - threshold))
+    if control(figure, "told").input_value() == "true":
+        cut -= np.log(prevalence / (1 - prevalence))
+    rows = [
+        row for row in rows_of(figure, "l", "sick", "healthy") if row["l"] > np.round(10 * cut) / 10 - 0.05
+    ]
+    found, alarmed = (sum(row[kind] for row in rows) for kind in ("sick", "healthy"))
+    sick = round(1000 * prevalence)
+    counts = [np.floor(x + 0.500001) for x in (sick * found, (1000 - sick) * alarmed)]
+    ppv = prevalence * found / (prevalence * found + (1 - prevalence) * alarmed)
+    counted = [counts[0], sick - counts[0], counts[1], 1000 - sick - counts[1]]
+    return numbers(figure), counted + [round(100 * share, 1) for share in (found, 1 - alarmed, ppv)]
+
+
 #: The name of a figure -> what gives the numbers that it shows, and the same from Python.
 SHOWN = {
+    "fig-unsure-price": set_sizes,
+    "fig-unsure-screening": screening,
     "fig-text-kept": kept_lines,
     "fig-vision-cosines": proxy_path,
     "fig-gap-map": gap_map,
