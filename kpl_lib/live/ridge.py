@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import altair as alt
-from kpl_lib.live.style import slider
+from kpl_lib.live.style import readings, slider
 from kpl_lib.plots import COLOURS
 
 STYLES = {"no ridge": [6, 3], "ridge λ": [1, 0], "endless ridge": [2, 3]}  # dashes
@@ -57,7 +57,13 @@ def ridge_border(points: Tensor, labels: Tensor) -> alt.VConcatChart:
     )
     ends = {"no ridge": [yy * bx - xy * by, xx * by - xy * bx], "endless ridge": [bx, by]}
     reach = 1.05 * torch.maximum(points[:, 0].abs().max(), 1.5 * points[:, 1].abs().max()).item()
-    return (picture(dots, ends, reach) & numbers(dots)).add_params(
+    texts = {
+        "ridge λ": "format(ridge, '.3f')",
+        "angle between border and line of means, degrees": "format(angle, '.1f')",
+        "points on their own side, %": "format(100 * datum.share, '.1f')",
+    }
+    below = readings(dots.transform_aggregate(share="mean(right)"), texts)
+    return (picture(dots, ends, reach) & below).add_params(
         slider("power_of_ten", "log10 of the ridge", -2, 2, 0.1, 0),
         *(alt.param(name=name, expr=expression) for name, expression in params.items()),
     )
@@ -86,26 +92,3 @@ def picture(dots: alt.Chart, normals: dict[str, list[float]], reach: float) -> a
         .encode(x, y, x2="x2", y2="y2", strokeDash=dashes)
     )
     return (clouds + wrong + means + lines).properties(width=420, height=280)
-
-
-def numbers(dots: alt.Chart) -> alt.Chart:
-    """The ridge, its angle and its accuracy."""
-    texts = {
-        "ridge λ": "format(ridge, '.3f')",
-        "angle between border and line of means, degrees": "format(angle, '.1f')",
-        "points on their own side, %": "format(100 * datum.share, '.1f')",
-    }
-    y = alt.Y(
-        "key:N",
-        sort=None,
-        title=None,
-        axis=alt.Axis(orient="right", labelLimit=320, domain=False, ticks=False),
-    )
-    return (
-        dots.transform_aggregate(share="mean(right)")
-        .transform_calculate(**texts)
-        .transform_fold(list(texts))
-        .mark_text(align="left", x=0, fontWeight="bold")
-        .encode(y=y, text="value:N")
-        .properties(width=50, height=60)
-    )
