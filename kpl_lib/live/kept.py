@@ -90,7 +90,7 @@ def _list(lines: list[dict]) -> alt.LayerChart:
     )
     cut = (
         alt.Chart()
-        .mark_rule(color="#111111", strokeDash=[4, 3])
+        .mark_rule(color="#111111", strokeDash=[4, 3], aria=False)
         .encode(y=alt.YDatum(alt.expr("k + 0.5"), type="quantitative"))
     )
     return (marks + words + cut).properties(width=345, height=14.5 * longest)

@@ -27,6 +27,7 @@ for (const figure of document.querySelectorAll(".live-figure")) {
   const spec = JSON.parse(figure.querySelector("script").textContent);
   vegaEmbed(chart, spec, { actions: false, renderer: "svg" }).then(() => {
     chart.tabIndex = 0;
+    chart.querySelectorAll("[class*='_brush']").forEach((drawn) => (drawn.ariaHidden = "true"));
     figure.classList.add("ready");
   });
 }
