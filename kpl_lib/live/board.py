@@ -39,10 +39,11 @@ GAP = (
     " : datum.d_low == null ? '' : ' (' + format(datum.d_low, '+.1f') + ' to ' + format(datum.d_high, '+.1f') + ')')"
 )
 FROM = "datum.runs > 1 ? 'mean of ' + datum.runs + ' runs' : datum.any.o"
-NEAR = "datum.zero > datum.lowest - 15"  # a line further left would press all others together
+#: Its line, where it would not press all others together; further left it is only said.
+AT = "isValid(datum.zero) && datum.zero > datum.lowest - 15 ? datum.zero : datum.lowest"
 SAID = (
-    "(metric == 'r' ? 'chance ' : 'constant answer ') + format(datum.zero, '.1f')"
-    f" + ({NEAR} ? ', dashed' : ', further left')"
+    "!isValid(datum.zero) ? '' : (metric == 'r' ? 'chance ' : 'constant answer ') + format(datum.zero, '.1f')"
+    " + (datum.zero > datum.lowest - 15 ? ', dashed' : ', further left')"
 )
 REAL = "indexof(images, 'real') >= 0"
 NONE = f"{REAL} && (metric == 'r' || metric == 'c') ? 'not measured on real images' : ''"
@@ -147,8 +148,8 @@ def _layers() -> list[alt.Chart]:
         ],
     )
     text = line.mark_text(align="right")
-    constant = own.transform_aggregate(zero="mean(zero)", lowest="min(v)").transform_filter(
-        "isValid(datum.zero)"
+    constant = own.transform_aggregate(zero="mean(zero)", lowest="min(v)").transform_calculate(
+        said=SAID, at=AT
     )
     head = alt.Chart(alt.InlineData(values=[{}]))
     heads = [(WIDTH + 50, -8, "value", "right"), (0, 12, alt.expr(NONE), "left")]
@@ -161,10 +162,10 @@ def _layers() -> list[alt.Chart]:
         text.transform_filter("datum.d != null").encode(
             x=alt.value(WIDTH + 120), text=alt.Text("lost:Q", format="+.1f")
         ),
-        constant.transform_filter(NEAR).mark_rule(strokeDash=[5, 3], strokeWidth=2).encode(x="zero:Q"),
-        constant.transform_calculate(said=SAID)
-        .mark_text(align="left")
-        .encode(x=alt.value(0), y=alt.value(-8), text="said:N"),
+        constant.mark_rule(strokeDash=[5, 3], strokeWidth=2, aria=False).encode(
+            x="at:Q", opacity=alt.condition("datum.at == datum.zero", alt.value(1), alt.value(0))
+        ),
+        constant.mark_text(align="left").encode(x=alt.value(0), y=alt.value(-8), text="said:N"),
         *(
             head.mark_text(align=side, fontWeight="bold").encode(
                 x=alt.value(x), y=alt.value(y), text=alt.value(said)
