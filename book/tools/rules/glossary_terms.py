@@ -22,7 +22,6 @@ EVERYDAY = {  # uses of the same word in its everyday sense
     r"texts scatter": "the verb",
     r"less contrast": "of a picture",
     r"that contrast is": "a difference",
-    r"agreement with the exact|equal agreement": "equal labels",
 }
 
 
