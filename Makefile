@@ -61,7 +61,7 @@ pdf: $(STAMP) ## print the built site as one PDF (needs Chromium); prints its pa
 	@$(BIN)/python -m book.tools pdf
 
 test-site: $(STAMP) ## open every page in Chromium: errors, widths, images, mathematics, accessibility, search
-	$(PYTEST) -m browser --timeout 1200 tests/book/test_browser.py tests/book/test_live.py tests/book/test_pdf.py
+	$(PYTEST) -m browser --timeout 1200 tests/book/test_browser.py tests/book/test_live_pages.py tests/book/test_pdf.py
 
 test: $(STAMP) ## unit tests, doctests and the structure of the book; then every notebook
 	$(PYTEST) -n $(JOBS) --dist loadgroup tests kpl_lib

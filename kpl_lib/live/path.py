@@ -61,18 +61,18 @@ def proxy_path(
     rest = images - torch.outer(images @ along, along)
     axes = torch.cat([along[:, None], torch.linalg.eigh(rest.T @ rest).eigenvectors[:, -2:].flip(1)], dim=1)
     centres = torch.stack([images[labels == c].mean(dim=0) for c in range(len(names))])
-    dots = rows_of(images, axes, [names[c] for c in labels.tolist()])
+    dots = marks_of(images, axes, [names[c] for c in labels.tolist()])
     path = [
         row | {"run": name, "moment": moment, "step": step, "right": right(run[step], images, labels)}
         for name, run in runs.items()
         for moment, step in enumerate(moments(len(run) - 1))
-        for row in rows_of(run[step], axes, names)
+        for row in marks_of(run[step], axes, names)
     ]
     vectors = alt.Chart(alt.InlineData(values=path)).transform_filter("datum.run == run")
     now = vectors.transform_filter("datum.moment == moment")
     means = now.transform_aggregate(x="mean(x)", step="max(step)", right="max(right)", length="max(length)")
     scale = alt.Scale(domain=list(names), range=PALETTE)
-    spots = alt.Chart(alt.InlineData(values=rows_of(centres, axes, names)))
+    spots = alt.Chart(alt.InlineData(values=marks_of(centres, axes, names)))
     left = places(alt.Chart(alt.InlineData(values=dots)), vectors, now, scale)
     panels = left | differences(spots, now, scale)
     return (
@@ -93,7 +93,7 @@ def right(weights: Tensor, images: Tensor, labels: Tensor) -> float:
     return 100 * ((images @ weights.T).argmax(dim=1) == labels).double().mean().item()
 
 
-def rows_of(vectors: Tensor, axes: Tensor, names: Sequence[str]) -> list[dict[str, str | float]]:
+def marks_of(vectors: Tensor, axes: Tensor, names: Sequence[str]) -> list[dict[str, str | float]]:
     """A row for each vector: its place, and how it differs from their mean across the first axis."""
     flat = vectors @ axes
     apart = flat[:, 1:] - flat[:, 1:].mean(dim=0)
