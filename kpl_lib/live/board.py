@@ -187,7 +187,8 @@ def _short(row: Mapping) -> dict:
     short |= {"C": row["classes"], "q": _percent(row["majority_rate"])}
     for name, letter in METRICS.values():
         kinds = [f"{start}{name}{end}" for start in ("", "difference_") for end in ("", "_low", "_high")]
-        short[letter] = [_percent(row.get(kind)) for kind in kinds]
+        found = [_percent(row.get(kind)) for kind in kinds]
+        short[letter] = found if found[3] is not None else found[:3] if found[0] is not None else []
     return short
 
 

@@ -101,7 +101,7 @@ def _images(name: str, features: Mapping, banks: Mapping, proxies: Mapping, pict
     shared = {"set": name, "kind": "image", "offset": (weights @ gap).tolist(), "order": [*range(len(bank))]}
     each = zip(
         found.labels.tolist(),
-        map(thumbnail, pictures[name], [40] * len(found)),
+        map(thumbnail, pictures[name], [30] * len(found)),
         (found.images @ weights.T).tolist(),
         (found.images @ gap).tolist(),
         strict=True,
