@@ -98,12 +98,12 @@ def _images(name: str, features: Mapping, banks: Mapping, proxies: Mapping, pict
         )
         raise InputError(f"live.gap_map: {name!r} has {numbers} proxies; give one each, and labels")
     gap = found.images.mean(dim=0) - torch.cat(list(bank.descriptions)).mean(dim=0)
-    shared = {"set": name, "kind": "image", "offset": (weights @ gap).tolist(), "order": [*range(len(bank))]}
+    shared = {"set": name, "kind": "image", "offset": _digits(weights @ gap), "order": [*range(len(bank))]}
     each = zip(
         found.labels.tolist(),
         map(thumbnail, pictures[name], [30] * len(found)),
-        (found.images @ weights.T).tolist(),
-        (found.images @ gap).tolist(),
+        _digits(found.images @ weights.T),
+        _digits(found.images @ gap),
         strict=True,
     )
     return [
@@ -112,6 +112,11 @@ def _images(name: str, features: Mapping, banks: Mapping, proxies: Mapping, pict
         | shared
         for number, (label, picture, scores, along) in enumerate(each)
     ]
+
+
+def _digits(values: Tensor) -> list:
+    """Cosines with six digits: more would only weigh."""
+    return values.double().round(decimals=6).tolist()
 
 
 def _lines(name: str, bank: TextBank) -> list[dict]:
