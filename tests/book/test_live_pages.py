@@ -135,7 +135,11 @@ def leaderboard(figure: Locator) -> tuple[list[float], list[float]]:
     runs: dict[str, dict[str, list]] = {}  # of each method and encoder
     for row in rows_of(figure, "m", "e"):
         if chosen["images"] in row["s"] and row["t"] in ("", chosen["text"]) and row["e"] in (*kept, "real"):
-            runs.setdefault(row["m"], {}).setdefault(row["e"], []).append(row[chosen["metric"]])
+            carried = row[
+                chosen["metric"]
+            ]  # value and interval, then those of the difference, where there are any
+            run = [*carried, *[None] * (6 - len(carried))]
+            runs.setdefault(row["m"], {}).setdefault(row["e"], []).append(run)
     means = [
         np.mean([np.mean([run[0] for run in found]) for found in each.values()]) for each in runs.values()
     ]
