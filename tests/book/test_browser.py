@@ -4,25 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from browser import DESK, PHONE, SITE, browser, served, visit_all
+from browser import DESK, PHONE, SITE, visit_all
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 LARGEST = 1_500_000  # bytes of a page on the first visit, MathJax apart
 LIVE = 3_000_000  # and of one with live figures, their scripts and data included
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with browser() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def base():
-    assert (SITE / "index.html").is_file(), "no index.html: run `make book` first"
-    with served(SITE) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -15,25 +15,12 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from browser import SITE, browser, served
+from browser import SITE
 from playwright.sync_api import Locator, expect
 
 pytestmark = pytest.mark.browser
 MIME = "application/vnd.vegalite.v5+json"
 WAIT = 30_000  # milliseconds for a figure to be drawn on a busy machine
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with browser() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def base():
-    assert (SITE / "index.html").is_file(), "no index.html: run `make book` first"
-    with served(SITE) as address:
-        yield address
 
 
 def pages() -> list[str]:

@@ -142,14 +142,6 @@ MEASURE = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def chrome():
-    from browser import browser
-
-    with browser() as started:
-        yield started
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_every_slide_fits_and_can_be_read(name, chrome):
