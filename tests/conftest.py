@@ -65,3 +65,22 @@ def natural7(request):
     with np.load(path) as file:
         images, text = (torch.from_numpy(file[f"{kind}_features"]) for kind in ("image", "text"))
     return F.normalize(images, dim=1), F.normalize(text, dim=1)
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    """A browser; Playwright is imported only here, because Colab's environment has none and runs the other tests."""
+    from browser import browser
+
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def base():
+    """The address of the built site, as this machine serves it."""
+    from browser import SITE, served
+
+    assert (SITE / "index.html").is_file(), "no index.html: run `make book` first"
+    with served(SITE) as address:
+        yield address
