@@ -43,7 +43,7 @@ class KPLAdaptive(Classifier):
        from the text evidence ℓ (the text with its own class shares divided out); two from the text as it is; ten
        rounds of Gaussians with one variance a feature, from the 8 images that the text is surest of.
     2. From each, `rounds` times: the Fisher directions `V = (S_within + τ_i ‖u‖ I)⁻¹ (m_c − m̄)` of Z, and Gaussians
-       over `f = [X Tᵀ, X V]`, led by λ ℓ (`kpl_lib.classifiers.mixture.fit_mixture`).
+       over `f = [X Tᵀ, X V]`, led by ω ℓ (`kpl_lib.classifiers.mixture.fit_mixture`).
     3. Of the four the one with the largest likelihood, which is what the rounds climb: a mixture has several
        optima, and starts that fall into a worse one are found out by it. Where several are as likely, to `TIE` nats
        an image, the first of them, as it starts nearest to the text.
@@ -68,7 +68,7 @@ class KPLAdaptive(Classifier):
         text, k: where the text proxies come from; the default is the 8 nearest descriptions of each class.
         text_temperature: τ_t of the evidence, in units of cosines.
         temperature: τ_i of the ridge.
-        strength: λ of the evidence.
+        strength: ω of the evidence.
         rounds: how often the Fisher directions are renewed.
         decision: `balanced` or `posterior`.
 

@@ -22,7 +22,7 @@ class KPLEM(Classifier):
 
     With `x̃ = x − (x·û) û`, `ℓ` the text evidence, `A = (S̃ + τ_i ‖u‖ I)⁻¹` and `m_c` the weighted mean of x̃:
 
-    `Z = softmax_c( κ (x̃ A m_c − ½ m_c A m_c) + λ ℓ_ic + log q_c )`;   m from Z;   A from the scatter inside
+    `Z = softmax_c( κ (x̃ A m_c − ½ m_c A m_c) + ω ℓ_ic + log q_c )`;   m from Z;   A from the scatter inside
     classes, every 5th time.
 
     It is expectation maximisation of a MAP objective with covariance `A⁻¹/κ`, which never falls when A is
@@ -33,7 +33,7 @@ class KPLEM(Classifier):
         text_temperature: τ_t of the evidence, in units of cosines.
         temperature: τ_i of the ridge.
         sharpness: κ, an exponent of the likelihood.
-        strength: λ; without the text the classes drift.
+        strength: ω; without the text the classes drift.
         iterations: how many.
         estimate_shares: estimate q on the way, `q_c = (Σ_i Z_ic + 1)/(N + C)`; else it is the prior.
 

@@ -117,7 +117,7 @@ def fit_mixture(
 ) -> Mixture:
     """Expectation maximisation for class means, one covariance, and class shares, led by text evidence.
 
-    E:  `Z_ic ∝ q_c exp(λ ℓ_ic) N(f_i; m_c, W)`
+    E:  `Z_ic ∝ q_c exp(ω ℓ_ic) N(f_i; m_c, W)`
     M:  `m_c = Σ_i Z_ic f_i / Σ_i Z_ic`,  `W = within-class scatter / N`,  `q_c = (Σ_i Z_ic + 1)/(N + C)`
 
     The support says whether the C Gaussians describe the features better than one does, counting how sure
@@ -128,7 +128,7 @@ def fit_mixture(
         features: float64 `[N, d]`, any scale, few columns.
         evidence: ℓ `[N, C]`.
         start: responsibilities to start from, `[N, C]`.
-        strength: λ.
+        strength: ω.
         iterations: of both steps.
         prior: class shares `[C]` to keep in place of estimating them.
 
@@ -198,7 +198,7 @@ def fit_ridge_mixture(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Expectation maximisation in all D dimensions, with a ridge under the covariance.
 
-    `Z_ic ∝ q_c exp(κ (x̃_i A m_c − ½ m_c A m_c) + λ ℓ_ic)`,  `A = (S_within + τ_i ‖u‖ I)⁻¹`; x̃ is x about the mean
+    `Z_ic ∝ q_c exp(κ (x̃_i A m_c − ½ m_c A m_c) + ω ℓ_ic)`,  `A = (S_within + τ_i ‖u‖ I)⁻¹`; x̃ is x about the mean
     image u and across it, and A is renewed every 5th iteration.
 
     Args:
@@ -206,7 +206,7 @@ def fit_ridge_mixture(
         evidence: ℓ `[N, C]`.
         start: responsibilities to start from, `[N, C]`.
         sharpness: κ, an exponent of the likelihood.
-        strength: λ.
+        strength: ω.
         iterations: how many.
         prior: class shares q `[C]` to keep; None estimates them, `q_c = (Σ_i Z_ic + 1)/(N + C)`.
 
@@ -242,7 +242,7 @@ def fit_ridge_mixture(
 
 @dataclass(frozen=True, eq=False)
 class EvidenceModel:
-    """Scores `x · w_c + b_c + λ (log softmax_c(x Tᵀ/τ) − m_c)`, in nats.
+    """Scores `x · w_c + b_c + ω (log softmax_c(x Tᵀ/τ) − m_c)`, in nats.
 
     Args:
         weights: w, float64 `[C, D]`.
@@ -250,7 +250,7 @@ class EvidenceModel:
         text: unit text proxies T `[C, D]`.
         log_mass: m, log mean text probability of each class, `[C]`.
         shares: class shares that the fit ended with, `[C]`.
-        strength: λ.
+        strength: ω.
         temperature: τ.
         moved: whether the fit left the text proxies; False gives the text proxies alone.
         support: how much better C Gaussians describe the images than one, in nats an image; nan where not asked.
