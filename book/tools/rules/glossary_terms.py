@@ -15,7 +15,6 @@ SILENT = re.compile(
 )
 EVERYDAY = {  # uses of the same word in its everyday sense
     r"powers? (?:of|fails)": "mathematics, electricity",
-    r"\bit drifts\b": "a curve",
     r"no evidence|evidence about|evidence for": "proof",
     r"support the classes|support for the classes": "the verb",
     r"noisy mixtures": "a sum of signals",
