@@ -19,8 +19,7 @@ EVERYDAY = {  # uses of the same word in its everyday sense
     r"support the classes|support for the classes": "the verb",
     r"noisy mixtures": "a sum of signals",
     r"texts scatter": "the verb",
-    r"less contrast": "of a picture",
-    r"that contrast is": "a difference",
+    r"(?:less|that) contrast": "of a picture, a difference",
 }
 
 
