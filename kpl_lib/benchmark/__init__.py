@@ -1,7 +1,8 @@
 """A grid of runs in, a file of rows out.
 
-What to run (grid), with which inputs, each result as a row, and tables of rows. Public: Grid, run, RunReport,
-read_rows, report, Tables. May import: classifiers, encoders, metrics and what they stand on.
+What to run (grid), with which inputs, each result as a row, tables of rows, and what others published beside them.
+Public: Grid, run, RunReport, read_rows, report, Tables. May import: classifiers, encoders, metrics and what they
+stand on.
 """
 
 from kpl_lib.benchmark.grid import DatasetSpec, Grid, Setting

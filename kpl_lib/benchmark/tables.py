@@ -4,9 +4,10 @@ As text: Markdown, CSV and LaTeX, each with its own escapes.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from kpl_lib.benchmark.published import compare
 from kpl_lib.benchmark.rows import read_rows
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import pandas as pd
@@ -89,6 +90,9 @@ NOTE = (
     "difference against the plain text proxy on the same text. Majority is the share of the commonest class. "
     "Each value of a swept parameter has its own row."
 )
+BESIDE = (
+    "Published figures are others' own, on their splits and with their texts: see data/published/README.md."
+)
 
 
 @dataclass(frozen=True)
@@ -98,16 +102,24 @@ class Tables:
     Args:
         tables: by name: `overview` first, then one a dataset.
         files: what was written.
+        published: lines that set rows on real images beside published figures; none where nothing is known.
 
     Chapter: ch-benchmark
     """
 
     tables: dict[str, pd.DataFrame] = field(repr=False)
     files: tuple[Path, ...] = ()
+    published: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """The first table in Markdown, and below it where real rows lie among published figures."""
+        lines = [f"- {line}" for line in (*self.published, BESIDE)] if self.published else []
+        return "\n\n".join([to_markdown(self.tables["overview"]), *(["\n".join(lines)] if lines else [])])
 
     def markdown(self) -> str:
         """All tables as one Markdown text."""
-        parts = [f"## {name}\n\n{to_markdown(table)}" for name, table in self.tables.items()]
+        texts = {name: to_markdown(table) for name, table in self.tables.items()}
+        parts = [f"## {name}\n\n{text}" for name, text in (texts | {"overview": self.summary()}).items()]
         return "\n\n".join(["# Benchmark", NOTE, *parts]) + "\n"
 
 
@@ -131,12 +143,12 @@ def report(rows: pd.DataFrame | str | Path, out: str | Path | None = None) -> Ta
     Chapter: ch-benchmark
     """
     rows = rows if isinstance(rows, pd.DataFrame) else read_rows(rows)
-    rows = _named(rows)
+    published, rows = compare(rows.to_dict("records")), _named(rows)
     tables = {"overview": overview(rows)}
     for name, found in rows.groupby("dataset", sort=False):
         tables[str(name)] = _dataset_table(found)
-    files = () if out is None else _write(tables, rows, Path(out))
-    return Tables(tables, files)
+    made = Tables(tables, published=published)
+    return made if out is None else replace(made, files=_write(made, rows, Path(out)))
 
 
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
@@ -204,7 +216,7 @@ def _percent(x: float, sign: str = "") -> str:
     return "" if pd.isna(x) else f"{100 * x:{sign}.1f}".replace("-", "−")
 
 
-def _write(tables: dict[str, pd.DataFrame], rows: pd.DataFrame, out: Path) -> tuple[Path, ...]:
+def _write(made: Tables, rows: pd.DataFrame, out: Path) -> tuple[Path, ...]:
     """Write each table three times, all rows and the report; each file whole or not at all."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -213,13 +225,14 @@ def _write(tables: dict[str, pd.DataFrame], rows: pd.DataFrame, out: Path) -> tu
             f"cannot write {out}: {error.strerror}; name a folder that you may write to"
         ) from None
     texts = {}
-    for title, table in tables.items():
+    for title, table in made.tables.items():
         name = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-").lower()
-        texts[f"{name}.md"] = f"{title}. {NOTE}\n\n{to_markdown(table)}\n"
+        shown = made.summary() if title == "overview" else to_markdown(table)
+        texts[f"{name}.md"] = f"{title}. {NOTE}\n\n{shown}\n"
         texts[f"{name}.csv"] = table.map(_cell).to_csv(index=False, lineterminator="\n")
         texts[f"{name}.tex"] = to_latex(table, f"{title}. {NOTE}", name)
     texts["rows.csv"] = rows.to_csv(index=False, lineterminator="\n")
-    texts["report.md"] = Tables(tables).markdown()
+    texts["report.md"] = made.markdown()
     for name, text in texts.items():
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")

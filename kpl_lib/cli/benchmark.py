@@ -47,10 +47,10 @@ def report_rows(
     file: Annotated[str, typer.Argument(help="What `kpl benchmark run` wrote.")],
     out: Annotated[str | None, typer.Option(help="Folder for the tables: Markdown, CSV, LaTeX.")] = None,
 ) -> None:
-    """Print the overview; write it and a table for each dataset."""
-    from kpl_lib.benchmark.tables import NOTE, report, to_markdown
+    """Print the overview, real rows beside published figures; write it and a table for each dataset."""
+    from kpl_lib.benchmark.tables import NOTE, report
 
     made = report(file, out)
-    print(f"{NOTE}\n\n{to_markdown(made.tables['overview'])}")
+    print(f"{NOTE}\n\n{made.summary()}")
     if made.files:
         print(f"kpl: wrote {len(made.files)} files to {out}", file=sys.stderr)
