@@ -14,7 +14,10 @@ LOG, COLLECTED = "kpl_released_log.csv", "zero_shot.csv"
 
 
 class Published(NamedTuple):
-    """A published figure, in %; `encoder` is empty where it is not told."""
+    """A published figure, in %; `encoder` is empty where it is not told.
+
+    Chapter: ch-benchmark
+    """
 
     dataset: str
     encoder: str
@@ -28,6 +31,9 @@ def read_published(folder: str | Path | None = None) -> list[Published]:
 
     Args:
         folder: with both files; None takes the one that ships.
+
+    Returns:
+        The figures, in the order of the files.
 
     Raises:
         InputError: if a file is missing, has no rows or lacks a column, or a figure is no number.
@@ -74,6 +80,9 @@ def compare(rows: Iterable[dict], published: Iterable[Published] | None = None) 
     Args:
         rows: of a results file.
         published: as `read_published` gives them, with its errors; None reads those that ship.
+
+    Returns:
+        The lines, in the order of the rows.
 
     Example:
         >>> row = {"origin": "measured-real", "reference": False, "dataset": "cub", "encoder": "x", "accuracy": 0.5}
