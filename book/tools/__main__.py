@@ -17,6 +17,7 @@ COMMANDS = {
     "numbers": "rules.numbers",
     "overview": "building.overview",
     "pdf": "building.pdf",
+    "phantom-worlds": "research.phantom_worlds",
     "pipeline": "building.pipeline",
     "prediction-sets": "research.prediction_sets",
     "self-checks": "teaching.self_checks",

@@ -17,7 +17,8 @@ from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.load import PHANTOMS, load_dataset
 from kpl_lib.encoders.encoder import Encoder
 from kpl_lib.encoders.joined import JoinedEncoder, load_encoders
-from kpl_lib.features import Features, TextBank
+from kpl_lib.encoders.phantom_world import far_from_phantoms
+from kpl_lib.features import Features, TextBank, one_by_one
 from kpl_lib.knowledge.base import KnowledgeBase
 from kpl_lib.knowledge.controls import with_controls
 from kpl_lib.knowledge.match import match_classes
@@ -93,7 +94,9 @@ class Inputs:
             with noted() as notes:
                 bank = self.encoder.encode_knowledge(base, progress=False)
                 bank = with_controls(bank, base, self.encoder.encode_texts) if key[1] else bank
-            self.notes[key] = [*notes, *_scale_note(self.encoder)]
+            views = [rows for rows, _ in one_by_one(self.features.images.cpu(), bank)]
+            far = far_from_phantoms(self.encoder.names, views)
+            self.notes[key] = [*notes, *_scale_note(self.encoder), *([] if far is None else [far])]
             self._banks[key] = bank.to(self.encoder.device)
         return self._banks[key]
 

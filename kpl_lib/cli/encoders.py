@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from kpl_lib.cli.own import Device, EncoderName, Images, Knowledge, Skip, say, say_skipped
+from kpl_lib.cli.own import AcceptPhantom, Device, EncoderName, Images, Knowledge, Skip, named, say, say_skipped
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import check_writable, default_folder
 
 
 def encode(
-    encoder: EncoderName = "phantom",
+    encoder: EncoderName = None,
     dataset: Annotated[str | None, typer.Option(help="A name that `kpl datasets list` prints.")] = None,
     images: Annotated[str | None, typer.Option(help="Or a folder of images.")] = None,
     root: Annotated[str | None, typer.Option(help="Folder of the dataset's files.")] = None,
@@ -32,6 +32,7 @@ def encode(
     device: Device = None,
     patches: Annotated[bool, typer.Option("--patches", help="Patch features too, as 'calip' needs.")] = False,
     skip_unreadable: Skip = False,
+    accept_phantom: AcceptPhantom = False,
     download_only: Annotated[
         bool, typer.Option("--download-only", help="Fetch the encoder for later use without a network.")
     ] = False,
@@ -41,12 +42,15 @@ def encode(
     from kpl_lib.distributed.group import own_device, place
     from kpl_lib.encoders.encoder import load_encoder
     from kpl_lib.encoders.load import download_encoder
+    from kpl_lib.encoders.phantom_world import refuse_far
 
     if download_only:
-        print(download_encoder(encoder))
+        print(download_encoder(named(encoder)))
         return
     _check_out(out)
     data = _dataset(dataset, images, root, split)
+    drawn = dataset is not None and dataset.startswith("phantom-")
+    encoder = named(encoder or ("phantom" if drawn else None))
     shared = place().world > 1  # one of several processes that torchrun started
     model = load_encoder(encoder, own_device(device) if shared else device, precision)
     start = time.perf_counter()
@@ -63,8 +67,12 @@ def encode(
             return  # rank 0 speaks for all
     else:
         made = (model.encode_patches if patches else model.encode_images)(data, **options)
+        features = made.features if patches else made
+        far = refuse_far(model.names, [features.images], accept_phantom)
+        if far is not None:
+            say(far)
         made.save(out)
-        written = WrittenFeatures.of(made.features if patches else made)
+        written = WrittenFeatures.of(features)
     shape, seconds = " x ".join(map(str, written.shape)), time.perf_counter() - start
     say_skipped(written.skipped)
     say(f"wrote {out}: {shape} features of {data.name} by {encoder} in {seconds:.1f} s")
@@ -125,11 +133,13 @@ def rank(
     encoder: Annotated[list[str], typer.Option(help="Two or more, each with its own --encoder.")],
     device: Device = None,
     skip_unreadable: Skip = False,
+    accept_phantom: AcceptPhantom = False,
 ) -> None:
     """Rank encoders on your own images, without labels: by what others say, and by what alike images get."""
     from kpl_lib.own_images.classify import rank_folder
 
-    rows = rank_folder(images, knowledge, encoder, device=device, skip_unreadable=skip_unreadable).rows
+    options = {"device": device, "skip_unreadable": skip_unreadable, "accept_phantom": accept_phantom}
+    rows = rank_folder(images, knowledge, encoder, **options).rows
     texts = [["encoder", "score", "others", "neighbours", "names"]]
     for row in rows:
         figures = (row.score, row.others, row.neighbours, row.names)

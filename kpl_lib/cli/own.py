@@ -19,9 +19,15 @@ Knowledge = Annotated[str, typer.Option(help="A .json file, or a name that `kpl 
 Table = Annotated[str, typer.Option(help="Table to write (.csv).")]
 EncoderNames = Annotated[
     list[str] | None,
-    typer.Option("--encoder", help="As for `kpl encode`; 'phantom' unless said; several are joined."),
+    typer.Option("--encoder", help="As for `kpl encode`; several are joined."),
 ]
-EncoderName = Annotated[str, typer.Option(help="'phantom', 'path:DIR', 'ARCH/TAG' or 'hf-hub:ORG/NAME'.")]
+EncoderName = Annotated[
+    str | None, typer.Option(help="'hf-hub:ORG/NAME', 'ARCH/TAG', 'path:DIR', or 'phantom' for synthetic images.")
+]
+AcceptPhantom = Annotated[
+    bool,
+    typer.Option("--accept-phantom", help="Let a phantom encoder read images that are no phantoms; warns."),
+]
 Method = Annotated[str, typer.Option(help="Method, such as 'kpl' or 'clip'; `kpl doctor` lists all.")]
 Kept = Annotated[int | None, typer.Option(help="Descriptions kept per class; 8 unless said.")]
 Settings = Annotated[
@@ -64,6 +70,7 @@ def classify(
     thumbnails: Thumbnails = 60,
     device: Device = None,
     skip_unreadable: Skip = False,
+    accept_phantom: AcceptPhantom = False,
 ) -> None:
     """Write path, label, probabilities, and the description that spoke most for the label, for each image."""
     from kpl_lib.own_images.table import by_patient, write_patients, write_table
@@ -72,7 +79,8 @@ def classify(
         raise InputError("--patients needs to know them: give --groups FILE.csv, or --group-pattern")
     truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
     method = {"classifier": classifier, "k": k, "parameters": parse_settings(settings)}
-    where = {"encoder": encoder or "phantom", "device": device, "skip_unreadable": skip_unreadable}
+    where = {"encoder": named(encoder), "device": device, "skip_unreadable": skip_unreadable}
+    where["accept_phantom"] = accept_phantom
     outputs = {"--out": out, "--patients": patients, "--report": report}
     run, page = _run(images, knowledge, outputs, thumbnails, coverage=coverage, **method, **truth, **where)
     write_table(run.result, out)
@@ -99,6 +107,7 @@ def fit(
     thumbnails: Thumbnails = 60,
     device: Device = None,
     skip_unreadable: Skip = False,
+    accept_phantom: AcceptPhantom = False,
 ) -> None:
     """Fit a classifier to unlabelled images, and keep it in one file for `kpl predict`."""
     from kpl_lib.own_images.fitted import FittedModel
@@ -107,7 +116,8 @@ def fit(
         raise InputError(f"--out {out}: a model is a safetensors file; let the name end in .safetensors")
     truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
     method = {"classifier": classifier, "k": k, "parameters": parse_settings(settings)}
-    where = {"encoder": encoder or "phantom", "device": device, "skip_unreadable": skip_unreadable}
+    where = {"encoder": named(encoder), "device": device, "skip_unreadable": skip_unreadable}
+    where["accept_phantom"] = accept_phantom
     run, page = _run(
         images, knowledge, {"--out": out, "--report": report}, thumbnails, **method, **truth, **where
     )
@@ -131,6 +141,7 @@ def predict(
     ] = None,
     device: Device = None,
     skip_unreadable: Skip = False,
+    accept_phantom: AcceptPhantom = False,
 ) -> None:
     """Classify new images, each alone, with a model that `kpl fit` wrote."""
     from kpl_lib.datasets.sets.folder import open_files
@@ -140,12 +151,23 @@ def predict(
     check_files({"--out": out}, {"the model": model, **{f"image {name}": name for name in images}})
     say(NOTE)
     fitted, dataset = FittedModel.load(model), open_files(images)
-    found = fitted.predict(
-        dataset, fitted.open_encoder(encoder or (), device), skip_unreadable=skip_unreadable
-    )
+    options = {"skip_unreadable": skip_unreadable, "accept_phantom": accept_phantom}
+    found = fitted.predict(dataset, fitted.open_encoder(encoder or (), device), **options)
     write_table(found, out)
     say_skipped([why for _, why in found.skipped])
     say(f"wrote {out}: {len(found.paths)} images, {len(found.class_names)} classes")
+
+
+def named(encoder):
+    """The encoder, or encoders, that were named; without one, a line says which to choose for which images."""
+    if not encoder:
+        raise InputError(
+            "--encoder is missing: an encoder made for images like yours, such as 'hf-hub:microsoft/"
+            "BiomedCLIP-PubMedBERT_256-vit_base_patch16_224' for radiographs and other medical images, or "
+            "'ViT-L-14-quickgelu/openai' for photographs (`kpl encoders list` has more); 'phantom' knows the synthetic "
+            "images of the book, and nothing else"
+        )
+    return encoder
 
 
 def parse_settings(settings: list[str] | None) -> dict[str, object]:

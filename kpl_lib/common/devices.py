@@ -45,4 +45,6 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         raise InputError(f"device {str(device)!r} cannot be used here; leave it out, or say 'cpu'") from None
+    if place.type not in ("cpu", "cuda"):  # Apple's mps has no float64, which the solvers sum in
+        raise InputError(f"device {str(device)!r} is not supported: say 'cpu', or 'cuda' where there is one")
     return place

@@ -17,6 +17,7 @@ from kpl_lib.datasets.sets.folder import known_labels, open_folder
 from kpl_lib.decisions.ranking import EncoderRanking, rank_encoders
 from kpl_lib.encoders.encoder import Encoder, load_encoder
 from kpl_lib.encoders.joined import JoinedEncoder, load_encoders
+from kpl_lib.encoders.phantom_world import refuse_far
 from kpl_lib.features import Features, TextBank, one_by_one
 from kpl_lib.knowledge.base import KnowledgeBase
 from kpl_lib.knowledge.controls import with_controls
@@ -67,7 +68,7 @@ def classify_folder(
     images: str | Path,
     knowledge: str | Path,
     *,
-    encoder: str | Sequence[str] = "phantom",
+    encoder: str | Sequence[str],
     classifier: str = RECOMMENDED,
     k: int | None = None,
     parameters: Mapping[str, object] | None = None,
@@ -77,6 +78,7 @@ def classify_folder(
     coverage: float | None = None,
     device: str | None = None,
     skip_unreadable: bool = False,
+    accept_phantom: bool = False,
     progress: bool = True,
 ) -> FolderRun:
     """Classify the images of one folder. Everything that is cheap is checked before anything is encoded.
@@ -94,13 +96,15 @@ def classify_folder(
             thresholds from the labelled images; None gives none.
         device: where the encoder runs; None chooses.
         skip_unreadable: leave out files that cannot be read, and list them.
+        accept_phantom: go on, with a warning, where a phantom encoder meets images that are no phantoms.
         progress: show bars.
 
     Returns:
         The run; its rows are in the order of the file names.
 
     Raises:
-        InputError: for anything wrong with the input; says which file, and the cure.
+        InputError: for anything wrong with the input, and for phantom encoders on images far from their world; says
+            which file, and the cure.
 
     Chapter: ch-one-sitting, ch-own-images
     """
@@ -116,6 +120,8 @@ def classify_folder(
         made, features = encode_folder(model, dataset, method, skip_unreadable, progress)
         _check_number(len(features), len(kb.class_names), method, images)
         bank = model.encode_knowledge(kb, progress=progress)
+        views = one_by_one(features.images, bank)
+        far = refuse_far(model.names, [rows for rows, _ in views], accept_phantom)
         if method.text in CONTROLS:
             bank = with_controls(bank, kb, model.encode_texts)
         prediction = method.fit_predict(made, bank)
@@ -127,11 +133,11 @@ def classify_folder(
         sets = None if coverage is None else sets_of(prediction, features, known, coverage)
         ranking = None
         if len(model.names) > 1:
-            parts = zip(model.names, one_by_one(features.images, bank), strict=True)
-            ranking = rank_encoders(dict(parts))
+            ranking = rank_encoders(dict(zip(model.names, views, strict=True)))
+    notes = [*([] if far is None else [far]), *notes]
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
-    result = rows_of(prediction, features, bank, method.chosen, centre_of(features.images), known)
+    result = rows_of(prediction, features, bank, method.chosen, centre_of(features.images), known, far)
     if sets is not None:
         names = tuple(tuple(kb.class_names[c] for c in row.nonzero()[:, 0]) for row in sets.sets.sets.cpu())
         result = replace(result, sets=names, answers=sets.sets.answers)
@@ -148,6 +154,7 @@ def rank_folder(
     *,
     device: str | None = None,
     skip_unreadable: bool = False,
+    accept_phantom: bool = False,
     progress: bool = True,
 ) -> EncoderRanking:
     """Rank encoders on the images of one folder, without labels; one encoder is in memory at a time.
@@ -158,6 +165,7 @@ def rank_folder(
         encoders: names for `load_encoder`, at least two, each once.
         device: where they run; None chooses.
         skip_unreadable: leave out files that cannot be read.
+        accept_phantom: go on, with a warning, where a phantom encoder meets images that are no phantoms.
         progress: show bars.
 
     Returns:
@@ -176,6 +184,9 @@ def rank_folder(
     for name in encoders:
         model = load_encoder(name, device)
         found = model.encode_images(dataset, progress=progress, on_error=on_error)
+        far = refuse_far([name], [found.images], accept_phantom)
+        if far is not None:
+            warnings.warn(far, UserWarning, stacklevel=2)
         views[name] = found, model.encode_knowledge(kb, progress=progress)
     return rank_encoders(views)
 
@@ -200,6 +211,7 @@ def rows_of(
     chosen: tuple,
     centre: Tensor,
     labels: Tensor | None = None,
+    warning: str | None = None,
 ) -> Classification:
     """A prediction as rows for people; labels are -1 where unknown."""
     names, meta = bank.class_names, features.meta
@@ -212,6 +224,7 @@ def rows_of(
         tuple((path, why) for path, why in meta["skipped"]),
         None if labels is None else tuple(names[c] if c >= 0 else "" for c in labels.tolist()),
         None if meta["groups"] is None else tuple(meta["groups"]),
+        warning=warning,
     )
 
 

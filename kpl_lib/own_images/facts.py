@@ -156,7 +156,9 @@ def find_concerns(run: FolderRun, groups: Groups | str) -> tuple[Concern, ...]:
     """
     known = isinstance(groups, Groups)
     doubts = groups.agreement.doubts if known else ()
-    found = [Concern("The text may point the wrong way", doubt) for doubt in doubts]
+    far = run.result.warning
+    found = [] if far is None else [Concern("The encoder does not know such images", far)]
+    found += [Concern("The text may point the wrong way", doubt) for doubt in doubts]
     found += [*_of_texts(run), *(_of_groups(run, groups) if known else ())]
     never = [name for name in run.result.class_names if name not in set(run.result.labels)]
     if never and len(run.features) >= FEW:

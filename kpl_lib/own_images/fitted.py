@@ -1,6 +1,7 @@
 """A fitted classifier with all that it needs to classify new images later: one file."""
 
 import datetime
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.sets.folder import open_files
 from kpl_lib.encoders.encoder import Encoder
 from kpl_lib.encoders.joined import JoinedEncoder, load_encoders
-from kpl_lib.features import TextBank
+from kpl_lib.encoders.phantom_world import refuse_far
+from kpl_lib.features import TextBank, one_by_one
 from kpl_lib.own_images.classify import FolderRun, centre_of, encode_folder, rows_of
 from kpl_lib.own_images.table import Classification
 
@@ -107,6 +109,7 @@ class FittedModel:
         encoder: Encoder | JoinedEncoder | None = None,
         *,
         skip_unreadable: bool = False,
+        accept_phantom: bool = False,
         progress: bool = True,
     ) -> Classification:
         """Classify new images, one or many, each alone.
@@ -118,21 +121,29 @@ class FittedModel:
             images: a dataset, or image files and folders by name.
             encoder: from `open_encoder`; None loads it, which takes most of the time.
             skip_unreadable: leave out files that cannot be read, and list them.
+            accept_phantom: go on, with a warning, where a phantom encoder meets images that are no phantoms.
             progress: show bars.
 
         Returns:
             One row an image.
 
         Raises:
-            InputError: for images that are missing or cannot be read, and for another encoder.
+            InputError: for images that are missing or cannot be read, for another encoder, and for phantom encoders on
+                images far from their world.
         """
         names = [images] if isinstance(images, str | Path) else images
         dataset = images if isinstance(images, ImageDataset) else open_files(names)
         if encoder is None or encoder.fingerprint != self.fingerprint:
             encoder = self.open_encoder(() if encoder is None else encoder.names)
         made, features = encode_folder(encoder, dataset, self.classifier, skip_unreadable, progress)
+        views = [rows for rows, _ in one_by_one(features.images, self.bank)]
+        far = refuse_far(encoder.names, views, accept_phantom)
+        if far is not None:
+            warnings.warn(far, UserWarning, stacklevel=2)
         prediction = self.classifier.predict(made)
-        return rows_of(prediction, features, self.bank, self.classifier.chosen, self.centre)
+        return rows_of(
+            prediction, features, self.bank, self.classifier.chosen, self.centre, warning=far
+        )
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole or not at all.

@@ -11,7 +11,7 @@ from torch import Tensor
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import atomic_path
 
-COLUMNS = ("path", "label", "description", "set", "answer", "true label", "patient", "images")
+COLUMNS = ("path", "label", "description", "set", "answer", "true label", "patient", "images", "warning")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,7 @@ class Classification:
         groups: the patient of each; None where it is not known.
         sets: the classes that cannot be ruled out for each; None where no coverage was asked for.
         answers: what each set says: a class, two, or "cannot say".
+        warning: why no row can be believed; None where nothing was found.
 
     Chapter: ch-own-images
     """
@@ -43,6 +44,7 @@ class Classification:
     groups: tuple[str, ...] | None = None
     sets: tuple[tuple[str, ...], ...] | None = None
     answers: tuple[str, ...] | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,7 @@ def by_patient(result: Classification) -> Patients:
 def write_table(result: Classification, path: str | Path) -> None:
     """Write `path, label, one probability a class, description` as CSV, UTF-8, whole or not at all.
 
-    `set`, with `;` between the classes, `answer`, `patient` and `true label` follow where they are known.
+    `set`, with `;` between the classes, `answer`, `patient`, `true label` and `warning` follow where they are known.
 
     Args:
         result: N images.
@@ -121,7 +123,9 @@ def write_table(result: Classification, path: str | Path) -> None:
     Chapter: ch-own-images
     """
     sets = None if result.sets is None else ["; ".join(names) for names in result.sets]
+    warning = None if result.warning is None else [result.warning] * len(result.paths)
     extra = {"set": sets, "answer": result.answers, "patient": result.groups, "true label": result.truth}
+    extra["warning"] = warning
     columns = {"path": result.paths, "label": result.labels, **_probabilities(result)}
     _write(path, columns | {"description": result.descriptions} | extra)
 

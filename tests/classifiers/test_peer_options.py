@@ -77,7 +77,8 @@ def test_with_controls_encodes_random_words_and_swapped_descriptions(tmp_path):
 def test_a_folder_is_classified_with_random_words_without_further_ado(tmp_path):
     for i, (picture, _) in enumerate(load_dataset("phantom-malaria", n=4)):
         picture.save(tmp_path / f"{i}.png")
-    found = classify_folder(tmp_path, "phantom-malaria", classifier="waffle", progress=False).result
+    options = {"encoder": "phantom", "classifier": "waffle", "progress": False}
+    found = classify_folder(tmp_path, "phantom-malaria", **options).result
     assert len(found.labels) == 4 and found.descriptions == ("",) * 4
 
 
