@@ -65,7 +65,7 @@ def classify(
     device: Device = None,
     skip_unreadable: Skip = False,
 ) -> None:
-    """Write path, label, probabilities, and the description that spoke most for the label, for each image."""
+    """Write path, label, probabilities, and the description that counted most for the label, for each image."""
     from kpl_lib.own_images.table import by_patient, write_patients, write_table
 
     if patients is not None and groups is None and group_pattern is None:
