@@ -1,6 +1,6 @@
 """Pseudo labels by entropic optimal transport between images and classes: Sinkhorn and Greenkhorn.
 
-Both look for the plan `P = diag(a) exp(L/τ) diag(b)` of mass 1 whose rows sum to 1/N and whose columns sum to the class
+Both look for the plan `Π = diag(a) exp(L/τ) diag(b)` of mass 1 whose rows sum to 1/N and whose columns sum to the class
 prior q. Potentials are logarithms in float64, so a small temperature neither overflows nor dies out.
 """
 
@@ -54,7 +54,7 @@ def sinkhorn(
 ) -> TransportPlan:
     """Pseudo labels with the class frequencies of a prior: rescale all columns, then all rows, and repeat.
 
-        P ← softmax_rows(L/τ)/N,   then P_ij ← P_ij q_j / Σ_i P_ij,  P_ij ← P_ij / (N Σ_j P_ij)  repeated,   Y = N P
+        Π ← softmax_rows(L/τ)/N,   then Π_ic ← Π_ic q_c / Σ_i Π_ic,  Π_ic ← Π_ic / (N Σ_c Π_ic)  repeated,   Y = N Π
 
     Args:
         logits: cosines of images and text proxies, `[N, C]`.

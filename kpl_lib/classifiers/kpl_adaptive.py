@@ -40,20 +40,20 @@ class KPLAdaptive(Classifier):
     """The likeliest of four mixtures over few, telling directions, left where the images do not ask for it.
 
     1. Four starts, each responsibilities Z `[N, C]`: Gaussians over the text scores `X Tᵀ`; six rounds of `kpl-em`
-       from the text evidence ℓ (the text with its own class shares divided out); two from the text as it is; ten
+       from the text evidence Λ (the text with its own class shares divided out); two from the text as it is; ten
        rounds of Gaussians with one variance a feature, from the 8 images that the text is surest of.
-    2. From each, `rounds` times: the Fisher directions `V = (S_within + τ_i ‖u‖ I)⁻¹ (m_c − m̄)` of Z, and Gaussians
-       over `f = [X Tᵀ, X V]`, led by ω ℓ (`kpl_lib.classifiers.mixture.fit_mixture`).
+    2. From each, `rounds` times: the Fisher directions `(Σ + τ_i ‖u‖ I)⁻¹ (m_c − m̄)` of Z, and Gaussians
+       over the text scores and the products with them, led by ω Λ (`kpl_lib.classifiers.mixture.fit_mixture`).
     3. Of the four the one with the largest likelihood, which is what the rounds climb: a mixture has several
        optima, and starts that fall into a worse one are found out by it. Where several are as likely, to `TIE` nats
        an image, the first of them, as it starts nearest to the text.
-    4. The images ask for a move where C Gaussians describe the text scores better than one does (the support s > 0),
-       or where they refute the class shares of the text by more: `s + D > 0`, with the contradiction
-       `D = Σ_c q_c log(q_c/h_c)`, q the shares of the mixture, h those of the text's labels. Both are nats an
-       image. Else, and where the text hardly agrees with the class names, the text proxies stay. `findings` says
+    4. The images ask for a move where C Gaussians describe the text scores better than one does (the support > 0),
+       or where they refute the class shares of the text by more: `support + contradiction > 0`, with
+       `contradiction = Σ_c q_c log(q_c/h_c)`, q the shares of the mixture, h those of the text's labels. Both are nats
+       an image. Else, and where the text hardly agrees with the class names, the text proxies stay. `findings` says
        what was seen; a text that points the wrong way is warned of.
 
-    A labelled image is its class, `ℓ = log onehot`, in every start and round. It counts as several images, as many as
+    A labelled image is its class, `Λ = log onehot`, in every start and round. It counts as several images, as many as
     make those of the class with most of them weigh half an even share of the images without a label. Labels open the
     gate, as groups that hold them are no guess; the text proxies, and what they say of new images, stay as they were.
 

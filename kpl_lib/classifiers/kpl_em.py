@@ -20,9 +20,9 @@ from kpl_lib.features import TextBank
 class KPLEM(Classifier):
     """A Gaussian mixture in the metric of KPL's closed form, started from the text and led by it.
 
-    With `x̃ = x − (x·û) û`, `ℓ` the text evidence, `A = (S̃ + τ_i ‖u‖ I)⁻¹` and `m_c` the weighted mean of x̃:
+    With `x̃ = x − (x·û) û`, `Λ` the text evidence, `A = (S̃ + τ_i ‖u‖ I)⁻¹` and `m_c` the weighted mean of x̃:
 
-    `Z = softmax_c( κ (x̃ A m_c − ½ m_c A m_c) + ω ℓ_ic + log q_c )`;   m from Z;   A from the scatter inside
+    `Z = softmax_c( κ (x̃ A m_c − ½ m_c A m_c) + ω Λ_ic + log q_c )`;   m from Z;   A from the scatter inside
     classes, every 5th time.
 
     It is expectation maximisation of a MAP objective with covariance `A⁻¹/κ`, which never falls when A is

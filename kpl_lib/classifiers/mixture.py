@@ -23,7 +23,7 @@ class Mixture:
     """C Gaussians with one covariance, as linear scores of the features.
 
     Args:
-        weights: `[C, d]`; `features · weights + offsets` is `log N(f; m_c, W)` up to a term that all classes share.
+        weights: `[C, F]`; `features · weights + offsets` is `log N(x; m_c, Σ)` up to a term that all classes share.
         offsets: `[C]`.
         log_shares: log class shares `[C]`.
         responsibilities: `[N, C]`, rows sum to 1; the text evidence is part of them.
@@ -85,14 +85,14 @@ class Cloud:
 def text_evidence(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """What the text says of each image, with the text's own class shares divided out.
 
-    `p = softmax(L/τ)`,  `ℓ_ic = log p_ic − log mean_i p_ic`: Bayes' rule turns `p(c|i)` into `p(i|c)/p(i)`.
+    `P = softmax(L/τ)`,  `Λ_ic = log P_ic − log mean_i P_ic`: Bayes' rule turns `p(c|i)` into `p(i|c)/p(i)`.
 
     Args:
         logits: cosines of images and text proxies `[N, C]`.
         temperature: τ.
 
     Returns:
-        ℓ `[N, C]`, and `log mean_i p_ic`, `[C]`, which new images need too.
+        Λ `[N, C]`, and `log mean_i P_ic`, `[C]`, which new images need too.
 
     >>> evidence, log_mass = text_evidence(torch.tensor([[0.30, 0.10], [0.28, 0.20]]), temperature=0.1)
     >>> evidence.shape, round(float(log_mass.exp().sum()), 4)
@@ -117,16 +117,16 @@ def fit_mixture(
 ) -> Mixture:
     """Expectation maximisation for class means, one covariance, and class shares, led by text evidence.
 
-    E:  `Z_ic ∝ q_c exp(ω ℓ_ic) N(f_i; m_c, W)`
-    M:  `m_c = Σ_i Z_ic f_i / Σ_i Z_ic`,  `W = within-class scatter / N`,  `q_c = (Σ_i Z_ic + 1)/(N + C)`
+    E:  `Z_ic ∝ q_c exp(ω Λ_ic) N(x_i; m_c, Σ)`
+    M:  `m_c = Σ_i Z_ic x_i / Σ_i Z_ic`,  `Σ = within-class scatter / N`,  `q_c = (Σ_i Z_ic + 1)/(N + C)`
 
     The support says whether the C Gaussians describe the features better than one does, counting how sure
-    they are of each image (ICL): `(1/N) Σ_i [log Σ_c q_c N_c(f_i) − log N(f_i) − H_i] − ½ (C−1)(d+1) log N / N`,
-    H_i the entropy of `q_c N_c(f_i)` over the classes. The text plays no part in it.
+    they are of each image (ICL): `(1/N) Σ_i [log Σ_c q_c N_c(x_i) − log N(x_i) − entropy_i] − ½ (C−1)(F+1) log N / N`,
+    with the entropy of `q_c N_c(x_i)` over the classes. The text plays no part in it.
 
     Args:
-        features: float64 `[N, d]`, any scale, few columns.
-        evidence: ℓ `[N, C]`.
+        features: x, float64 `[N, F]`, any scale, few columns.
+        evidence: Λ `[N, C]`.
         start: responsibilities to start from, `[N, C]`.
         strength: ω.
         iterations: of both steps.
@@ -165,7 +165,7 @@ def fit_mixture(
 
 
 def _whitening(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean `[d]` and basis `[d, r]` in which the features have unit variance in every direction that they use."""
+    """Mean `[F]` and basis `[F, rank]` in which the features have unit variance in every direction that they use."""
     centre = features.mean(dim=0)
     spread = features - centre
     values, vectors = torch.linalg.eigh(spread.T @ spread / len(features))
@@ -198,12 +198,12 @@ def fit_ridge_mixture(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Expectation maximisation in all D dimensions, with a ridge under the covariance.
 
-    `Z_ic ∝ q_c exp(κ (x̃_i A m_c − ½ m_c A m_c) + ω ℓ_ic)`,  `A = (S_within + τ_i ‖u‖ I)⁻¹`; x̃ is x about the mean
+    `Z_ic ∝ q_c exp(κ (x̃_i A m_c − ½ m_c A m_c) + ω Λ_ic)`,  `A = (Σ + τ_i ‖u‖ I)⁻¹`; x̃ is x about the mean
     image u and across it, and A is renewed every 5th iteration.
 
     Args:
         cloud: the images.
-        evidence: ℓ `[N, C]`.
+        evidence: Λ `[N, C]`.
         start: responsibilities to start from, `[N, C]`.
         sharpness: κ, an exponent of the likelihood.
         strength: ω.

@@ -72,7 +72,7 @@ def classify(
     skip_unreadable: Skip = False,
     accept_phantom: AcceptPhantom = False,
 ) -> None:
-    """Write path, label, probabilities, and the description that spoke most for the label, for each image."""
+    """Write path, label, probabilities, and the description that counted most for the label, for each image."""
     from kpl_lib.own_images.table import by_patient, write_patients, write_table
 
     if patients is not None and groups is None and group_pattern is None:

@@ -42,16 +42,16 @@ def net_benefit(
 ) -> NetBenefit:
     """Weigh true against false positives by the threshold at which one would treat.
 
-        NB(t) = sensitivity π - (1 - specificity)(1 - π) t/(1 - t)
+        net benefit = sens · prev - (1 - spec)(1 - prev) threshold/(1 - threshold)
 
-    Who treats from the probability t on takes `(1 - t)/t` false alarms for one case found.
+    Who treats from a probability on takes `(1 - threshold)/threshold` false alarms for one case found.
 
     Args:
         probabilities: a prediction, or the probability of the positive class `[N]`.
         labels: class numbers `[N]`; for plain probabilities 1 is positive and 0 is not. -1 is unknown, and left out.
-        thresholds: t, in 0..1, one or more.
+        thresholds: in 0..1, one or more.
         positive: number or name of the positive class of a prediction; None is the second of two.
-        prevalence: π, share of positives where it will be used; None is that of the labels.
+        prevalence: prev, the share of positives where it will be used; None is that of the labels.
 
     Returns:
         The net benefit, beside that of treating everyone.
@@ -120,12 +120,13 @@ class PredictiveValues:
 def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> PredictiveValues:
     """What a positive and a negative answer are worth where a disease is as common as `prevalence`.
 
-        PPV = s π / (s π + (1 - c)(1 - π)),   NPV = c (1 - π) / (c (1 - π) + (1 - s) π)
+        PPV = sens · prev / (sens · prev + (1 - spec)(1 - prev))
+        NPV = spec (1 - prev) / (spec (1 - prev) + (1 - sens) prev)
 
     Args:
-        sensitivity: s, share of positives that are found, in 0..1.
-        specificity: c, share of negatives that are left alone, in 0..1.
-        prevalence: π, share of positives, in 0..1.
+        sensitivity: sens, the share of positives that are found, in 0..1.
+        specificity: spec, the share of negatives that are left alone, in 0..1.
+        prevalence: prev, the share of positives, in 0..1.
 
     Returns:
         Both values.

@@ -236,7 +236,7 @@ def centre_of(images: Tensor) -> Tensor:
 def spoke_most(
     images: Tensor, bank: TextBank, chosen: tuple, labels: Tensor, centre: Tensor
 ) -> tuple[str, ...]:
-    """For each image, the description that spoke most for its label.
+    """For each image, the description that counted most for its label.
 
     Among the descriptions that were used for the class, `argmax_m (x_i · t_m − u · t_m)`: the one that fits
     this image better than it fits the mean image u. The plain cosine would name one description for nearly all

@@ -138,7 +138,7 @@ def _points(curve: ReliabilityCurve) -> list[tuple[float, float, int]]:
 
 
 def _classes(result: Classification, groups: Groups | str) -> list[dict]:
-    """Of each class, the most predicted first: how often, how sure, and what spoke most for it."""
+    """Of each class, the most predicted first: how often, how sure, and what counted most for it."""
     confidence, rows = _confidence(result), []
     for number, name in enumerate(result.class_names):
         own = [i for i, label in enumerate(result.labels) if label == name]

@@ -23,7 +23,7 @@ class Classification:
         paths: the N files that were read.
         labels: the predicted class of each.
         probabilities: `[N, C]`.
-        descriptions: what spoke most for the label; empty for methods that use only class names.
+        descriptions: what counted most for the label; empty for methods that use only class names.
         skipped: files that could not be read, each with the reason.
         truth: the true class of each, empty where it is not known; None where none is.
         groups: the patient of each; None where it is not known.

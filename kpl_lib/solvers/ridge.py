@@ -25,7 +25,7 @@ FEWER = 2  # a released plan with columns that differ this much in mass has colu
 
 @dataclass(frozen=True, eq=False)
 class RidgeSystem:
-    """The system `(S̃ + λ I) d = b` with `S̃ = X̃ᵀX̃/N` and `λ = τ ‖u‖`, factorised.
+    """The system `(S̃ + λ I) w = b` with `S̃ = X̃ᵀX̃/N` and `λ = τ ‖u‖`, factorised.
 
     Args:
         images: as given, `[N, D]`; in a group the rows of this process.

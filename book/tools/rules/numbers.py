@@ -36,7 +36,7 @@ EXEMPT = {
     r"\b95 % (?:\w+ )?intervals?": "the level of the intervals of the library, not a result",
     r"\bPython 3\.\d+|\bCC BY 4\.0": "versions, not measurements",
     r"^\| \$\\(?:tau_t|tau_i|alpha)\$ .*$": "constants of the method; a test compares them with the library",
-    r"^A colleague reports: .KPL has 84 %": "an invented report that the reader is asked to judge",
+    r"^A colleague reports: .KPL reaches 84 %": "an invented report that the reader is asked to judge",
 }
 
 
