@@ -139,9 +139,10 @@ def judged(record: dict) -> list[Outcome]:
     ]
 
 
-def rows(folder: Path) -> list[tuple[str, Outcome]]:
-    """The statements that were measured into a folder, each with the name of its page."""
-    return [(record["page"], row) for record in records(folder) for row in judged(record)]
+def rows(folder: Path, page: str | None = None) -> list[tuple[str, Outcome]]:
+    """The statements that were measured into a folder, of one page or all, each with the name of its page."""
+    wanted = [record for record in records(folder) if page in (None, record["page"])]
+    return [(record["page"], row) for record in wanted for row in judged(record)]
 
 
 def report(folder: Path) -> list[Outcome]:

@@ -71,7 +71,7 @@ def mark_notebook(text: str, off: list[Outcome]) -> str:
 def mark(app: Sphinx, name: str, source: list[str]) -> None:
     """Mark the sentences of a page as it is read."""
     path = Path(app.env.doc2path(name))
-    off = [row for page, row in rows(folder(app)) if page == claims_name(path) and row.status != HELD]
+    off = [row for _, row in rows(folder(app), claims_name(path)) if row.status != HELD]
     if off and path.suffix == ".ipynb":
         source[0] = mark_notebook(source[0], off)
         return
