@@ -65,7 +65,7 @@ def test_every_variant_of_the_phantoms_is_accepted(variant):
 def test_noise_photographs_and_radiographs_are_refused_by_each_phantom_encoder(name, shared):
     encoder = load_encoder(name, "cpu")
     for pictures in (noise(), photographs(), radiographs(shared)):
-        for count in (4, IMAGES):
+        for count in (8, IMAGES):
             features = features_of(encoder, pictures[:count])
             assert "far from the synthetic phantoms" in far_from_phantoms([name], [features])
 
