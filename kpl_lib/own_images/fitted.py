@@ -162,6 +162,7 @@ class FittedModel:
             "fingerprint": self.fingerprint,
             "origin": self.origin,
             "texts": texts,
+            "views": self.bank.views,
         }
         parts = {"centre": self.centre, "names": self.bank.names, "descriptions": torch.cat(rows)}
         write_tensors(path, KIND, {**parts, **{f"model {key}": t for key, t in tensors.items()}}, header)
@@ -184,7 +185,8 @@ class FittedModel:
             inner = {key.removeprefix("model "): t for key, t in tensors.items() if key.startswith("model ")}
             classifier = Classifier.from_state(inner, header["classifier"])
             rows = tensors["descriptions"].split([len(group) for group in header["texts"]])
-            bank = TextBank(classifier.class_names, rows, tensors["names"], header["texts"])
+            views = tuple(header.get("views", ()))  # 0.1 had one encoder
+            bank = TextBank(classifier.class_names, rows, tensors["names"], header["texts"], views=views)
             names = header["encoder"]
             names = (names,) if isinstance(names, str) else tuple(names)
             return cls(
