@@ -22,6 +22,7 @@ class ShiftTest:
         expected: its mean over the permutations.
         p_value: share of permutations whose distance is at least as large; a small one says that the sets differ.
         permutations: how many were drawn.
+        low, high: between them lie the distances of 95 % of the permutations.
 
     Chapter: ch-when-unsure
     """
@@ -30,6 +31,8 @@ class ShiftTest:
     expected: float
     p_value: float
     permutations: int
+    low: float = float("nan")
+    high: float = float("nan")
 
 
 @torch.no_grad()
@@ -85,7 +88,8 @@ def same_source(
     t = torch.cat([_distances(y, unit, block) for block in _orders(sides, permutations, seed)])
     least = t[0] * (1 - 1e-9)  # the same parts in another order differ by rounding
     p = float((t >= least).double().mean())
-    return ShiftTest(float(t[0]), float(t[1:].mean()), p, permutations)
+    low, high = torch.quantile(t[1:], t.new_tensor([0.025, 0.975])).tolist()
+    return ShiftTest(float(t[0]), float(t[1:].mean()), p, permutations, low, high)
 
 
 def _units(first: Sequence | None, second: Sequence | None, n1: int, n2: int) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
-"""Predictions as rows: one an image, or one a patient, written as CSV."""
+"""Predictions as rows: one an image, or one a patient, written as CSV, and read again."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.common.files import atomic_path
+from kpl_lib.common.files import atomic_path, read_text
 
 COLUMNS = ("path", "label", "description", "set", "answer", "true label", "patient", "images", "warning")
+MAX_BYTES = 512_000_000  # of a table that is read
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +143,42 @@ def write_patients(patients: Patients, path: str | Path) -> None:
     """
     columns = {"patient": patients.names, "images": patients.counts, "label": patients.labels}
     _write(path, columns | _probabilities(patients) | {"true label": patients.truth})
+
+
+def read_table(path: str | Path) -> Classification:
+    """Read what `write_table` wrote; without the sets and the list of skipped files.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its rows.
+
+    Raises:
+        InputError: if it is missing, or no such table.
+
+    Chapter: ch-own-images
+    """
+    source = io.StringIO(read_text(path, MAX_BYTES, "table", bom=True), newline="")
+    try:
+        head, *rows = [row for row in csv.reader(source, strict=True) if row]
+        end = head.index("description")
+        columns = dict(zip(head, zip(*rows, strict=True), strict=True))
+        names = tuple(head[2:end])
+        p = torch.tensor([[float(text) for text in row[2:end]] for row in rows], dtype=torch.float64)
+        paths, labels = columns["path"], columns["label"]
+        said_and_true = {*labels, *columns.get("true label", ())} - {""}
+        if head[:2] != ["path", "label"] or len(names) < 2 or not said_and_true <= {*names}:
+            raise ValueError
+    except (ValueError, KeyError, csv.Error):
+        raise InputError(
+            f"{path}: no table of images as `kpl classify` and `kpl predict` write it (path, label, a probability of "
+            "each class, description); name such a file"
+        ) from None
+    truth, groups, warning = (columns.get(name) for name in ("true label", "patient", "warning"))
+    said = columns["description"]
+    warned = None if warning is None else warning[0]
+    return Classification(names, paths, labels, p, said, (), truth, groups, warning=warned)
 
 
 def _probabilities(result: Classification | Patients) -> dict[str, list[str]]:

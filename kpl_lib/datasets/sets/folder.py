@@ -108,24 +108,32 @@ def open_folder(
     return file_dataset(f"folder {root.name or root}", root, files, names, told, patients)
 
 
-def known_labels(images: str | Path, class_names: Sequence[str], labels: str | Path) -> dict[str, int]:
+def known_labels(
+    images: str | Path | Sequence[str], class_names: Sequence[str], labels: str | Path
+) -> dict[str, int]:
     """Read the classes of some of the images of a folder.
 
     Args:
-        images: the folder, as for `open_folder`.
+        images: the folder, as for `open_folder`; or the paths of its images, such as those of a table.
         class_names: the C classes, in the order of the knowledge base.
         labels: a CSV table `path,label`, at most one row an image.
 
     Returns:
-        Path -> class number, for the images that the table names; paths as in the dataset of `open_folder`.
+        Path -> class number, for the images that the table names; paths as given, or as `open_folder` has them.
 
     Raises:
         InputError: for a table that names another image or an unknown class.
 
     Chapter: ch-when-unsure
     """
-    root, classes = Path(images), tuple(class_names)
-    files = _files(root)
+    classes = tuple(class_names)
+    if isinstance(images, str | Path):
+        root = Path(images)
+        files = _files(root)
+    else:  # the folder of them all; absolute and other paths have none
+        mixed = len({os.path.isabs(path) for path in images}) > 1
+        root = Path("" if mixed else os.path.commonpath([os.path.dirname(path) for path in images]))
+        files = images
     found = _column(Path(labels), "label", root, files)
     return {
         str(files[i]): _number(name, classes, f"{labels}: line {line}: label")

@@ -1,0 +1,104 @@
+"""`kpl judge`: a table against some labels, and against a later table or folder. Heavy imports wait."""
+
+import json
+from dataclasses import asdict, replace
+from typing import Annotated
+
+import typer
+
+from kpl_lib.cli.own import NOTE, check_files, say
+from kpl_lib.common.errors import InputError
+from kpl_lib.common.files import atomic_path
+
+
+def judge(
+    table: Annotated[
+        str | None, typer.Argument(help="A table that `kpl classify` or `kpl predict` wrote.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Table path,label (.csv) of some of its images, drawn at random.")
+    ] = None,
+    at_least: Annotated[
+        float | None, typer.Option(help="Is the share of right answers above this one, such as 0.85?")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="A later table: are the classes called as often as before?")
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(help="Twice, files of `kpl encode`: could the images be of one source?"),
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Also write the figures (.json).")] = None,
+) -> None:
+    """Say how many answers are right, with exact intervals, and what has changed; patients are kept whole."""
+    check_files({"--out": out}, {"the table": table, "--labels": labels, "--against": against})
+    if table is None and (not features or labels or against or at_least is not None):
+        raise InputError(
+            "name the table to judge, and what by: kpl judge table.csv --labels labels.csv, or --against later.csv"
+        )
+    if at_least is not None and not 0 < at_least < 1:
+        raise InputError(f"--at-least {at_least:g}: write a share between 0 and 1, such as 0.85")
+    if features and len(set(features)) != 2:
+        raise InputError(f"--features {' '.join(features)}: name two files, each with its own --features")
+    found, lines = {}, []
+    if table is not None:
+        found, lines = _judged(table, labels, at_least, against, bool(features))
+    if features:
+        found["shift"], line = _shift(*features)
+        lines.append(line)
+    say(NOTE)
+    print("\n".join(lines))
+    if out is not None:
+        with atomic_path(out) as temporary:
+            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        say(f"wrote {out}")
+
+
+def _judged(
+    table: str, labels: str | None, at_least: float | None, against: str | None, more: bool
+) -> tuple[dict, list[str]]:
+    """What labels and a later table say of a table: figures, and lines."""
+    from kpl_lib.datasets.sets.folder import known_labels
+    from kpl_lib.own_images.judge import judge as count
+    from kpl_lib.own_images.shares import share_changes
+    from kpl_lib.own_images.table import read_table
+
+    result, found, lines = read_table(table), {}, []
+    if result.warning is not None:
+        say(f"{table}: {result.warning}")
+    if labels is not None:
+        known = known_labels(result.paths, result.class_names, labels)
+        names = (*result.class_names, "")
+        result = replace(result, truth=tuple(names[known.get(path, -1)] for path in result.paths))
+    if result.truth is not None or at_least is not None or not (against or more):
+        judged = count(result)
+        low, high = judged.interval
+        found = asdict(judged) | {"right": judged.right, "count": judged.count, "low": low, "high": high}
+        found["balanced_accuracy"] = judged.balanced_accuracy
+        lines.append(str(judged))
+        if at_least is not None:
+            lines.append(judged.at_least(at_least))
+    if against is not None:
+        changes = share_changes(result, read_table(against))
+        found["changes"] = [asdict(change) for change in changes]
+        lines += map(str, changes)
+    return found, lines
+
+
+def _shift(first: str, second: str) -> tuple[dict, str]:
+    """Whether two files of features could be of one source: figures, and a line."""
+    from kpl_lib.decisions.exchangeability import same_source
+    from kpl_lib.features import Features
+
+    a, b = Features.load(first), Features.load(second)
+    if a.meta.get("encoder") != b.meta.get("encoder"):
+        raise InputError(f"{first} and {second}: features of two encoders; encode both folders with one")
+    groups = [part.meta.get("groups") for part in (a, b)]
+    if None in groups:
+        groups = [None, None]
+    test = same_source(a.images, b.images, first_groups=groups[0], second_groups=groups[1])
+    what = "images" if groups[0] is None else "patients"
+    return asdict(test), (
+        f"distance of the mean images {test.statistic:.3g}; with {what} exchanged at random {test.low:.3g} to "
+        f"{test.high:.3g} (p = {test.p_value:.3f} of {test.permutations} draws)"
+    )
