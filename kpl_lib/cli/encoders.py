@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from kpl_lib.cli.own import AcceptPhantom, Device, EncoderName, Images, Knowledge, Skip, named, say, say_skipped
+from kpl_lib.cli.own import (
+    AcceptPhantom,
+    Device,
+    EncoderName,
+    Images,
+    Knowledge,
+    Skip,
+    named,
+    say,
+    say_skipped,
+)
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import check_writable, default_folder
 
@@ -110,6 +120,7 @@ GROUPS = {
     "weights": ("weights",),
     "logit_scale": ("logit_scale", "logit_scale_known"),
     "licence": ("licence",),
+    "use": ("use",),
     "training_data": ("training_data",),
     "note": ("note",),
 }

@@ -23,6 +23,7 @@ from torch import Tensor
 from kpl_lib.common.devices import PRECISIONS
 from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.common.extras import need
+from kpl_lib.encoders.transformers_layout import renamed
 from kpl_lib.encoders.weights import Weights, read_weights
 
 CONFIG = "open_clip_config.json"
@@ -125,10 +126,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _fill(model: torch.nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put weights into a model, older layouts included, as `open_clip.factory.load_checkpoint` does from a file."""
+    """Put weights into a model, other layouts included, as `open_clip.factory.load_checkpoint` does from a file."""
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    tensors = convert_state_dict(model, tensors)
+    tensors = convert_state_dict(model, renamed(tensors))
     if "positional_embedding" in tensors and not hasattr(model, "positional_embedding"):
         tensors = convert_to_custom_text_state_dict(tensors)
     if model.logit_bias is not None:

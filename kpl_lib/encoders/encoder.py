@@ -20,6 +20,7 @@ from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.encoders.cache import remember
 from kpl_lib.encoders.load import open_checkpoint
 from kpl_lib.encoders.run import PROGRESS_DELAY, Job, layout
+from kpl_lib.encoders.table import tell_terms
 from kpl_lib.encoders.towers import departures, image_and_patches, image_size, padding_plan, warn_truncated
 from kpl_lib.features import Features, TextBank
 from kpl_lib.knowledge.base import KnowledgeBase
@@ -32,11 +33,12 @@ LISTED = 20  # images that a warning names
 def load_encoder(
     name: str = "phantom", device: str | torch.device | None = None, precision: str | None = None
 ) -> "Encoder":
-    """Load an image-text encoder by name, through open_clip.
+    """Load an image-text encoder by name, through open_clip; of weights in its table the terms are said once.
 
     Args:
         name: `phantom` (embedded), `path:DIR`, `ARCH/TAG` (open_clip), `ARCH/FILE` for a checkpoint file,
-            `path:FILE` for one of OpenAI's own, or `hf-hub:ORG/NAME`. `kpl encoders list` prints some.
+            `path:FILE` for one of OpenAI's own, or `hf-hub:ORG/NAME`. `kpl encoders list` prints some. Folders and
+            names of the hub may hold a model of open_clip or a CLIP of `transformers`.
         device: where to run; None takes a GPU if there is one, else the CPU.
         precision: `fp32` (default), `fp16`, `bf16`, or `mixed`: weights in float32, large products of images in
             float16 on a GPU and in bfloat16 elsewhere.
@@ -59,6 +61,7 @@ def load_encoder(
     precision = check_precision(precision)
     place = choose_device(device)
     parts, _ = open_checkpoint(name, place, "fp32" if precision == "mixed" else precision)
+    tell_terms(name)
     if place.type == "cpu":
         parts[0].visual.to(memory_format=torch.channels_last)
     return Encoder(name, *parts, place, PRECISIONS[precision], mixed_dtype(precision, place))

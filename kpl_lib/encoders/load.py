@@ -7,18 +7,22 @@ import importlib.util
 import socket
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import open_clip
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import EntryNotFoundError, GatedRepoError
 from open_clip import pretrained
 
 from kpl_lib.common.errors import InputError, closest, did_you_mean, one_line
 from kpl_lib.common.files import data_dir, read_json
+from kpl_lib.encoders import conch
+from kpl_lib.encoders import transformers_layout as layout
 from kpl_lib.encoders.config import (
     CONFIG,
     HUB_FILES,
@@ -59,15 +63,43 @@ def from_tag(name: str) -> Source:
 
 
 def from_hub(name: str) -> Source:
-    """Find a model of the Hugging Face hub, downloading it the first time; as `from_tag`."""
+    """Find a model of the Hugging Face hub, downloading it the first time; as `from_tag`.
+
+    Without a configuration of open_clip it is read as a CLIP of `transformers`.
+    """
     place = name.removeprefix("hf-hub:")
     with _fetching(name):
-        path = pretrained.download_pretrained_from_hf(place, filename=CONFIG)
+        path = _fetch(place, CONFIG, layout.CONFIG)
+    if path.name != CONFIG:
+        with _fetching(name):
+            return from_transformers(name, partial(_fetch, place))
     settings = read_json(path)
     config = check_config(f"encoder {name!r}", settings.get("model_cfg"))
     with _fetching(name):
         weights = Path(pretrained.download_pretrained_from_hf(place))
     return Source(name, config, settings.get("preprocess_cfg") or {}, weights)
+
+
+def from_transformers(name: str, find_file: Callable[..., Path]) -> Source:
+    """A CLIP in the layout of `transformers`; `find_file` gives the first file that is there of the names it gets."""
+    try:
+        config = layout.clip_config(name, read_json(find_file(layout.CONFIG)))
+        size = config["vision_cfg"]["image_size"]
+        preprocess = layout.clip_pixels(name, read_json(find_file(*layout.PIXELS)), size)
+    except (AttributeError, TypeError) as error:  # a word where a number or a table should stand
+        why = one_line(error, kind=True)
+        raise InputError(f"{name}: broken configuration ({why}); copy it from the model again") from None
+    return Source(name, config, preprocess, find_file(*layout.WEIGHTS))
+
+
+def _fetch(place: str, *names: str) -> Path:
+    """The first of these files that a repository of the hub has, from here or fetched."""
+    for file in names:
+        try:
+            return Path(pretrained.download_pretrained_from_hf(place, filename=file))
+        except FileNotFoundError as error:
+            if file == names[-1] or not isinstance(error.__context__, EntryNotFoundError):
+                raise
 
 
 @contextmanager
@@ -114,7 +146,13 @@ def _fetching(name: str, kind: type[Exception] = Exception) -> Iterator[None]:
                 f"where there is one and copy {constants.HF_HUB_CACHE} here, or use 'phantom'"
             )
         else:
-            said += f"could not be fetched ({why}); check the name and the network, or use 'phantom'"
+            gated = isinstance(error.__context__, GatedRepoError)
+            cure = (
+                "ask for access on its page, then `hf auth login`"
+                if gated
+                else "check the name and the network"
+            )
+            said += f"could not be fetched ({why}); {cure}, or use 'phantom'"
         raise InputError(said) from None
 
 
@@ -158,8 +196,18 @@ def open_checkpoint(name: str, device: torch.device, precision: str) -> tuple[Ch
         raise InputError(f"an encoder is named by text, not {type(name).__name__}: {name!r}")
     # open_clip draws random weights before it loads the real ones: leave the caller's random numbers alone
     with careful(name), torch.random.fork_rng(devices=[]):
+        if conch.is_conch(name):
+            return _open_conch(name, device, precision)
         source = find(name)
         return build(source, device, precision), source
+
+
+def _open_conch(name: str, device: torch.device, precision: str) -> tuple[Checkpoint, Source]:
+    """CONCH, by the loader of its authors, from weights that are fetched like others."""
+    package = conch.conch_package(precision)
+    with _fetching(name):
+        weights = _fetch(name.removeprefix("hf-hub:"), conch.WEIGHTS)
+    return conch.load_conch(package, weights, device), Source(name, {}, {}, weights)
 
 
 def download_encoder(name: str) -> str:
@@ -226,9 +274,13 @@ def from_file(path: Path, architecture: str | None = None) -> Source:
 
 
 def from_folder(folder: Path) -> Source:
-    """A folder with `open_clip_config.json`, weights, and what the tokenizer needs; or with a file of OpenAI."""
+    """A folder with `open_clip_config.json`, weights, and what the tokenizer needs; or a CLIP of `transformers`; or
+    a file of OpenAI.
+    """
     files = _weight_files(folder)
     if not (folder / CONFIG).is_file():
+        if (folder / layout.CONFIG).is_file():
+            return from_transformers(str(folder), partial(_first, folder))
         if len(files) == 1:
             return from_file(files[0])
         raise InputError(
@@ -247,6 +299,14 @@ def from_folder(folder: Path) -> Source:
     if len(files) > 1:
         raise InputError(f"{folder}: {len(files)} {files[0].suffix[1:]} files; leave only one there")
     return Source(str(folder), config, settings.get("preprocess_cfg") or {}, files[0])
+
+
+def _first(folder: Path, *names: str) -> Path:
+    """The first of these files that lies in a folder."""
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if not found:
+        raise InputError(f"{folder}: no {' or '.join(names)} there; copy it from the model")
+    return found[0]
 
 
 def _inside(folder: Path, name: str, key: str) -> Path | None:

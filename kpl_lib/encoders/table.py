@@ -1,5 +1,7 @@
 """The table of encoders: what is known about the models that load by name, and where each fact comes from."""
 
+import sys
+from functools import cache
 from types import SimpleNamespace
 
 from kpl_lib.common.errors import InputError, closest
@@ -25,6 +27,7 @@ class EncoderRow(SimpleNamespace):
     * `logit_scale_known`: what else is known about it.
     * `weights`: where they come from on the hub.
     * `licence`: of the weights, as its source says.
+    * `use`: what its makers intend it for, where that was read.
     * `training_data`: as its source says.
     * `note`: what else a user should know.
     * `sources`: fact -> number in `sources()`.
@@ -84,3 +87,12 @@ def encoder_row(name: str) -> EncoderRow:
         near = closest(name, rows, 3, 0.3)
         raise InputError(f"{name!r} is not in the table of encoders; nearest: {', '.join(near) or 'none'}")
     return rows[name]
+
+
+@cache
+def tell_terms(name: str) -> None:
+    """Say once a process on the error stream under which terms the weights of this name stand, where that is known."""
+    for row in encoder_table():
+        if row.name.lower() == name.lower():
+            use = f"; intended use: {row.use}" if row.use else ""
+            print(f"{row.name}: licence of the weights: {row.licence}{use}", file=sys.stderr)

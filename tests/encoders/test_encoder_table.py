@@ -9,9 +9,10 @@ import pytest
 from open_clip import pretrained
 
 from kpl_lib.common.errors import InputError
+from kpl_lib.encoders import load_encoder
 from kpl_lib.encoders.config import TOKENIZER_OPTIONS, check_config
 from kpl_lib.encoders.load import find
-from kpl_lib.encoders.table import EncoderRow, encoder_row, encoder_table, sources
+from kpl_lib.encoders.table import EncoderRow, encoder_row, encoder_table, sources, tell_terms
 
 TAGS = [row for row in encoder_table() if not row.name.startswith("hf-hub:")]
 HUB = [row for row in encoder_table() if row.name.startswith("hf-hub:")]
@@ -60,7 +61,8 @@ def test_the_six_models_of_openai_are_there_with_their_activation():
 
 def test_the_families_that_were_asked_for_are_there():
     names = " ".join(row.name for row in encoder_table())
-    for part in ("laion2b", "datacomp_xl", "SigLIP2/webli", "hf-hub:microsoft/BiomedCLIP"):
+    asked = ("laion2b", "datacomp_xl", "SigLIP2/webli", "hf-hub:microsoft/BiomedCLIP")
+    for part in (*asked, "hf-hub:vinid/plip", "pubmed-clip", "hf-hub:MahmoodLab/CONCH"):
         assert part in names
     assert len({row.name for row in encoder_table()}) == len(encoder_table())
     assert (
@@ -76,6 +78,7 @@ def test_every_fact_names_its_source(row: EncoderRow):
         assert row.sources["logit_scale"] in sources()
     assert set(filter(None, row.sources.values())) <= set(sources())
     assert row.licence and row.training_data and row.logit_scale_known
+    assert bool(row.use) == (row.sources.get("use") in sources())
 
 
 def test_every_source_is_used():
@@ -85,7 +88,7 @@ def test_every_source_is_used():
 @pytest.mark.parametrize("row", HUB, ids=lambda row: row.name)
 def test_a_hub_row_is_one_of_the_hub(row: EncoderRow):
     assert row.name == f"hf-hub:{row.weights}" and row.sources["config"] != "open_clip"
-    assert row.context_length in (77, 256) and (row.context_length == 256) == (row.tokenizer != "CLIP")
+    assert row.context_length in (77, 127, 256) and (row.context_length == 77) == (row.tokenizer == "CLIP")
 
 
 def test_the_options_of_open_clips_own_tokenizers_pass(monkeypatch):
@@ -120,5 +123,27 @@ def test_the_command_prints_the_table_and_one_row():
 
 def test_each_row_has_the_facts_that_are_explained():
     explained = re.findall(r"^ +\* `(\w+)`: ", EncoderRow.__doc__, re.MULTILINE)
-    assert len(explained) == 19
+    assert len(explained) == 20
     assert all(list(vars(row)) == explained for row in encoder_table())
+
+
+def test_the_terms_of_weights_are_said_once_and_never_for_phantoms(monkeypatch, tmp_path, capsys):
+    plain = load_encoder("phantom", device="cpu")
+    parts = (plain.model, plain.preprocess, plain.tokenizer)
+    monkeypatch.setattr("kpl_lib.encoders.encoder.open_checkpoint", lambda *_: (parts, None))
+    tell_terms.cache_clear()
+    for name in (
+        "phantom",
+        "hf-hub:vinid/plip",
+        "hf-hub:vinid/plip",
+        "hf-hub:nobody/model",
+        f"path:{tmp_path}",
+    ):
+        load_encoder(name, device="cpu")
+    load_encoder("ViT-B-16-SigLIP2/webli", device="cpu")
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.splitlines() == [
+        "hf-hub:vinid/plip: licence of the weights: not stated; "
+        "intended use: research; any deployed use is out of scope",
+        "ViT-B-16-SigLIP2/webli: licence of the weights: Apache-2.0",
+    ]
