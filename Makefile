@@ -10,6 +10,7 @@ JOBS ?= 2
 ASSIGNMENT ?= 1
 NB ?= $(NOTEBOOKS)
 CLAIMS ?= _build/claims-run
+WHEEL := $(CURDIR)/_build/wheel
 
 BIN := $(abspath $(VENV))/bin
 NOTEBOOKS := $(sort $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*'))
@@ -27,7 +28,7 @@ export PYTHONWARNINGS := ignore:IProgress not found
 STAMP ?= $(VENV)/.installed-$(firstword $(shell cat pyproject.toml constraints.txt | cksum))
 NO_PYTHON = $(PYTHON) is not a Python 3.11 or newer with venv and pip: install one, or name it, as in make book PYTHON=python3.12
 
-.PHONY: help install book self-checks student test-kit site test-site pdf test test-slow test-colab bench check format notebooks lab grade linkcheck set-repository clean
+.PHONY: help install book self-checks colab student test-kit site test-site pdf test test-slow test-colab bench check format notebooks lab grade linkcheck set-repository clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ book: $(STAMP) ## execute the chapters, build the site and its slides; prints th
 self-checks: $(STAMP) ## write the questions of book/questions onto their pages, and for a quiz system
 	@$(BIN)/python -m book.tools self-checks
 
+colab: $(STAMP) ## the Colab edition of every notebook, in _build/colab: no directives, setup from this commit
+	@$(BIN)/python -m book.tools colab
+
 student: $(STAMP) ## the student edition of the built book, without solutions, in _build/student
 	@$(BIN)/python -m book.tools student
 
@@ -55,7 +59,7 @@ test-kit: $(STAMP) ## check the slides and the student edition that were made
 	$(PYTEST) -m 'site or browser' tests/book/test_student.py tests/book/test_slides.py tests/book/test_assignments.py
 
 site: $(STAMP) ## check the built site: links, alt texts, nothing from the network
-	$(PYTEST) -m site tests/book/test_site.py
+	$(PYTEST) -m site tests/book/test_site.py tests/book/test_colab_edition.py
 
 pdf: $(STAMP) ## print the built site as one PDF (needs Chromium); prints its path
 	@$(BIN)/python -m book.tools pdf
@@ -70,11 +74,18 @@ test: $(STAMP) ## unit tests, doctests and the structure of the book; then every
 test-slow: $(STAMP) ## the tests that take minutes
 	$(PYTEST) -v -x -m slow tests || [ $$? -eq 5 ]
 
-test-colab: $(STAMP) ## unit tests at Colab's versions (needs shared/colab and the package registry)
+test-colab: colab ## unit tests at Colab's versions, then the Colab edition from the wheel (needs shared/colab and the package registry)
 	$(BIN)/python tests/house/colab_environment.py $(VENV)-colab
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONPATH=$(CURDIR) $(abspath $(VENV))-colab/bin/python -m pytest -q \
 		-p xdist.plugin -n $(JOBS) --dist loadgroup -W default::DeprecationWarning \
 		--ignore tests/house/test_house.py --ignore tests/book/test_build.py tests kpl_lib
+	rm -rf $(WHEEL)
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w $(WHEEL) .
+	$(BIN)/python -m pip -q --python $(abspath $(VENV))-colab/bin/python install --no-deps --force-reinstall $(WHEEL)/*.whl
+	cd $(WHEEL) && $(abspath $(VENV))-colab/bin/python -c 'import kpl_lib, sys; sys.exit("site-packages" not in kpl_lib.__file__)'
+	@for notebook in $$(find _build/colab -name '*.ipynb' | sort); do echo "$$notebook"; \
+		KPL_CACHE=$(WHEEL)/features $(abspath $(VENV))-colab/bin/python -m jupyter nbconvert --log-level WARN --to notebook \
+			--execute --ExecutePreprocessor.timeout=900 --output-dir $(WHEEL)/run "$$notebook" || exit 1; done
 
 bench: $(STAMP) ## timings of the solvers and encoders
 	$(BIN)/python -m pytest -q -s tests/speed

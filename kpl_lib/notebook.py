@@ -1,4 +1,4 @@
-"""What a chapter does first: seeds, figure style, and one line that says what it runs on."""
+"""What a chapter does first: seeds, figure style, full float32, and one line that says what it runs on."""
 
 import os
 import platform
@@ -19,12 +19,16 @@ from kpl_lib.plots import COLOURS as COLOURS  # chapters take them from here
 from kpl_lib.plots import STYLE
 
 warnings.filterwarnings("ignore", message=".*IProgress not found.*")  # plain text progress is what pages show
+warnings.filterwarnings("ignore", message=".*control TF32 behavior.*")  # torch 2.9 to 2.11 have two names for it
 #: Folder of the features that several chapters share; `KPL_CACHE` names another one.
 CACHE = default_folder()
 
 
 def setup(seed: int = 0) -> torch.device:
     """Seed everything, set the book's style of figures, drawn and live, and print versions and device.
+
+    Products and convolutions of a GPU keep all bits of float32: by default newer cards round the factors to TF32, with
+    10 bits in place of 23, and figures would differ from those of the book.
 
     Args:
         seed: seed of Python, NumPy and torch.
@@ -43,6 +47,7 @@ def setup(seed: int = 0) -> torch.device:
     torch.manual_seed(seed)
     mpl.rcParams.update(STYLE)
     use_style()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     versions = f"torch {torch.__version__} · python {platform.python_version()}"

@@ -8,6 +8,7 @@ from pathlib import Path
 COMMANDS = {
     "build": "building.build",
     "claims": "claims.statements",
+    "colab": "building.colab",
     "dev-world": "research.dev_world",
     "encoder-ranking": "research.encoder_ranking",
     "few-labels": "research.few_labels",

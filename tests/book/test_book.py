@@ -148,7 +148,9 @@ def test_the_colab_button_opens_this_file(path, root):
     book = config()
     url = f"{book['launch_buttons']['colab_url']}/github/{URL.removeprefix('https://github.com/')}"
     page = path.relative_to(BOOK).as_posix()
-    opened = f"{url}/blob/{book['repository']['branch']}/{book['repository']['path_to_book']}/{page}"
+    opened = (
+        f"{url}/blob/{book['launch_buttons']['colab_branch']}/{book['repository']['path_to_book']}/{page}"
+    )
     assert opened.startswith("https://colab.research.google.com/github/")
     assert (root / opened.split("/blob/")[1].partition("/")[2]) == path
 

@@ -124,7 +124,7 @@ def test_the_page_gives_the_rubric_as_it_is(number):
 
 def test_links_to_colab_open_files_of_this_repository():
     found = re.findall(
-        r"colab\.research\.google\.com/github/[^/]+/[^/]+/blob/main/([^)]+)", PROSE["assignments"]
+        r"colab\.research\.google\.com/github/[^/]+/[^/]+/blob/colab/([^)]+)", PROSE["assignments"]
     )
     assert len(found) == 2 and all((ROOT / path).is_file() for path in found)
 

@@ -113,7 +113,7 @@ def test_internal_links_resolve(pages):
 def test_launch_buttons_open_the_files_that_exist(pages, root):
     book = config(root)
     repository = "/".join(book["repository"]["url"].rstrip("/").split("/")[-2:])
-    start = f"{book['launch_buttons']['colab_url']}/github/{repository}/blob/{book['repository']['branch']}/"
+    start = f"{book['launch_buttons']['colab_url']}/github/{repository}/blob/{book['launch_buttons']['colab_branch']}/"
     for page in sorted([*(SITE / "chapters").glob("*.html"), *(SITE / "primer").glob("*.html")]):
         links = [a["href"] for a in pages[page].find_all("a", href=True) if "colab.research" in a["href"]]
         assert links, f"{page.name} has no Colab button"

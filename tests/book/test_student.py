@@ -201,6 +201,7 @@ def test_the_colab_buttons_of_the_edition_open_its_own_notebooks():
     settings = student.student_config(ROOT)
     assert settings["repository"]["branch"] == "student" and settings["repository"]["path_to_book"] == ""
     assert settings["execute"] == {"execute_notebooks": "off"}
+    assert set(settings["launch_buttons"]) == {"notebook_interface", "colab_url"}
     assert all(Path(path).is_dir() for path in settings["sphinx"]["local_extensions"].values())
 
 

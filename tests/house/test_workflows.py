@@ -62,6 +62,9 @@ def test_a_job_ends_and_may_do_no_more_than_it_needs(path):
         assert job.get("timeout-minutes", 10) <= 90
         assert set(job) >= {"runs-on", "steps"}
         assert set(job.get("needs", "").split()) <= set(found["jobs"])
+    writing = {name for name, job in found["jobs"].items() if job.get("permissions") == {"contents": "write"}}
+    assert writing == {name for name, job in found["jobs"].items() if "permissions" in job}
+    assert writing == ({"colab"} if path.name == "pages.yml" else set())
 
 
 @pytest.mark.parametrize("name", WEEKLY)
@@ -85,6 +88,16 @@ def test_the_pages_are_those_that_the_checks_have_read():
     assert not any("cache" in str(step) for step in jobs["build"]["steps"]), (
         "a kept build could hide a failure"
     )
+
+
+def test_the_colab_edition_is_made_of_what_was_checked_and_pushed_by_a_job_that_does_nothing_else():
+    jobs = workflow("pages.yml")["jobs"]
+    runs = [step.get("run", step.get("uses")) for step in jobs["build"]["steps"]]
+    assert runs.index("bash .ci/run") < runs.index("make colab") < runs.index("actions/upload-artifact@v4")
+    runs = [step["run"] for step in jobs["colab"]["steps"] if "run" in step]
+    assert jobs["colab"]["needs"] == "build" and runs == [
+        "bash .github/workflows/push_folder.sh _build/colab colab"
+    ]
 
 
 def test_shell_scripts_of_the_workflows_parse():

@@ -72,6 +72,7 @@ def student_config(root: Path) -> dict:
     settings["title"] += ", student edition"
     settings["execute"] = {"execute_notebooks": "off"}
     settings["repository"] |= {"branch": BRANCH, "path_to_book": ""}
+    settings["launch_buttons"].pop("colab_branch")  # that edition holds the solutions
     local = settings["sphinx"].get("local_extensions", {})
     settings["sphinx"]["local_extensions"] = {name: str(root / path) for name, path in local.items()}
     return settings
