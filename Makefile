@@ -77,14 +77,14 @@ test-slow: $(STAMP) ## the tests that take minutes
 test-colab: colab ## unit tests at Colab's versions, then the Colab edition from the wheel (needs shared/colab and the package registry)
 	$(BIN)/python tests/house/colab_environment.py $(VENV)-colab
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONPATH=$(CURDIR) $(abspath $(VENV))-colab/bin/python -m pytest -q \
-		-p xdist.plugin -n $(JOBS) --dist loadgroup -W default::DeprecationWarning \
+		-p xdist.plugin -p pytest_timeout -n $(JOBS) --dist loadgroup -W default::DeprecationWarning \
 		--ignore tests/house/test_house.py --ignore tests/book/test_build.py tests kpl_lib
 	rm -rf $(WHEEL)
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w $(WHEEL) .
 	$(BIN)/python -m pip -q --python $(abspath $(VENV))-colab/bin/python install --no-deps --force-reinstall $(WHEEL)/*.whl
 	cd $(WHEEL) && $(abspath $(VENV))-colab/bin/python -c 'import kpl_lib, sys; sys.exit("site-packages" not in kpl_lib.__file__)'
 	@for notebook in $$(find _build/colab -name '*.ipynb' | sort); do echo "$$notebook"; \
-		KPL_CACHE=$(WHEEL)/features $(abspath $(VENV))-colab/bin/python -m jupyter nbconvert --log-level WARN --to notebook \
+		KPL_CACHE=$(WHEEL)/features $(abspath $(VENV))-colab/bin/python -m nbconvert --log-level WARN --to notebook \
 			--execute --ExecutePreprocessor.timeout=900 --output-dir $(WHEEL)/run "$$notebook" || exit 1; done
 
 bench: $(STAMP) ## timings of the solvers and encoders

@@ -19,7 +19,7 @@ from kpl_lib.plots import COLOURS as COLOURS  # chapters take them from here
 from kpl_lib.plots import STYLE
 
 warnings.filterwarnings("ignore", message=".*IProgress not found.*")  # plain text progress is what pages show
-warnings.filterwarnings("ignore", message=".*control TF32 behavior.*")  # torch 2.9 to 2.11 have two names for it
+warnings.filterwarnings("ignore", message=".*control TF32 behavior.*")  # which has two names since torch 2.9
 #: Folder of the features that several chapters share; `KPL_CACHE` names another one.
 CACHE = default_folder()
 
