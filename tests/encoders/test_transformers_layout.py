@@ -89,12 +89,17 @@ def test_features_are_those_of_the_formulas(tmp_path, act, file):
     assert (other[0] - images).abs().max() > 1e-4 and (other[1] - texts).abs().max() > 1e-4
 
 
+@pytest.fixture(scope="module")
+def transformers():
+    """The package, with the classes used here loaded; without it the formulas above are the reference."""
+    found = pytest.importorskip("transformers")
+    assert found.CLIPModel and found.CLIPTokenizer and found.CLIPImageProcessor
+    return found
+
+
 @pytest.mark.parametrize("act", ACTS)
-def test_features_are_those_of_transformers(tmp_path, act):
+def test_features_are_those_of_transformers(tmp_path, transformers, act):
     """With the tokens and the pixels that transformers makes of the same texts and the same picture."""
-    transformers = pytest.importorskip(
-        "transformers", reason="the formulas above are the reference without it"
-    )
     folder = tmp_path / "model"
     made = load_encoder(write_clip(folder, act), device="cpu")
     write_vocabulary(folder)
