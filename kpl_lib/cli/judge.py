@@ -40,11 +40,11 @@ def judge(
         raise InputError(f"--at-least {at_least:g}: write a share between 0 and 1, such as 0.85")
     if features and len(set(features)) != 2:
         raise InputError(f"--features {' '.join(features)}: name two files, each with its own --features")
-    found, lines = {}, []
+    found, lines, tables = {}, [], []
     if table is not None:
-        found, lines = _judged(table, labels, at_least, against, bool(features))
+        found, lines, tables = _judged(table, labels, at_least, against, bool(features))
     if features:
-        found["shift"], line = _shift(*features)
+        found["shift"], line = _shift(*features, tables)
         lines.append(line)
     say(NOTE)
     print("\n".join(lines))
@@ -56,14 +56,15 @@ def judge(
 
 def _judged(
     table: str, labels: str | None, at_least: float | None, against: str | None, more: bool
-) -> tuple[dict, list[str]]:
-    """What labels and a later table say of a table: figures, and lines."""
+) -> tuple[dict, list[str], list]:
+    """What labels and a later table say of a table: figures, lines, and the tables."""
     from kpl_lib.datasets.sets.folder import known_labels
     from kpl_lib.own_images.judge import judge as count
     from kpl_lib.own_images.shares import share_changes
     from kpl_lib.own_images.table import read_table
 
-    result, found, lines = read_table(table), {}, []
+    tables, found, lines = [read_table(path) for path in (table, against) if path is not None], {}, []
+    result = tables[0]
     if result.warning is not None:
         say(f"{table}: {result.warning}")
     if labels is not None:
@@ -79,22 +80,23 @@ def _judged(
         if at_least is not None:
             lines.append(judged.at_least(at_least))
     if against is not None:
-        changes = share_changes(result, read_table(against))
+        changes = share_changes(*tables)
         found["changes"] = [asdict(change) for change in changes]
         lines += map(str, changes)
-    return found, lines
+    return found, lines, tables
 
 
-def _shift(first: str, second: str) -> tuple[dict, str]:
-    """Whether two files of features could be of one source: figures, and a line."""
+def _shift(first: str, second: str, tables: list) -> tuple[dict, str]:
+    """Whether two files of features could be of one source; patients of the tables change sides whole."""
     from kpl_lib.decisions.exchangeability import same_source
     from kpl_lib.features import Features
 
     a, b = Features.load(first), Features.load(second)
     if a.meta.get("encoder") != b.meta.get("encoder"):
         raise InputError(f"{first} and {second}: features of two encoders; encode both folders with one")
-    groups = [part.meta.get("groups") for part in (a, b)]
-    if None in groups:
+    owner = {path: who for rows in tables for path, who in zip(rows.paths, rows.groups or (), strict=False)}
+    groups = [[owner.get(path) for path in part.meta.get("paths") or [None]] for part in (a, b)]
+    if any(None in side for side in groups):
         groups = [None, None]
     test = same_source(a.images, b.images, first_groups=groups[0], second_groups=groups[1])
     what = "images" if groups[0] is None else "patients"

@@ -21,9 +21,9 @@ def table(path, folder, said, groups=None, warning=None):
     write_table(Classification(NAMES, paths, labels, p, empty, (), None, groups, warning=warning), path)
 
 
-def features(path, shift, maker="m", seed=0):
+def features(path, shift, maker="m", seed=0, paths=None):
     x = torch.randn(60, 4, generator=torch.Generator().manual_seed(seed))
-    Features(F.normalize(x + shift), meta={"encoder": maker, "groups": None}).save(path)
+    Features(F.normalize(x + shift), meta={"encoder": maker, "paths": paths}).save(path)
 
 
 @pytest.fixture
@@ -80,6 +80,19 @@ def test_a_later_table_and_features_say_what_has_changed(base, monkeypatch, caps
     )
     code, out, _ = kpl(monkeypatch, capsys, "judge", *files)
     assert code == 0 and out.splitlines() == [shift]
+
+
+def test_patients_of_the_tables_change_sides_whole(base, monkeypatch, capsys):
+    for name, folder, code in (("t", "scans", "p"), ("later", "more", "q")):
+        table(f"{name}.csv", folder, "n" * 30 + "e" * 30, tuple(f"{code}{i // 30}" for i in range(60)))
+    features("a.safetensors", 0.0, paths=[f"scans/{i:02d}.png" for i in range(60)])
+    features(
+        "b.safetensors", torch.tensor([0.8, 0, 0, 0]), seed=1, paths=[f"more/{i:02d}.png" for i in range(60)]
+    )
+    files = ["--features", "a.safetensors", "--features", "b.safetensors"]
+    _, out, _ = kpl(monkeypatch, capsys, "judge", "t.csv", "--against", "later.csv", *files)
+    assert "with patients exchanged at random" in out  # two patients a side: chance alone often parts them so
+    assert float(out.split("(p = ")[1].split(" ")[0]) > 0.2
 
 
 def test_the_figures_are_written_where_asked(base, monkeypatch, capsys):
