@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from book.tools.building import colab, plain_markdown
 from book.tools.building.setup_cell import config, is_setup
@@ -107,6 +108,15 @@ def test_what_the_site_folds_is_folded(name):
     assert folds == prose(read(name)).count("{dropdown} Then compare")
     opened, closed = (seen.count(tag) for tag in ("<details>", "</details>"))
     assert opened == closed
+
+
+@each_notebook
+def test_a_program_that_knows_markdown_alone_reads_no_tag_as_text(name):
+    reader = MarkdownIt("gfm-like", {"linkify": False})
+    for cell in MADE[name]["cells"]:
+        if cell["cell_type"] == "markdown":
+            words = [part.content for part in reader.parse(text(cell)) if part.type == "inline"]
+            assert [line for line in words if re.search(r"</?(?:details|summary)|^>", line)] == []
 
 
 @each_notebook

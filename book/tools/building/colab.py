@@ -116,13 +116,9 @@ def plain_cells(cells: list[dict], page: str, install: str, links: Links) -> lis
 def edition(notebook: dict, page: str, url: str, commit: str, links: Links) -> dict:
     """A notebook of the book as Colab shows it best."""
     cells = plain_cells(notebook["cells"], page, f"{url}@{commit}", links)
-    origin = f"made from commit {linked(commit[:7], f'{url}/commit/{commit}')}"
-    site = (
-        f" of {linked('this page', links.pages[page].url)}; links lead to the site"
-        if page in links.pages
-        else ""
-    )
-    cells[0]["source"] = lines("".join(cells[0]["source"]) + f"\n\n*The Colab edition{site}; {origin}.*")
+    page_there = f" of {linked('this page', links.pages[page].url)}" if page in links.pages else ""
+    made = f"The Colab edition{page_there}, made from commit {linked(commit[:7], f'{url}/commit/{commit}')}."
+    cells[0]["source"] = lines("".join(cells[0]["source"]) + f"\n\n*{made} Its links lead to the site.*")
     shown = {"colab": {"provenance": [], "toc_visible": True}}
     return notebook | {"cells": cells, "metadata": notebook["metadata"] | shown}
 
