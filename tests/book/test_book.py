@@ -70,6 +70,7 @@ CARELESS = {
     "shown setup": ('"cellView": "form"', '"cellView": "code"', "setup: the setup cell needs"),
     "install": ("notebook.setup(seed=0)", "notebook.setup(seed=0)\\n%pip install torch", "setup: an install"),
     "device": ("return (x @ t)", "return (x.cuda() @ t)", "portable: a hard-coded device"),
+    "encoder": ("notebook.setup(seed=0)", 'load_encoder(\\"phantom\\")', "portable: an encoder that is not on"),
     "widgets": ("import torch", "from tqdm.notebook import tqdm", "portable: live widgets"),
     "no solution": (":::{solution} ex-template-concept", ":::{note}", "exercises: the exercise ex-template"),
     "other solution": ("{solution} ex-template-concept", "{solution} ex-other", "exercises: the exercise"),

@@ -112,10 +112,12 @@ def setup(notebook: dict, url: str) -> Iterator[str]:
 
 
 def portable(notebook: dict, url: str) -> Iterator[str]:
-    """No hard-coded device; no live widgets (their scripts come from the network)."""
+    """The device of `notebook.setup` and no other; no live widgets (their scripts come from the network)."""
     for cell in cells(notebook, "code"):
         if re.search(r"\.cuda\s*\(", text(cell)):
             yield "a hard-coded device: use .to(device)"
+        if re.search(r"\bload_encoders?\((?![^)]*\bdevice=device\b)", text(cell)):
+            yield "an encoder that is not on the device of notebook.setup: give it device=device"
         if LIVE_WIDGETS.search(text(cell)):
             yield "live widgets: use plain tqdm and matplotlib"
 
