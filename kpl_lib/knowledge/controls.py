@@ -160,5 +160,6 @@ def with_controls(
     encoded = {}
     for key, classes in texts.items():
         sentences = [fill(template, name, text) for name, group in classes.items() for text in group]
-        encoded[key] = encode(sentences).split([len(group) for group in classes.values()])
+        rows = encode(sentences).to(bank.names.device)
+        encoded[key] = rows.split([len(group) for group in classes.values()])
     return replace(bank, controls={**bank.controls, **encoded})

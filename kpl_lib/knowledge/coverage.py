@@ -222,6 +222,7 @@ def coverage_of(
         raise InputError(f"the images come from encoder {made_by!r}, not {encoder!r}; use one encoder")
     x = images.images if isinstance(images, Features) else images
     check_images(x, minimum=4)
+    bank = bank.to(x.device)
     check_same_space(bank.names, x, "text features")
     check_count(k, "k")
     halves = _halves(x, seed)
