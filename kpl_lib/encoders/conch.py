@@ -14,7 +14,7 @@ from kpl_lib.common.errors import InputError, one_line
 
 CONCH = "hf-hub:MahmoodLab/CONCH"
 ARCHITECTURE, WEIGHTS = "conch_ViT-B-16", "pytorch_model.bin"
-INSTALL = "pip install git+https://github.com/mahmoodlab/CONCH"
+INSTALL = "pip install https://github.com/mahmoodlab/CONCH/archive/HEAD.zip"
 
 
 def is_conch(name: str) -> bool:

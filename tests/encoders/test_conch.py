@@ -114,7 +114,7 @@ def test_without_the_package_one_line_says_what_to_install(weights, monkeypatch)
         pretrained, "download_pretrained_from_hf", lambda *_, **__: pytest.fail("fetched before")
     )
     with pytest.raises(
-        InputError, match=r"pip install git\+https://github.com/mahmoodlab/CONCH; .* gated"
+        InputError, match=r"pip install https://github.com/mahmoodlab/CONCH/.*zip; .* gated"
     ) as caught:
         load_encoder(CONCH, device="cpu")
     assert "\n" not in str(caught.value)
