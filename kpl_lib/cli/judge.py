@@ -59,11 +59,11 @@ def _judged(
 ) -> tuple[dict, list[str], list]:
     """What labels and a later table say of a table: figures, lines, and the tables."""
     from kpl_lib.datasets.sets.folder import known_labels
-    from kpl_lib.own_images.judge import judge as count
+    from kpl_lib.own_images.judge import judge_answers
     from kpl_lib.own_images.shares import share_changes
-    from kpl_lib.own_images.table import read_table
+    from kpl_lib.own_images.table import load_table
 
-    tables, found, lines = [read_table(path) for path in (table, against) if path is not None], {}, []
+    tables, found, lines = [load_table(path) for path in (table, against) if path is not None], {}, []
     result = tables[0]
     if result.warning is not None:
         say(f"{table}: {result.warning}")
@@ -72,7 +72,7 @@ def _judged(
         names = (*result.class_names, "")
         result = replace(result, truth=tuple(names[known.get(path, -1)] for path in result.paths))
     if result.truth is not None or at_least is not None or not (against or more):
-        judged = count(result)
+        judged = judge_answers(result)
         low, high = judged.interval
         found = asdict(judged) | {"right": judged.right, "count": judged.count, "low": low, "high": high}
         found["balanced_accuracy"] = judged.balanced_accuracy

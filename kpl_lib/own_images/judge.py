@@ -93,7 +93,7 @@ class Judgement:
         return "\n".join([first, *lines, f"{last} {table[common].sum()} of {self.count}"])
 
 
-def judge(result: Classification) -> Judgement:
+def judge_answers(result: Classification) -> Judgement:
     """Count what is right among the rows whose class is known; over patients where they are.
 
     Args:

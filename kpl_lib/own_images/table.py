@@ -145,7 +145,7 @@ def write_patients(patients: Patients, path: str | Path) -> None:
     _write(path, columns | _probabilities(patients) | {"true label": patients.truth})
 
 
-def read_table(path: str | Path) -> Classification:
+def load_table(path: str | Path) -> Classification:
     """Read what `write_table` wrote; without the sets and the list of skipped files.
 
     Args:

@@ -7,9 +7,9 @@ import torch
 from scipy.stats import beta, binom
 
 from kpl_lib.common.errors import InputError
-from kpl_lib.own_images.judge import Judgement, judge, labels_needed
+from kpl_lib.own_images.judge import Judgement, judge_answers, labels_needed
 from kpl_lib.own_images.shares import share_changes
-from kpl_lib.own_images.table import Classification, read_table, write_table
+from kpl_lib.own_images.table import Classification, load_table, write_table
 
 NAMES = ("cat", "dog")
 
@@ -25,7 +25,7 @@ def answers(said, truth=None, groups=None, start=0):
 
 
 def test_images_without_a_label_do_not_count():
-    found = judge(answers("ccddc", "cd-dd"))
+    found = judge_answers(answers("ccddc", "cd-dd"))
     assert found == Judgement("images", NAMES, ((1, 0), (2, 1)))
     assert (found.right, found.count, found.balanced_accuracy) == (2, 4, pytest.approx((1 + 1 / 3) / 2))
 
@@ -40,16 +40,16 @@ def test_the_limits_are_those_of_clopper_and_pearson():
 def test_a_patient_has_one_answer_the_mean_of_all_images():
     table = answers("ccdd", "-c-d", "xyxy")
     with pytest.raises(InputError, match="patient 'y' has labels of several classes"):
-        judge(table)
+        judge_answers(table)
     table = answers("ccdcd", "ccd-d", "xxyyz")
-    found = judge(table)  # y: one image dog, one cat, an even mean; the first class is taken
+    found = judge_answers(table)  # y: one image dog, one cat, an even mean; the first class is taken
     assert found == Judgement("patients", NAMES, ((1, 0), (1, 1))) and found.count == 3
 
 
 def test_without_labels_there_is_nothing_to_judge():
     for table in (answers("cd"), answers("cd", "--"), answers("cd", "--", "xy"), answers("cd", None, "xy")):
         with pytest.raises(InputError, match="no image has a label; give --labels"):
-            judge(table)
+            judge_answers(table)
 
 
 def test_what_labels_show_and_how_many_more_it_takes():
@@ -113,13 +113,13 @@ def test_patients_count_once_and_tables_that_do_not_fit_are_refused():
 def test_a_table_is_read_as_it_was_written(tmp_path):
     table = answers("cdd", "c-d", "xyy")
     write_table(table, tmp_path / "t.csv")
-    found = read_table(tmp_path / "t.csv")
+    found = load_table(tmp_path / "t.csv")
     for name in ("class_names", "paths", "labels", "descriptions", "truth", "groups", "warning"):
         assert getattr(found, name) == getattr(table, name)
     assert torch.allclose(found.probabilities, table.probabilities.double(), atol=1e-6)
     plain = answers("cd")
     write_table(plain, tmp_path / "t.csv")
-    found = read_table(tmp_path / "t.csv")
+    found = load_table(tmp_path / "t.csv")
     assert found.truth is None and found.groups is None
 
 
@@ -141,4 +141,4 @@ def test_what_is_no_such_table_is_refused(case, tmp_path):
     write_table(answers("cd"), path)
     path.write_text(SPOILT[case](path.read_text()))
     with pytest.raises(InputError, match=r"t\.csv: no table of images as `kpl classify`"):
-        read_table(path)
+        load_table(path)
