@@ -141,9 +141,7 @@ class FittedModel:
         if far is not None:
             warnings.warn(far, UserWarning, stacklevel=2)
         prediction = self.classifier.predict(made)
-        return rows_of(
-            prediction, features, self.bank, self.classifier.chosen, self.centre, warning=far
-        )
+        return rows_of(prediction, features, self.bank, self.classifier.chosen, self.centre, warning=far)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole or not at all.
