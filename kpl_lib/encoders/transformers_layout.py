@@ -56,10 +56,8 @@ def clip_config(name: str, settings: dict) -> dict:
             f"{name}: {CONFIG} is of a {kind!r} model; of transformers' layouts 'clip' alone is read"
         )
     text, vision = (_tower(name, settings, part) for part in ("text", "vision"))
-    if (text["vocab_size"], text["eos_token_id"] in (2, VOCABULARY - 1)) != (
-        VOCABULARY,
-        True,
-    ):  # 2: before 4.31
+    ends = text["eos_token_id"] in (2, VOCABULARY - 1)  # old files say 2 and mean the largest
+    if text["vocab_size"] != VOCABULARY or not ends:
         raise InputError(
             f"{name}: a vocabulary of {text['vocab_size']} that ends texts with {text['eos_token_id']}; "
             f"only CLIP's own of {VOCABULARY} is read: choose another model"
