@@ -123,6 +123,15 @@ def test_a_classifier_gives_the_answer_of_the_cpu(name):
     same_answer(create(name).fit_predict(moved(FEATURES), BANK, patches=moved(TOKENS)), expected)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_classifier_with_more_dimensions_than_images(name):
+    """Where a method solves the smaller of two systems, it is the other one."""
+    images, bank, _ = make_world((7, 6, 5), d=24)
+    tokens = images[:, None].expand(-1, 2, -1)
+    expected = made(name).fit_predict(images, bank, patches=tokens)
+    same_answer(made(name).fit_predict(moved(images), bank, patches=moved(tokens)), expected)
+
+
 @pytest.mark.parametrize("text", STARTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_classifier_takes_every_text(name, text):

@@ -23,11 +23,12 @@ REFUSED = {
     "stacking with a number": lambda x: torch.stack([x[0, 0], torch.tensor(1.0)]),
     "rows of the CPU by numbers of the device": lambda x: torch.ones(3)[x[:, 0].argsort()],
     "a mask of the device on the CPU": lambda x: torch.ones(3)[x[:, 0] > 1],
+    "row numbers of the CPU, which a GPU would copy": lambda x: x[torch.tensor([2, 0])],
     "values of the CPU put into the device": lambda x: x.index_put_((torch.tensor([0]),), torch.ones(1, 2)),
     "a sum in place": lambda x: torch.ones(3, 2).add_(x),
     "a number of the CPU changed in place": lambda x: torch.tensor(1.0).add_(x[0, 0]),
     "an output elsewhere": lambda x: torch.exp(x, out=torch.ones(3, 2)),
-    "row numbers of the CPU": lambda x: x.index_add_(0, torch.tensor([0]), x[:1]),
+    "row numbers of the CPU to add to": lambda x: x.index_add_(0, torch.tensor([0]), x[:1]),
     "a tensor out of numpy": lambda x: torch.from_numpy(np.ones((3, 2), dtype=np.float32)) * x,
     "a generator of the CPU": lambda x: torch.randn(3, device=x.device, generator=torch.Generator()),
 }
@@ -48,7 +49,6 @@ def test_numpy_does_not_read_the_device(read):
 TAKEN = {
     "a number": lambda x: x * 2 + 1,
     "a number without dimensions": lambda x: x + torch.tensor(2.0),
-    "row numbers of the CPU": lambda x: x[torch.tensor([2, 0])],
     "a new tensor": lambda x: torch.zeros(3, 2, device=x.device).add_(x),
     "a list": lambda x: torch.tensor([1.0, 2.0], device=x.device) + x,
     "a list, as the tensor has it": lambda x: x.new_tensor([1.0, 2.0]) + x,

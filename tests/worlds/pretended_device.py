@@ -150,13 +150,10 @@ def _run(operation: Callable, args: tuple, kwargs: dict) -> object:
 
 
 def _allowed(name: str, args: tuple, given: list[Tensor], here: bool) -> bool:
-    """A GPU takes numbers without dimensions from the CPU, and row numbers for rows of its own; nothing else."""
+    """A GPU takes numbers without dimensions from the CPU. It copies row numbers too, unasked: that is refused here."""
     written = name.endswith("_") and not name.startswith("__")
-    if not here or name in JOINED or (written and not isinstance(args[0], Pretended)):
+    if not here or name in JOINED or ((written or name in INDEXED) and not isinstance(args[0], Pretended)):
         return False
-    if name in INDEXED:
-        given = [x for x in given if not any(x is row for row in args[1])]
-        return isinstance(args[0], Pretended) and all(isinstance(x, Pretended) or not x.dim() for x in given)
     return all(isinstance(x, Pretended) or not x.dim() for x in given)
 
 
