@@ -13,6 +13,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from book.tools.building import colab, plain_markdown
+from book.tools.building.setup_cell import cell as setup_cell
 from book.tools.building.setup_cell import config, is_setup
 from book.tools.building.site_links import Links, Target, read_links
 from book.tools.rules.page_text import labels_of, toc_pages
@@ -54,6 +55,8 @@ def test_every_notebook_that_readers_open_has_its_edition():
 def test_nothing_of_myst_is_left(name):
     seen = CODE.sub("", prose(MADE[name]["cells"]))
     assert RAW.findall(seen) == []
+    before = CODE.sub("", prose(read(name)))
+    assert seen.count("$$") == before.count("$$") and seen.count("\\tag{") == before.count("\n$$ (")
 
 
 def words_of_the_book(cells: list[dict]) -> Counter:
@@ -258,6 +261,14 @@ def test_the_edition_is_written_whole_and_the_same_each_time(tmp_path, monkeypat
 def test_without_a_checkout_there_is_one_line_and_nothing_written(tmp_path, capsys):
     assert colab.main(tmp_path) == 2
     assert "no git checkout" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("tag", ["", "@v0.2.0"])
+def test_the_setup_cell_installs_the_commit_also_where_a_release_names_its_tag(tag):
+    made = colab.code_cell(setup_cell(f"https://github.com/o/r{tag}"), "", "", COMMIT, SMALL)
+    assert (
+        f'"git+https://github.com/o/r@{COMMIT}" ' in text(made) and text(made).count("@") == 2
+    )  # and @title
 
 
 def test_the_commit_is_that_of_the_checkout():

@@ -8,18 +8,20 @@ folder to the branch that `_config.yml` names, and the rocket buttons open it th
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from book.tools.building.plain_markdown import details, figure, linked, plain, solution
-from book.tools.building.setup_cell import FORM, ROOT, is_setup, repository_url, source
+from book.tools.building.setup_cell import FORM, ROOT, is_setup, repository_url
 from book.tools.building.site_links import Links, read_links
 from book.tools.rules.page_text import without_magics
 from book.tools.teaching.without_solutions import pieces
 
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}  # what the site folds, or does not show
+FROM = re.compile(r'(git\+[^"@]+)(@[^"]+)?(?=")')  # what a setup cell installs; a release may name its tag
 LEFT_OUT = {"_template.ipynb", "grading", ".ipynb_checkpoints"}  # an author's, and a teacher's
 README = """\
 The Colab edition of {url}, made from commit {commit} by `python -m book.tools colab`. Do not edit it here.
@@ -65,11 +67,11 @@ def code_title(code: str, label: str, drawn: str, links: Links) -> str:
     return f"Code: {', '.join(names)}" if names else "Code"
 
 
-def code_cell(cell: dict, label: str, drawn: str, install: str, links: Links) -> dict:
+def code_cell(cell: dict, label: str, drawn: str, commit: str, links: Links) -> dict:
     """The cell, with a title where it is folded; the setup cell with the commit."""
     code = "".join(cell["source"])
     if is_setup(cell):
-        return cell | {"source": lines(source(install))}
+        return cell | {"source": lines(FROM.sub(rf"\1@{commit}", code))}
     if not label and FOLDED.isdisjoint(cell["metadata"].get("tags", [])):
         return cell
     magic, rest = code.split("\n", 1) if code.startswith("%%") else ("", code)
@@ -93,14 +95,14 @@ def prose(text: str, identifier: str, metadata: dict) -> dict:
     return {"cell_type": "markdown", "id": identifier, "metadata": metadata, "source": lines(text)}
 
 
-def plain_cells(cells: list[dict], page: str, install: str, links: Links) -> list[dict]:
+def plain_cells(cells: list[dict], page: str, commit: str, links: Links) -> list[dict]:
     """The cells in plain Markdown, each piece of a solution folded."""
     made, last = [], ""
     for label, cell in pieces(cells):
         text = "".join(cell["source"])
         drawn = cell["metadata"].get("mystnb", {}).get("figure", {}).get("name", "")
         if cell["cell_type"] == "code":
-            made.append(code_cell(cell, label, drawn, install, links))
+            made.append(code_cell(cell, label, drawn, commit, links))
             made += [caption_cell(cell, label, page, links)] if drawn else []
             continue
         solved = label and solution(text, links.labels[label], label != last, page, links)
@@ -115,7 +117,7 @@ def plain_cells(cells: list[dict], page: str, install: str, links: Links) -> lis
 
 def edition(notebook: dict, page: str, url: str, commit: str, links: Links) -> dict:
     """A notebook of the book as Colab shows it best."""
-    cells = plain_cells(notebook["cells"], page, f"{url}@{commit}", links)
+    cells = plain_cells(notebook["cells"], page, commit, links)
     page_there = f" of {linked('this page', links.pages[page].url)}" if page in links.pages else ""
     made = f"The Colab edition{page_there}, made from commit {linked(commit[:7], f'{url}/commit/{commit}')}."
     cells[0]["source"] = lines("".join(cells[0]["source"]) + f"\n\n*{made} Its links lead to the site.*")
