@@ -173,16 +173,17 @@ def test_no_page_of_the_book_is_a_solution():
 @pytest.mark.site
 def test_the_site_and_the_student_edition_hold_no_solution():
     built = BOOK.parent / "_build"
-    hidden = {
-        line for n in NUMBERS for c in CELLS[n] if "BEGIN HIDDEN" in c.source for line in code_lines(c.source)
-    }
+    hidden = [code_lines(c.source) for n in NUMBERS for c in CELLS[n] if "BEGIN HIDDEN" in c.source]
     files = [
         f
         for f in built.rglob("*")
         if f.suffix in {".html", ".ipynb", ".py", ".js"} and not {"grades", ".jupyter_cache"} & {*f.parts}
     ]
     assert files
-    assert [f for f in files if any(line in f.read_text(errors="ignore") for line in hidden)] == []
+    texts = {f: " ".join(f.read_text(errors="ignore").split()) for f in files}
+    # One line may be that of a page, such as a call of the library; half of a cell is the cell.
+    leaks = [f for f, text in texts.items() if any(2 * sum(x in text for x in cell) > len(cell) for cell in hidden)]
+    assert all(len(cell) > 2 for cell in hidden) and leaks == []
 
 
 @pytest.mark.parametrize("kind", ["solution", "hard_coder"])

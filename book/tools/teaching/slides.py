@@ -104,7 +104,7 @@ def section_slides(section: Tag, title: str, place: str) -> Iterator[Slide]:
     for figure in section.select("figure"):
         if figure.img and figure.figcaption:
             image = f'<img src="{figure.img["src"]}" alt="{figure.img["alt"]}">'
-            caption = f"<p>{inner(figure.figcaption.p or figure.figcaption)}</p>"
+            caption = begin(figure.figcaption.p or figure.figcaption, 60)
             notice = next((p for p in figure.find_all_next("p") if "What to notice" in p.get_text()), None)
             yield Slide("figure", title, image + caption, inner(notice) if notice else "", place)
 
