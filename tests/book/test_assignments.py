@@ -182,7 +182,9 @@ def test_the_site_and_the_student_edition_hold_no_solution():
     assert files
     texts = {f: " ".join(f.read_text(errors="ignore").split()) for f in files}
     # One line may be that of a page, such as a call of the library; half of a cell is the cell.
-    leaks = [f for f, text in texts.items() if any(2 * sum(x in text for x in cell) > len(cell) for cell in hidden)]
+    leaks = [
+        f for f, text in texts.items() if any(2 * sum(x in text for x in cell) > len(cell) for cell in hidden)
+    ]
     assert all(len(cell) > 2 for cell in hidden) and leaks == []
 
 
