@@ -22,7 +22,8 @@ EncoderNames = Annotated[
     typer.Option("--encoder", help="As for `kpl encode`; several are joined."),
 ]
 EncoderName = Annotated[
-    str | None, typer.Option(help="'hf-hub:ORG/NAME', 'ARCH/TAG', 'path:DIR', or 'phantom' for synthetic images.")
+    str | None,
+    typer.Option(help="'hf-hub:ORG/NAME', 'ARCH/TAG', 'path:DIR', or 'phantom' for synthetic images."),
 ]
 AcceptPhantom = Annotated[
     bool,

@@ -8,7 +8,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache
 
-import torch
 from torch import Tensor
 
 from kpl_lib.common.errors import InputError
@@ -86,7 +85,9 @@ def far_from_phantoms(encoders: Sequence[str], images: Sequence[Tensor]) -> str 
         if f"{name} mean" not in worlds or not len(features):
             continue
         limit = float(worlds[f"{name} limits"][bisect_right(COUNTS, len(features)) - 1])
-        found = float(nearest_quarter(distances(features, worlds[f"{name} mean"], worlds[f"{name} whitening"])))
+        found = float(
+            nearest_quarter(distances(features, worlds[f"{name} mean"], worlds[f"{name} whitening"]))
+        )
         if not found <= limit:
             return (
                 f"these images are far from the synthetic phantoms that encoder {name!r} was trained on (distance "

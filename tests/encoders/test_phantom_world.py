@@ -72,7 +72,7 @@ def test_noise_photographs_and_radiographs_are_refused_by_each_phantom_encoder(n
 
 def test_the_check_names_the_cure_and_gives_way_when_it_is_meant():
     features = features_of(load_encoder("phantom", "cpu"), noise())
-    with pytest.raises(InputError, match="--encoder.*--accept-phantom") as caught:
+    with pytest.raises(InputError, match=r"--encoder.*--accept-phantom") as caught:
         refuse_far(["phantom"], [features], accept=False)
     assert "\n" not in str(caught.value)
     assert refuse_far(["phantom"], [features], accept=True) == far_from_phantoms(["phantom"], [features])

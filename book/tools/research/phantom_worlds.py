@@ -17,7 +17,12 @@ from kpl_lib.encoders.phantom_world import COUNTS, KIND, distances, nearest_quar
 IMAGES = 600  # of each variant: one half for mean and whitening, the other for the limits
 DRAWS = 100_000
 SHARE, MARGIN, RIDGE = 0.999, 1.1, 1e-6
-VARIANTS = [f"phantom-{name}/{scanner}/{balance}" for name in PHANTOMS for scanner in ("seen", "unseen") for balance in ("even", "skewed")]
+VARIANTS = [
+    f"phantom-{name}/{scanner}/{balance}"
+    for name in PHANTOMS
+    for scanner in ("seen", "unseen")
+    for balance in ("even", "skewed")
+]
 
 
 def world_of(fitted: torch.Tensor, held: list[torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -42,10 +47,14 @@ def main() -> None:
         encoder = load_encoder(name)
         sets = [load_dataset(variant, split="dev", n=IMAGES) for variant in VARIANTS]
         views = [encoder.encode_images(data, progress=False).images.double() for data in tqdm(sets, name)]
-        made = world_of(torch.cat([view[: IMAGES // 2] for view in views]), [view[IMAGES // 2 :] for view in views])
+        made = world_of(
+            torch.cat([view[: IMAGES // 2] for view in views]), [view[IMAGES // 2 :] for view in views]
+        )
         found |= {f"{name} {part}": tensor for part, tensor in made.items()}
         print(name, [round(x, 2) for x in made["limits"].tolist()])
-    write_tensors(worlds_file(), KIND, found, {"images": IMAGES, "seeds": "dev", "share": SHARE, "margin": MARGIN})
+    write_tensors(
+        worlds_file(), KIND, found, {"images": IMAGES, "seeds": "dev", "share": SHARE, "margin": MARGIN}
+    )
 
 
 if __name__ == "__main__":
