@@ -32,8 +32,10 @@ from kpl_lib.features import Features, TextBank, join
 from kpl_lib.knowledge import KnowledgeBase
 from kpl_lib.knowledge.controls import with_controls
 from kpl_lib.knowledge.coverage import coverage_of
+from kpl_lib.patches import Patches
 from kpl_lib.plots import plane
 from kpl_lib.prediction import Prediction
+from kpl_lib.solvers.gradient import descend
 from kpl_lib.solvers.ridge import ridge_system
 from kpl_lib.solvers.temperature import softmax_temperature
 from kpl_lib.sweep import sweep
@@ -197,12 +199,13 @@ def test_a_saved_classifier_predicts_on_the_device(name, fitted, tmp_path):
 REFUSES = pytest.mark.xfail(
     raises=InputError, strict=True, reason="one_by_one wants the bank where the images are"
 )
+JOINED = ("clip", "description-vote", "kpl-closed-form", "sota")
 
 
 @pytest.mark.parametrize(
     ("name", "place"),
     (
-        *((name, where) for name in ("clip", "kpl-closed-form", "sota") for where in ("cpu", DEVICE)),
+        *((name, where) for name in JOINED for where in ("cpu", DEVICE)),
         ("kpl-adaptive", DEVICE),
         pytest.param("kpl-adaptive", "cpu", marks=REFUSES),
     ),
@@ -214,8 +217,34 @@ def test_joined_encoders_stay_on_the_device(name, place, tmp_path):
     expected = method.fit_predict(images, bank)
     same_answer(create(name, text="top-k").fit_predict(moved(images), bank.to(place)), expected)
     method.save(tmp_path / "model")
-    expected = method.predict(images)
-    same_answer(Classifier.load(tmp_path / "model").to(DEVICE).predict(moved(images)), expected)
+    expected, loaded = method.predict(images), Classifier.load(tmp_path / "model").to(DEVICE)
+    same_answer(loaded.predict(moved(images)), expected)
+    for said in ("moved", "support", "contradiction", "names", "halves", "shares", "text_shares"):
+        if hasattr(method.model, said):
+            same(getattr(loaded.model, said), getattr(method.model, said))
+
+
+@pytest.mark.parametrize("labels", (None, KNOWN))
+def test_findings_are_told_from_the_device(labels):
+    plain, there = (
+        create("kpl-adaptive").fit(moved_or_not, BANK, labels=labels)
+        for moved_or_not in (IMAGES, moved(IMAGES))
+    )
+    assert there.findings == plain.findings and (plain.findings or labels is not None)
+
+
+def test_files_hold_what_lay_on_the_device(tmp_path):
+    features, patches = moved(FEATURES), Patches(moved(FEATURES), moved(TOKENS))
+    for i, kept in enumerate((features, moved(BANK), patches)):
+        kept.save(tmp_path / str(i))
+    assert torch.equal(Features.load(tmp_path / "0").labels, TRUTH)
+    same(TextBank.load(tmp_path / "1"), BANK, host=True)
+    same(Patches.load(tmp_path / "2").tokens, TOKENS.half(), host=True)
+    same_answer(
+        create("calip").fit_predict(patches, BANK),
+        create("calip").fit_predict(Patches(FEATURES, TOKENS), BANK),
+    )
+    same(Features(3 * moved(IMAGES), normalize=True).images, FEATURES.images)
 
 
 def test_a_stream_goes_on_where_its_images_are():
@@ -286,6 +315,19 @@ SOLVERS = {
         ),
         X[:30],
         X[30:],
+    ),
+    "encoders, ranked by features": (
+        lambda x, y: rank_encoders({"one": (x, BANK), "two": (y, BANK)}),
+        FEATURES,
+        Features(IMAGES.flip(1), TRUTH, BANK.class_names),
+    ),
+    "steps of several settings": (
+        lambda x, t, y: descend(
+            x, t.expand(3, -1, -1), y.T.expand(3, -1, -1), x.new_tensor([0.02, 0.04, 0.2]), 10.0, 400
+        ),
+        X.double(),
+        T.double(),
+        transport.greenkhorn(X @ T.T, start="released").pseudo_labels.double(),
     ),
     "encoders, ranked": (
         rank_encoders,
@@ -363,6 +405,7 @@ METRICS = {
     "all": lambda p, y: metrics.evaluate(
         p, y, resamples=20, ordered=True, groups=[i // 2 for i in range(42)]
     ),
+    "of one class": lambda p, y: metrics.evaluate(p, y, intervals=False, positive="b"),
     "difference": lambda p, y: metrics.paired_difference(p, SAID, y, resamples=20),
     "net benefit": lambda p, y: net_benefit(p, y, [0.2, 0.5], positive=1).model.tolist(),
     "net benefit of probabilities": lambda p, y: net_benefit(
@@ -374,6 +417,9 @@ METRICS = {
         calibrate(p, y, coverage=0.8, score="raps", groups=[i // 2 for i in range(42)]).sets(p).mean_size
     ),
     "coverage": lambda p, y: evaluate_sets(calibrate(p, y, coverage=0.8).sets(p), y).coverage,
+    "coverage of patients": lambda p, y: (
+        evaluate_sets(calibrate(p, y, coverage=0.8).sets(p), y, groups=[i // 2 for i in range(42)]).coverage
+    ),
     "coverage in turn": lambda p, y: cross_coverage(p, y, coverage=0.75).coverage,
 }
 
