@@ -40,6 +40,7 @@ def distances(images: Tensor, mean: Tensor, whitening: Tensor) -> Tensor:
         `[N]`, float64.
 
     Example:
+        >>> import torch
         >>> distances(torch.tensor([[3.0, 4.0]]), torch.zeros(2), torch.eye(2)).round(decimals=2).tolist()
         [3.54]
 
@@ -57,6 +58,7 @@ def nearest_quarter(far: Tensor) -> Tensor:
     Real images are nearly all far, and a quarter of any phantoms is near, so it tells them apart better than the mean.
 
     Example:
+        >>> import torch
         >>> nearest_quarter(torch.tensor([3.0, 1.0, 9.0, 2.0, 5.0])).item()
         2.0
     """
@@ -76,6 +78,7 @@ def far_from_phantoms(encoders: Sequence[str], images: Sequence[Tensor]) -> str 
         The warning, or None.
 
     Example:
+        >>> import torch
         >>> far_from_phantoms(["ViT-B-32-quickgelu/openai"], [torch.eye(4)])
 
     Chapter: ch-own-images

@@ -356,6 +356,7 @@ def test_a_solver_stays_on_the_device(what):
 @pytest.mark.parametrize("what", ("steps, published order", "steps, float16 images", "steps, watched"))
 def test_the_steps_of_many_images_stay_on_the_device(what, monkeypatch):
     monkeypatch.setattr(vision_proxies, "SMALL", 0)
+    monkeypatch.setattr("kpl_lib.solvers.gradient.CONVERT", 0)
     function, *given = SOLVERS[what]
     same(function(*moved(given)), function(*given))
 
