@@ -302,6 +302,12 @@ SOLVERS = {
     "temperature": (softmax_temperature, X @ T.T, Y),
     "text proxies": (text_proxies, TEXT_BANK, X, 3),
     "text proxies, several k": (text_proxies_sweep, TEXT_BANK, X, (1, 3, 9)),
+    "text proxies of joined encoders": (
+        text_proxies,
+        join([TEXT_BANK, bank_of(TEXTS.flip(2))]),
+        join([Features(X), Features(X.flip(1))]).images,
+        3,
+    ),
     "scores": (lambda x, t, y: vision_proxies.fit_proxies(x, t, y, steps=5).probabilities(x), X, T, Y),
     "gap": (gap.modality_gap, X, TEXTS.flatten(0, 1)),
     "gap, closed": (gap.close_gap, X, T),
