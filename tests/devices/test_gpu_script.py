@@ -22,8 +22,8 @@ def test_the_script_runs_to_its_end_and_writes_what_it_measured(root, tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
     measured = {(row["what"].partition(",")[0], row["precision"]) for row in found["rows"]}
-    whats = {"product of matrices", "encode", "transport", "steps", "closed form", "joined encoders"}
-    every = {(what, precision) for what in whats for precision in ("float32", "TF32", "bfloat16")}
+    parts = {"product of matrices", "encode", "transport", "steps", "closed form", "joined encoders"}
+    every = {(what, precision) for what in parts for precision in ("float32", "TF32", "bfloat16")}
     assert every - measured == {("joined encoders", "bfloat16")}  # their features are float32 throughout
     assert found["left_out"] == [] and found["seconds"] < 60
     assert all(row["seconds"] > 0 for row in found["rows"])
