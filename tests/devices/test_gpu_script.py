@@ -4,7 +4,10 @@ import json
 import subprocess
 import sys
 
+import pytest
 import torch
+
+pytestmark = pytest.mark.slow  # it imports and runs everything in a process of its own
 
 
 def run(root, *given):
