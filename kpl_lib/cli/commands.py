@@ -34,7 +34,10 @@ for group in (datasets, encoders, knowledge, benchmark):
 
 
 def main() -> None:
-    """Run the command line; bad input is one line on standard error and exit code 2."""
+    """Run the command line; bad input is one line on standard error and exit code 2.
+
+    Chapter: ch-own-images
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
