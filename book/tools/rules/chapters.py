@@ -114,10 +114,8 @@ def setup(notebook: dict, url: str) -> Iterator[str]:
 def portable(notebook: dict, url: str) -> Iterator[str]:
     """The device of `notebook.setup` and no other; no live widgets (their scripts come from the network)."""
     for cell in cells(notebook, "code"):
-        if re.search(r"\.cuda\s*\(", text(cell)):
-            yield "a hard-coded device: use .to(device)"
-        if re.search(r"\bload_encoders?\((?![^)]*\bdevice=device\b)", text(cell)):
-            yield "an encoder that is not on the device of notebook.setup: give it device=device"
+        if re.search(r"\.cuda\s*\(|\bload_encoders?\((?![^)]*\bdevice=device\b)", text(cell)):
+            yield "not on the device of notebook.setup: give encoders device=device, and tensors .to(device)"
         if LIVE_WIDGETS.search(text(cell)):
             yield "live widgets: use plain tqdm and matplotlib"
 

@@ -16,9 +16,8 @@ SILENT = re.compile(
 EVERYDAY = {  # uses of the same word in its everyday sense
     r"powers? (?:of|fails)": "mathematics, electricity",
     r"no evidence|evidence about|evidence for": "proof",
-    r"support the classes|support for the classes": "the verb",
+    r"support (?:the|for the) classes|texts scatter": "the verbs",
     r"noisy mixtures": "a sum of signals",
-    r"texts scatter": "the verb",
     r"(?:less|that) contrast": "of a picture, a difference",
 }
 
