@@ -8,11 +8,9 @@ from scipy.stats import binom, binomtest
 from kpl_lib.common.errors import InputError
 from kpl_lib.own_images.table import Classification, by_patient
 
-LEVEL, POWER, MOST = (
-    0.95,
-    0.8,
-    20_000,
-)  # of intervals; of the number of labels; labels that are asked for at most
+LEVEL = 0.95  # of the intervals
+POWER = 0.8  # that a number of labels gives
+MOST = 20_000  # labels that are asked for
 
 
 @dataclass(frozen=True)
