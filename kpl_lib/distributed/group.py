@@ -198,6 +198,10 @@ class Group(Sums):
         try:
             if isinstance(rows, Tensor) and rows.dim() == 2 and len(rows) == 0:
                 raise InputError("it has no image: start at most as many processes as there are images")
+            if isinstance(rows, Tensor) and self._nccl() and rows.device.type != "cuda":
+                raise InputError(
+                    f"rows on {rows.device}, and NCCL sends from GPU to GPU: use joined's device"
+                )
             mine = make()
             facts = None if rows is None else (rows.shape[1], str(rows.dtype), rows.device.type)
         except InputError as error:
@@ -230,8 +234,8 @@ class Group(Sums):
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Whether each flag is set on any process."""
-        nccl = self.world > 1 and dist.get_backend(self.group) == "nccl"
-        return tuple(self.largest(torch.tensor(flags, device="cuda" if nccl else "cpu")).bool().tolist())
+        here = "cuda" if self._nccl() else "cpu"
+        return tuple(self.largest(torch.tensor(flags, device=here)).bool().tolist())
 
     def first(self, *values: Tensor) -> tuple[Tensor, ...]:
         """These tensors as rank 0 has them, sent in float64; shapes and dtypes stay."""
@@ -247,6 +251,10 @@ class Group(Sums):
         """The rows of all processes, in the order of ranks, on the CPU; for few rows."""
         parts = self._objects(tuple(column.cpu() for column in columns))
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+    def _nccl(self) -> bool:
+        """Whether the processes talk from GPU to GPU alone."""
+        return self.world > 1 and dist.get_backend(self.group) == "nccl"
 
     def _objects(self, value: object) -> list:
         """A small value of every process, in the order of ranks."""

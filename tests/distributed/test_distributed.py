@@ -191,6 +191,20 @@ def test_a_process_killed_between_steps_ends_the_others_with_one_line(tmp_path):
     assert len(lines) == 1 and "rank 0 of 2: another process ended or is stuck" in lines[0]
 
 
+def test_rows_on_the_cpu_under_nccl_are_told_by_their_own_cause(tmp_path):
+    """Sent as they are, they would end in "another process ended or is stuck"."""
+
+    def work():
+        images, _, bank = world()
+        with distributed.joined("cpu", seconds=20), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.distributed, "get_backend", lambda group=None: "nccl")
+            return distributed.text_proxies(bank, mine(images).float(), k=3)
+
+    for ended in in_ranks(tmp_path, 2, work, seconds=40):
+        said = "rank 0 of 2: rows on cpu, and NCCL sends from GPU to GPU: use joined's device"
+        assert ended.code == 2 and said in ended.said
+
+
 def test_a_process_that_never_comes_is_told(tmp_path):
     def work():
         if distributed.place().rank == 1:
