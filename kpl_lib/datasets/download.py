@@ -1,8 +1,8 @@
 """Download one file: resumed where it stopped, and used only if its checksum is right."""
 
+import hashlib
 import os
 import shutil
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,30 +11,37 @@ from tqdm import tqdm
 from kpl_lib.common.errors import InputError, one_line
 
 CONNECT, SILENCE = 15, 60  # seconds to wait for a connection, and for the next bytes
-BLOCK = 1 << 16  # bytes at a time; what a broken connection loses at most
+BLOCK = 1 << 16  # bytes at a time; what a broken connection or a kill loses at most
 
 
-def download(url: str, target: str | Path, checksum: str, progress: bool = True) -> Path:
+def download(
+    url: str, target: str | Path, checksum: str, progress: bool = True, title: str | None = None
+) -> Path:
     """Fetch a file, unless it is there with the right checksum.
 
     What arrives is kept as `target` + `.part`; a later call goes on after its last byte where the server allows it,
-    and starts anew where not. Only a file with the right checksum gets its name; a wrong one is thrown away.
+    and starts anew where not. Only a file with the right checksum gets its name; a wrong one is thrown away. A web
+    page in place of the file is refused, and what has arrived before is kept.
 
-    The checksum is `md5:...` or `sha256:...`. Gives `target`; its folder is made when missing.
+    The checksum is `md5:...` or `sha256:...`. Gives `target`; its folder is made when missing. The bar of the progress
+    has a title, the file's name unless said.
 
     Raises:
         InputError: without a network, for an answer that is no file, and for a wrong checksum.
     """
-    import pooch
     import requests
 
     target = Path(target)
     part = target.with_name(target.name + ".part")
-    pooch.get_logger().setLevel("ERROR")
     try:
+        if target.is_file() and _has(target, checksum):
+            return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        fetch = partial(_resume, part, progress)
-        pooch.retrieve(url, checksum, target.name, target.parent, downloader=fetch)
+        _resume(url, part, title or target.name, progress)
+        if not _has(part, checksum):
+            part.unlink()
+            raise InputError(f"{url}: the checksum is not {checksum}; thrown away, repeat the command")
+        os.replace(part, target)
     except requests.HTTPError as error:
         code = error.response.status_code
         raise InputError(f"{url}: the server answers {code}; download it by hand and use --archive") from None
@@ -45,10 +52,6 @@ def download(url: str, target: str | Path, checksum: str, progress: bool = True)
         ) from None
     except requests.RequestException as error:
         raise InputError(f"{url}: {one_line(error, 100)}; repeat the command to go on") from None
-    except InputError:
-        raise
-    except ValueError:
-        raise InputError(f"{url}: the checksum is not {checksum}; thrown away, repeat the command") from None
     except OSError as error:
         raise InputError(f"{target}: {error.strerror or error}; check disk and permissions") from None
     return target
@@ -56,30 +59,43 @@ def download(url: str, target: str | Path, checksum: str, progress: bool = True)
 
 def verify(path: str | Path, checksum: str) -> None:
     """Refuse a file whose checksum, `md5:...` or `sha256:...`, is another."""
-    import pooch
-
     kind, _, wanted = checksum.partition(":")
-    found = pooch.file_hash(str(path), alg=kind)
+    found = _digest(path, kind)
     if found != wanted.lower():
         raise InputError(f"{path}: its {kind} is {found}, not {wanted}; it is broken or another file")
 
 
-def _resume(part: Path, progress: bool, url: str, output_file: str, pooch) -> None:
-    """A downloader for pooch: fills the part file, then hands it over; a broken connection keeps what has arrived."""
+def _has(path: Path, checksum: str) -> bool:
+    kind, _, wanted = checksum.partition(":")
+    return _digest(path, kind) == wanted.lower()
+
+
+def _digest(path: str | Path, kind: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
+
+
+def _resume(url: str, part: Path, title: str, progress: bool) -> None:
+    """Fill the part file; a broken connection keeps what has arrived."""
     import requests
 
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT, SILENCE)) as answer:
-        if not have or answer.status_code != 416:  # else all is here, or another file: the checksum says
-            answer.raise_for_status()
-            place = answer.headers.get("Content-Range", "")
-            goes_on = answer.status_code == 206 and place.startswith(f"bytes {have}-")
-            _receive(answer, part, have if goes_on else 0, progress)
-    os.replace(part, output_file)
+        if have and answer.status_code == 416:  # all is here, or another file: the checksum says
+            return
+        answer.raise_for_status()
+        if answer.headers.get("Content-Type", "").startswith("text/html"):
+            raise InputError(
+                f"{url}: the server answers with a web page, not the file; open it in a browser, download the file "
+                "by hand and use --archive"
+            )
+        place = answer.headers.get("Content-Range", "")
+        goes_on = answer.status_code == 206 and place.startswith(f"bytes {have}-")
+        _receive(answer, part, have if goes_on else 0, title, progress)
 
 
-def _receive(answer, part: Path, done: int, progress: bool) -> None:
+def _receive(answer, part: Path, done: int, title: str, progress: bool) -> None:
     """Write what arrives behind the first `done` bytes."""
     import requests
 
@@ -88,7 +104,7 @@ def _receive(answer, part: Path, done: int, progress: bool) -> None:
         raise InputError(
             f"{part.parent}: {left / 1e9:.2f} GB are needed, {free / 1e9:.2f} are free; make room"
         )
-    shown = {"desc": part.stem, "unit": "B", "unit_scale": True, "disable": not progress, "delay": 2}
+    shown = {"desc": title, "unit": "B", "unit_scale": True, "disable": not progress, "delay": 2}
     bar = tqdm(total=done + left or None, initial=done, **shown)
     with open(part, "ab" if done else "wb") as out, bar:
         for block in answer.iter_content(BLOCK):

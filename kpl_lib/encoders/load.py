@@ -35,7 +35,13 @@ from kpl_lib.encoders.config import (
     openai_config,
     preprocessing,
 )
+from kpl_lib.encoders.hub import prefetch
 from kpl_lib.encoders.weights import SUFFIXES, read_weights
+
+OPEN_CLIP = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)  # weights in a repository of the hub
 
 
 def from_tag(name: str) -> Source:
@@ -58,6 +64,9 @@ def from_tag(name: str) -> Source:
         check_activation(name, architecture)
     config = check_config(f"encoder {name!r}", open_clip.get_model_config(architecture))
     with _fetching(name):
+        place, _, file = settings.get("hf_hub", "").rpartition("/")
+        if place:
+            prefetch(place, *((file.replace(".bin", ".safetensors"), file) if file else OPEN_CLIP))
         weights = Path(pretrained.download_pretrained(settings))
     return Source(name, config, settings, weights)
 
@@ -76,6 +85,7 @@ def from_hub(name: str) -> Source:
     settings = read_json(path)
     config = check_config(f"encoder {name!r}", settings.get("model_cfg"))
     with _fetching(name):
+        prefetch(place, *OPEN_CLIP)
         weights = Path(pretrained.download_pretrained_from_hf(place))
     return Source(name, config, settings.get("preprocess_cfg") or {}, weights)
 
@@ -94,6 +104,8 @@ def from_transformers(name: str, find_file: Callable[..., Path]) -> Source:
 
 def _fetch(place: str, *names: str) -> Path:
     """The first of these files that a repository of the hub has, from here or fetched."""
+    if names[-1].endswith(SUFFIXES):
+        prefetch(place, *names)
     for file in names:
         try:
             return Path(pretrained.download_pretrained_from_hf(place, filename=file))
