@@ -21,8 +21,10 @@ from kpl_lib.encoders.phantom_world import far_from_phantoms
 from kpl_lib.features import Features, TextBank, one_by_one
 from kpl_lib.knowledge.base import KnowledgeBase
 from kpl_lib.knowledge.controls import with_controls
+from kpl_lib.knowledge.description import Description
 from kpl_lib.knowledge.match import match_classes
 
+CLASS_NAMES = "class-names"  # in the place of a knowledge base: no descriptions, the names of the set alone
 BASELINE = "clip"  # the plain text proxy, which every method is compared with on its own text
 
 #: What makes the figures of a row; and the lines to compare with.
@@ -107,7 +109,9 @@ class Inputs:
     def base(self, knowledge: str) -> KnowledgeBase:
         """Knowledge in the class order of the images."""
         if knowledge not in self._bases:
-            found = match_classes(KnowledgeBase.load(knowledge), self.dataset.class_names)
+            classes = self.dataset.class_names
+            base = _names_alone(classes) if knowledge == CLASS_NAMES else KnowledgeBase.load(knowledge)
+            found = match_classes(base, classes)
             if not found.complete:
                 what, names = (
                     "lacks" if found.missing else "has more classes:",
@@ -149,6 +153,11 @@ class Inputs:
         cache = self.cache if dataset.fingerprint else None
         found = self.encoder.encode_images(dataset, cache=cache, progress=False)
         return found.to(self.encoder.device)
+
+
+def _names_alone(classes: Sequence[str]) -> KnowledgeBase:
+    """A base that says of each class what it is called."""
+    return KnowledgeBase(CLASS_NAMES, {name: [Description(name)] for name in classes})
 
 
 def _scale_note(encoder: Encoder | JoinedEncoder) -> list[str]:

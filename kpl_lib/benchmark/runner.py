@@ -160,10 +160,10 @@ def run(
             done.append(outcome)
     written, failed = sum(one.written for one in done), [one for one in done if one.failed]
     kept = len(done) - written - len(failed)
-    return RunReport(Path(out), written, kept, len(failed), tuple(_lines(failed)))
+    return RunReport(Path(out), written, kept, len(failed), tuple(failed_lines(failed)))
 
 
-def _lines(failed: Sequence[RunOutcome]) -> list[str]:
+def failed_lines(failed: Sequence[RunOutcome]) -> list[str]:
     """One line for each failure; runs of a dataset that fail for the same reason share one."""
     alike: dict[tuple[str, str], list[RunOutcome]] = {}
     for outcome in failed:

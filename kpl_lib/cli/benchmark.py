@@ -54,3 +54,16 @@ def report_rows(
     print(f"{NOTE}\n\n{made.summary()}")
     if made.files:
         print(f"kpl: wrote {len(made.files)} files to {out}", file=sys.stderr)
+
+
+@app.command("check")
+def check_rows(
+    folder: Annotated[str, typer.Argument(help="What `kpl reproduce` wrote.")],
+) -> None:
+    """Check that a folder of rows can be shown to others; a line a problem, and exit code 2 if there are some."""
+    from kpl_lib.benchmark.run_folder import check_folder
+
+    problems = check_folder(folder)
+    print("\n".join(problems) or f"{folder}: sound", file=sys.stderr if problems else None)
+    if problems:
+        raise typer.Exit(2)
