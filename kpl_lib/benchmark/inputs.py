@@ -41,6 +41,7 @@ class Inputs:
         encoders: names for `load_encoder`; several are joined.
         device: where to compute; None chooses.
         cache: folder that keeps features; None keeps none.
+        workers: processes that decode, as for `Encoder.encode_images`.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class Inputs:
         encoders: Sequence[str],
         device: str | None = None,
         cache: str | Path | None = None,
+        workers: int | None = None,
     ) -> None:
-        self.spec, self.cache = dataset, cache
+        self.spec, self.cache, self.workers = dataset, cache, workers
         self._names, self._device = encoders, device
         self._banks: dict[tuple[str, bool], TextBank] = {}
         self._bases: dict[str, KnowledgeBase] = {}
@@ -151,7 +153,7 @@ class Inputs:
 
     def _encode(self, dataset: ImageDataset) -> Features:
         cache = self.cache if dataset.fingerprint else None
-        found = self.encoder.encode_images(dataset, cache=cache, progress=False)
+        found = self.encoder.encode_images(dataset, workers=self.workers, cache=cache, progress=False)
         return found.to(self.encoder.device)
 
 

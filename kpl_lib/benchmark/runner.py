@@ -119,6 +119,7 @@ def run(
     jobs: int = 1,
     device: str | None = None,
     cache: str | Path | None = None,
+    workers: int | None = None,
     progress: bool = True,
 ) -> RunReport:
     """Do the runs of a grid that the results file does not hold yet, and add a row for each.
@@ -134,6 +135,7 @@ def run(
         jobs: processes; each takes whole datasets.
         device: where to compute; None chooses.
         cache: folder of features; None is the one that chapters use.
+        workers: processes that decode, in each of the `jobs`; None chooses.
         progress: show a bar with the time that remains.
 
     Returns:
@@ -146,10 +148,17 @@ def run(
     """
     grid = grid if isinstance(grid, Grid) else Grid.load(grid)
     check_count(jobs, "jobs")
+    if workers is not None:
+        check_count(workers, "workers", 0)
     ResultsFile(out).rows()  # refused, or mended, before anything runs
     settings, cache, done = grid.settings(), str(cache or default_folder()), []
     batches = [
-        Batch(partial(Inputs, dataset, encoders, device, cache), tuple(found), Path(out), grid.resamples)
+        Batch(
+            partial(Inputs, dataset, encoders, device, cache, workers),
+            tuple(found),
+            Path(out),
+            grid.resamples,
+        )
         for (dataset, encoders), found in groupby(settings, key=lambda one: (one.dataset, one.encoders))
     ]
     with tqdm(total=len(settings), desc="benchmark", unit="run", disable=not progress) as bar:

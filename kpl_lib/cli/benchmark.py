@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from kpl_lib.cli.own import Workers
+
 app = typer.Typer(help="Compare classifiers on datasets; resumable.", no_args_is_help=True)
 
 
@@ -28,6 +30,7 @@ def run_grid(
     resamples: Annotated[int | None, typer.Option(help="Bootstrap resamples of the intervals.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes; one a core, 2 at most, unless said.")] = None,
     device: Annotated[str | None, typer.Option(help="'cpu' or 'cuda'; chosen unless said.")] = None,
+    workers: Workers = None,
 ) -> None:
     """Do the runs that the results file does not hold yet; exit code 2 if some fail."""
     from kpl_lib.benchmark.grid import Grid
@@ -36,7 +39,7 @@ def run_grid(
     names, sets = ([x.strip() for x in text.split(",")] if text else None for text in (classifiers, datasets))
     wanted = Grid.load(grid).narrow(classifiers=names, datasets=sets, n=n, resamples=resamples)
     jobs = min(2, os.cpu_count() or 1) if jobs is None else jobs
-    done = run(wanted, out, jobs=jobs, device=device)
+    done = run(wanted, out, jobs=jobs, device=device, workers=workers)
     print(done, file=sys.stderr)
     if done.failed:
         raise typer.Exit(2)

@@ -1,7 +1,7 @@
 """`kpl encode`: images to one file of features; `kpl encoders`: models that load by name. Heavy imports wait."""
 
-import os
 import time
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -13,6 +13,7 @@ from kpl_lib.cli.own import (
     Images,
     Knowledge,
     Skip,
+    Workers,
     named,
     say,
     say_skipped,
@@ -35,9 +36,7 @@ def encode(
         typer.Option(help="Folder that keeps features and stopped runs; ~/.cache/kpl unless said."),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that decode; cores, 8 at most, unless said.")
-    ] = None,
+    workers: Workers = None,
     precision: Annotated[str | None, typer.Option(help="'fp32', 'mixed', 'fp16' or 'bf16'.")] = None,
     device: Device = None,
     patches: Annotated[bool, typer.Option("--patches", help="Patch features too, as 'calip' needs.")] = False,
@@ -64,10 +63,9 @@ def encode(
     shared = place().world > 1  # one of several processes that torchrun started
     model = load_encoder(encoder, own_device(device) if shared else device, precision)
     start = time.perf_counter()
-    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     options = {
         "batch_size": batch_size,
-        "workers": min(8, max(1, cores)) if workers is None else workers,
+        "workers": workers,
         "on_error": "skip" if skip_unreadable else "raise",
         "cache": (cache or default_folder()) if data.fingerprint else None,
     }
@@ -83,6 +81,7 @@ def encode(
             say(far)
         made.save(out)
         written = WrittenFeatures.of(features)
+        _say_agreement(model, data, features)
     shape, seconds = " x ".join(map(str, written.shape)), time.perf_counter() - start
     say_skipped(written.skipped)
     say(f"wrote {out}: {shape} features of {data.name} by {encoder} in {seconds:.1f} s")
@@ -97,6 +96,28 @@ def _check_out(out: str | None) -> None:
     check_writable(out)
 
 
+def _say_agreement(model, data, features) -> None:
+    """Say what mixed precision changes, on a few images: the class whose name is nearest, else the nearest image."""
+    import torch
+
+    if model.mixed is None:
+        return
+    skipped = {path for path, _ in features.meta["skipped"]}
+    kept = [i for i, path in enumerate(data.paths) if path not in skipped]
+    few = list(range(0, len(kept), max(1, len(kept) // SAMPLE)))[:SAMPLE]
+    sample, named = data.subset([kept[i] for i in few]), len(data.class_names) > 1
+    full = replace(model, mixed=None).encode_images(sample, workers=0, progress=False).images
+    mixed, others = features.images[few], model.encode_texts(data.class_names) if named else full
+    own = 0 if named else 2 * torch.eye(len(few))  # nobody is nearest to itself
+    same = (mixed @ others.T - own).argmax(dim=1) == (full @ others.T - own).argmax(dim=1)
+    what = "class names" if named else "images"
+    cosine = (mixed * full).sum(dim=1).min()
+    say(
+        f"mixed precision against float32 on {len(few)} images: {int(same.sum())} nearest {what} are the same, "
+        f"cosines from {cosine:.5f}"
+    )
+
+
 def _dataset(dataset: str | None, images: str | None, root: str | None, split: str | None):
     """The dataset that was named, or the folder."""
     from kpl_lib.datasets.load import load_dataset
@@ -109,6 +130,8 @@ def _dataset(dataset: str | None, images: str | None, root: str | None, split: s
         raise InputError("--root and --split belong to --dataset; with --images, name the folder itself")
     return load_dataset("folder", images)
 
+
+SAMPLE = 64  # images that mixed precision is told on
 
 app = typer.Typer(help="Image-text models that load by name.", no_args_is_help=True)
 

@@ -49,6 +49,10 @@ Device = Annotated[str | None, typer.Option(help="'cpu' or 'cuda'; chosen unless
 Skip = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and list them.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes that decode images; what is soonest, by a timed batch, unless said."),
+]
 Report = Annotated[str | None, typer.Option(help="Report to write (.html): one file, opens offline.")]
 Thumbnails = Annotated[int, typer.Option(help="Small images in the report, 0 to 200.")]
 ByPatient = Annotated[str | None, typer.Option(help="Table of patients to write (.csv).")]
@@ -70,6 +74,7 @@ def classify(
     report: Report = None,
     thumbnails: Thumbnails = 60,
     device: Device = None,
+    workers: Workers = None,
     skip_unreadable: Skip = False,
     accept_phantom: AcceptPhantom = False,
 ) -> None:
@@ -81,7 +86,7 @@ def classify(
     truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
     method = {"classifier": classifier, "k": k, "parameters": parse_settings(settings)}
     where = {"encoder": named(encoder), "device": device, "skip_unreadable": skip_unreadable}
-    where["accept_phantom"] = accept_phantom
+    where |= {"accept_phantom": accept_phantom, "workers": workers}
     outputs = {"--out": out, "--patients": patients, "--report": report}
     run, page = _run(images, knowledge, outputs, thumbnails, coverage=coverage, **method, **truth, **where)
     write_table(run.result, out)
@@ -107,6 +112,7 @@ def fit(
     report: Report = None,
     thumbnails: Thumbnails = 60,
     device: Device = None,
+    workers: Workers = None,
     skip_unreadable: Skip = False,
     accept_phantom: AcceptPhantom = False,
 ) -> None:
@@ -118,7 +124,7 @@ def fit(
     truth = {"labels": labels, "groups": groups, "group_pattern": group_pattern}
     method = {"classifier": classifier, "k": k, "parameters": parse_settings(settings)}
     where = {"encoder": named(encoder), "device": device, "skip_unreadable": skip_unreadable}
-    where["accept_phantom"] = accept_phantom
+    where |= {"accept_phantom": accept_phantom, "workers": workers}
     run, page = _run(
         images, knowledge, {"--out": out, "--report": report}, thumbnails, **method, **truth, **where
     )
@@ -141,6 +147,7 @@ def predict(
         typer.Option(help="Where its encoder is now, if that has moved; of several, all in their order."),
     ] = None,
     device: Device = None,
+    workers: Workers = None,
     skip_unreadable: Skip = False,
     accept_phantom: AcceptPhantom = False,
 ) -> None:
@@ -152,7 +159,7 @@ def predict(
     check_files({"--out": out}, {"the model": model, **{f"image {name}": name for name in images}})
     say(NOTE)
     fitted, dataset = FittedModel.load(model), open_files(images)
-    options = {"skip_unreadable": skip_unreadable, "accept_phantom": accept_phantom}
+    options = {"skip_unreadable": skip_unreadable, "accept_phantom": accept_phantom, "workers": workers}
     found = fitted.predict(dataset, fitted.open_encoder(encoder or (), device), **options)
     write_table(found, out)
     say_skipped([why for _, why in found.skipped])

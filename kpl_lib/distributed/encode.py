@@ -60,7 +60,7 @@ def encode_shared(
     out: str | Path,
     *,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = None,
     on_error: str = "raise",
     cache: str | Path | None = None,
     patches: bool = False,

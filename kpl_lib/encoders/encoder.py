@@ -62,8 +62,7 @@ def load_encoder(
     place = choose_device(device)
     parts, _ = open_checkpoint(name, place, "fp32" if precision == "mixed" else precision)
     tell_terms(name)
-    if place.type == "cpu":
-        parts[0].visual.to(memory_format=torch.channels_last)
+    parts[0].visual.to(memory_format=layout(place))
     return Encoder(name, *parts, place, PRECISIONS[precision], mixed_dtype(precision, place))
 
 
@@ -131,7 +130,7 @@ class Encoder:
         self,
         dataset: ImageDataset,
         batch_size: int = 64,
-        workers: int = 0,
+        workers: int | None = None,
         progress: bool = True,
         on_error: str = "raise",
         cache: str | Path | None = None,
@@ -146,14 +145,18 @@ class Encoder:
         Args:
             dataset: N images.
             batch_size: images a step; it changes speed, and results in their last bits only.
-            workers: processes that decode while the model computes; 0 decodes in this one, in turn with it.
-            progress: show a bar with images per second when it takes more than 2 seconds.
+            workers: processes that decode while the model computes; 0 decodes in this one, in turn with it. None times
+                a batch and takes what is soonest: 0 for small sets. Where processes are spawned, as on Windows and
+                macOS, a script that is long at it needs `if __name__ == "__main__"`, or 0.
+            progress: show a bar with images per second when it takes more than 2 seconds; after a minute or more, a
+                line tells whether decoding or the model was the limit.
             on_error: what to do about images that cannot be read, after all others are encoded: `raise` an error,
                 or `skip` them with a warning and list them in `meta["skipped"]`.
             cache: folder where the features are kept, under a key of encoder and dataset; None keeps nothing.
 
         Returns:
-            Unit features `[N, D]`, float32, on the CPU, with encoder, dataset, paths, groups, skipped in `meta`.
+            Unit features `[N, D]`, float32, on the encoder's device, with encoder, dataset, paths, groups, skipped in
+            `meta`.
 
         Raises:
             InputError: for images that cannot be read, unless they are skipped; if none is left; if the cache cannot be
@@ -167,7 +170,7 @@ class Encoder:
         self,
         dataset: ImageDataset,
         batch_size: int = 64,
-        workers: int = 0,
+        workers: int | None = None,
         progress: bool = True,
         on_error: str = "raise",
         cache: str | Path | None = None,
@@ -177,7 +180,7 @@ class Encoder:
         Args as for `encode_images`. The patches take 2 N P D bytes: 100 MB for 1,000 images of ViT-B/16.
 
         Returns:
-            The images `[N, D]`, and their patches `[N, P, D]`, float16, on the CPU.
+            The images `[N, D]`, and their patches `[N, P, D]`, float16, on the encoder's device.
 
         Raises:
             InputError: as `encode_images`, and for an encoder whose patches are not in the space of the texts.
@@ -197,7 +200,7 @@ class Encoder:
         job = Job(dataset, encode, self.preprocess, size, self.device, self.name, *how, patches)
         made = remember(cache, job, self.fingerprint) if cache is not None else job.run()
         _tell_skipped(made.features if patches else made, dataset, on_error)
-        return made
+        return made if self.device.type == "cpu" else made.to(self.device)
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: Tensor, patches: bool = False) -> dict[str, Tensor]:
@@ -233,7 +236,7 @@ class Encoder:
             progress: show a bar when it takes more than 2 seconds.
 
         Returns:
-            Unit features `[n, D]`, float32, on the CPU.
+            Unit features `[n, D]`, float32, on the encoder's device.
 
         Raises:
             InputError: if there is no text, or something that is not text.
@@ -256,7 +259,7 @@ class Encoder:
                 cut = tokens[chunk, : int(lengths[chunk].max())].to(self.device)
                 rows.append(F.normalize(encode(cut).float(), dim=1).cpu())
                 bar.update(len(chunk))
-        return torch.cat(rows)[order.argsort()]
+        return torch.cat(rows)[order.argsort()].to(self.device)
 
     def encode_knowledge(
         self, kb: KnowledgeBase, template: str | None = None, progress: bool = True

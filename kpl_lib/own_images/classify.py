@@ -79,6 +79,7 @@ def classify_folder(
     device: str | None = None,
     skip_unreadable: bool = False,
     accept_phantom: bool = False,
+    workers: int | None = None,
     progress: bool = True,
 ) -> FolderRun:
     """Classify the images of one folder. Everything that is cheap is checked before anything is encoded.
@@ -97,6 +98,7 @@ def classify_folder(
         device: where the encoder runs; None chooses.
         skip_unreadable: leave out files that cannot be read, and list them.
         accept_phantom: go on, with a warning, where a phantom encoder meets images that are no phantoms.
+        workers: processes that decode, as for `Encoder.encode_images`.
         progress: show bars.
 
     Returns:
@@ -117,7 +119,7 @@ def classify_folder(
         check_enough(coverage, part, dataset)
     model = load_encoders([encoder] if isinstance(encoder, str) else encoder, device)
     with noted(others=True) as notes:
-        made, features = encode_folder(model, dataset, method, skip_unreadable, progress)
+        made, features = encode_folder(model, dataset, method, skip_unreadable, workers, progress)
         _check_number(len(features), len(kb.class_names), method, images)
         bank = model.encode_knowledge(kb, progress=progress)
         views = one_by_one(features.images, bank)
@@ -196,11 +198,13 @@ def encode_folder(
     dataset: ImageDataset,
     method: Classifier,
     skip_unreadable: bool,
+    workers: int | None,
     progress: bool,
 ) -> tuple[Features | Patches, Features]:
     """What the method reads, and the image features in it."""
     run = model.encode_patches if method.needs_patches else model.encode_images
-    made = run(dataset, progress=progress, on_error="skip" if skip_unreadable else "raise")
+    on_error = "skip" if skip_unreadable else "raise"
+    made = run(dataset, workers=workers, progress=progress, on_error=on_error)
     return made, made.features if method.needs_patches else made
 
 

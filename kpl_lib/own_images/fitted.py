@@ -110,6 +110,7 @@ class FittedModel:
         *,
         skip_unreadable: bool = False,
         accept_phantom: bool = False,
+        workers: int | None = None,
         progress: bool = True,
     ) -> Classification:
         """Classify new images, one or many, each alone.
@@ -122,6 +123,7 @@ class FittedModel:
             encoder: from `open_encoder`; None loads it, which takes most of the time.
             skip_unreadable: leave out files that cannot be read, and list them.
             accept_phantom: go on, with a warning, where a phantom encoder meets images that are no phantoms.
+            workers: processes that decode, as for `Encoder.encode_images`.
             progress: show bars.
 
         Returns:
@@ -135,13 +137,14 @@ class FittedModel:
         dataset = images if isinstance(images, ImageDataset) else open_files(names)
         if encoder is None or encoder.fingerprint != self.fingerprint:
             encoder = self.open_encoder(() if encoder is None else encoder.names)
-        made, features = encode_folder(encoder, dataset, self.classifier, skip_unreadable, progress)
-        views = [rows for rows, _ in one_by_one(features.images, self.bank)]
+        made, features = encode_folder(encoder, dataset, self.classifier, skip_unreadable, workers, progress)
+        bank, fitted = self.bank.to(features.images.device), self.classifier.to(features.images.device)
+        views = [rows for rows, _ in one_by_one(features.images, bank)]
         far = refuse_far(encoder.names, views, accept_phantom)
         if far is not None:
             warnings.warn(far, UserWarning, stacklevel=2)
-        prediction = self.classifier.predict(made)
-        return rows_of(prediction, features, self.bank, self.classifier.chosen, self.centre, warning=far)
+        prediction = fitted.predict(made)
+        return rows_of(prediction, features, bank, fitted.chosen, self.centre, warning=far)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole or not at all.

@@ -170,6 +170,7 @@ def test_the_command_line_says_one_line(monkeypatch, capsys, tmp_path):
         (("--grid", "fantom"), "unknown grid 'fantom'"),
         (("--classifiers", "klp"), "unknown classifier 'klp'"),
         (("--jobs", "0"), "jobs must be"),
+        (("--workers", "-1"), "workers must be"),
     ):
         code, out, err = kpl(
             monkeypatch, capsys, "benchmark", "run", "--out", tmp_path / "x.jsonl", *arguments

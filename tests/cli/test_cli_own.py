@@ -111,6 +111,8 @@ def test_fit_writes_a_report_and_says_where_predict_may_differ(method, base, kpl
         "--report",
         "out/r.html",
     ]
+    code, err = kpl("fit", *options, "--workers", "-1")
+    assert code == 2 and "workers must be" in err[0] and list((base / "out").iterdir()) == []
     code, err = kpl("fit", *options)
     assert code == 0 and (base / "out" / "r.html").is_file()
     said = (
@@ -151,6 +153,7 @@ BAD = {
     "report nowhere": (["--report", "nowhere/r.html"], "the folder nowhere does not exist"),
     "two files in one": (["--report", "out/t.csv"], "--report out/t.csv: the same file as --out"),
     "over the labels": (["--labels", "labels.csv", "--report", "labels.csv"], "the same file as --labels"),
+    "workers": (["--workers", "-1"], "workers must be"),
     "thumbnails": (["--thumbnails", "500"], "--thumbnails 500: a report holds 0 to 200"),
 }
 
@@ -197,6 +200,7 @@ MODELS = {
     "a table": (["labels.csv", "images"], None, "labels.csv: no fitted model"),
     "missing image": (["out/m.safetensors", "zz.png"], None, "zz.png: no such file"),
     "one image twice": (["out/m.safetensors", "images", "images/p00_00.png"], None, "named twice"),
+    "workers": (["out/m.safetensors", "images", "--workers", "-1"], None, "workers must be"),
     "empty folder": (["out/m.safetensors", "out"], None, "out: no images in it"),
     "another encoder": (
         ["out/m.safetensors", "images"],

@@ -1,5 +1,6 @@
 """`kpl encode`: features of a folder or dataset in one file, or one line that says why not."""
 
+import re
 import sys
 
 import pytest
@@ -76,6 +77,10 @@ def test_a_dataset_with_patches_and_precision(kpl, tmp_path):
     assert code == 0, err
     found = Patches.load(tmp_path / "p.safetensors")
     assert len(found) == 3 and found.features.meta["dataset"].endswith("dev")
+    assert re.search(
+        r"kpl: mixed precision against float32 on 3 images: \d nearest class names are the same, cosines from 0\.9",
+        err,
+    )
     assert list((tmp_path / "elsewhere").glob("*-patches-*.safetensors"))
 
 
@@ -109,6 +114,7 @@ def test_bad_files_are_told_by_name_and_skipped_where_asked(kpl, tmp_path):
         (("--dataset", "phantom-chset", "--out", "f.safetensors"), "did you mean 'phantom-chest'"),
         (("--dataset", "phantom-chest", "--out", "f.safetensors", "--precision", "fp8"), "precision 'fp8'"),
         (("--dataset", "phantom-chest", "--out", "f.safetensors", "--batch-size", "0"), "batch_size"),
+        (("--dataset", "phantom-chest", "--out", "f.safetensors", "--workers", "-1"), "workers must be"),
     ],
 )
 def test_wrong_arguments_are_one_line(kpl, tmp_path, monkeypatch, arguments, said):

@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,9 @@ from PIL import Image
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets import ImageDataset
 from kpl_lib.datasets.images import read_image
-from kpl_lib.encoders import Encoder, load_encoder
+from kpl_lib.encoders import Encoder, load_encoder, run
 from kpl_lib.encoders import cache as feature_shards
+from kpl_lib.encoders.run import Job
 
 
 def write_images(folder: Path, count: int, size: int = 32, suffix: str = "png") -> list[Path]:
@@ -131,3 +132,30 @@ def encode_on_a_full_disk(encoder: Path, paths: list[Path], cache: Path, report:
         load_encoder(encoder, device="cpu").encode_images(dataset, progress=False, cache=cache, batch_size=2)
     except InputError as error:
         report.write_text(str(error)[:290])
+
+
+@contextlib.contextmanager
+def workers_chosen() -> Iterator[list[int]]:
+    """The numbers of workers, as jobs decode one part of their images after the other."""
+    counts, plain = [], Job._decoded
+    Job._decoded = lambda job, rows, workers: counts.append(workers) or plain(job, rows, workers)
+    try:
+        yield counts
+    finally:
+        Job._decoded = plain
+
+
+def chosen_in_a_job(encoder: Path, paths: list[Path]) -> tuple[list[int], bool]:
+    """Encode slow files in a process of joblib, with processes that start at once; whether they give the same bits."""
+    run.FORK, run.own_cores = 0.0, lambda: 2
+    torch.set_num_threads(1)
+
+    def read(index: int) -> Image.Image:
+        time.sleep(0.02)
+        return read_image(paths[index])
+
+    dataset, model = ImageDataset("slow", read, paths), load_encoder(encoder, device="cpu")
+    with workers_chosen() as counts:
+        found = model.encode_images(dataset, batch_size=2, progress=False).images
+    plain = model.encode_images(dataset, batch_size=2, workers=0, progress=False).images
+    return counts, torch.equal(found, plain)
