@@ -5,6 +5,7 @@ import platform
 import random
 import sys
 import warnings
+from functools import partialmethod
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ import torch
 import kpl_lib
 from kpl_lib.claim_files import read_claims
 from kpl_lib.claims import Outcomes, measure
+from kpl_lib.common.devices import choose_device
 from kpl_lib.common.extras import matplotlib as mpl
 from kpl_lib.common.files import default_folder
 from kpl_lib.live.style import use_style
@@ -28,13 +30,15 @@ def setup(seed: int = 0) -> torch.device:
     """Seed everything, set the book's style of figures, drawn and live, and print versions and device.
 
     Products and convolutions of a GPU keep all bits of float32: by default newer cards round the factors to TF32, with
-    10 bits in place of 23, and figures would differ from those of the book.
+    10 bits in place of 23, and figures would differ from those of the book. Figures and numpy read tensors of a GPU
+    too, which elsewhere takes `.cpu()`.
 
     Args:
         seed: seed of Python, NumPy and torch.
 
     Returns:
-        The device that encoders and solvers should use: `cuda` where there is a GPU, else `cpu`.
+        The device that encoders should use, `cuda` where there is a GPU, else `cpu`; features, banks and solvers
+        follow their encoder.
 
     Example:
         >>> device = setup(seed=0)
@@ -48,7 +52,9 @@ def setup(seed: int = 0) -> torch.device:
     mpl.rcParams.update(STYLE)
     use_style()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
+    if device.type != "cpu":
+        torch.Tensor.numpy = partialmethod(torch.Tensor.numpy, force=True)
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     versions = f"torch {torch.__version__} · python {platform.python_version()}"
     print(f"kpl_lib {kpl_lib.__version__} · {versions} · running on {where}")

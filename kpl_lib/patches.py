@@ -41,6 +41,10 @@ class Patches:
     def __len__(self) -> int:
         return len(self.features)
 
+    def to(self, device: str | torch.device) -> "Patches":
+        """Move images, labels and patches to a device."""
+        return Patches(self.features.to(device), self.tokens.to(device))
+
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all.
 

@@ -98,7 +98,7 @@ class Inputs:
             with noted() as notes:
                 bank = self.encoder.encode_knowledge(base, progress=False)
                 bank = with_controls(bank, base, self.encoder.encode_texts) if key[1] else bank
-            views = [rows for rows, _ in one_by_one(self.features.images.cpu(), bank)]
+            views = [rows for rows, _ in one_by_one(self.features.images, bank)]
             far = far_from_phantoms(self.encoder.names, views)
             self.notes[key] = [*notes, *_scale_note(self.encoder), *([] if far is None else [far])]
             self._banks[key] = bank.to(self.encoder.device)

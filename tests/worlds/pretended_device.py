@@ -34,7 +34,7 @@ READS = {
     "unique_dim",
 }
 READS |= {"unique_consecutive", "repeat_interleave", "_linalg_check_errors", "_linalg_eigh", "_linalg_svd"}
-MOVES = {"_to_copy", "copy_"}  # the two that may read one device and write another
+MOVES = {"to", "_to_copy", "copy_"}  # what may read one device and write another
 INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
 JOINED = {"cat", "stack"}  # take not even a number without dimensions from elsewhere
 
@@ -63,10 +63,16 @@ class Pretended(Tensor):
     def tolist(self) -> list:
         return self.cpu().tolist()
 
-    def numpy(self, *settings, **more):
-        raise TypeError(f"can't convert {DEVICE} device type tensor to numpy, in {place()}")
+    def numpy(self, *, force: bool = False):
+        if not force:
+            raise TypeError(f"can't convert {DEVICE} device type tensor to numpy, in {place()}")
+        return self.detach().cpu().numpy()
 
-    __array__ = numpy
+    def __array__(self, dtype=None, copy=None):
+        return self.numpy() if dtype is None else self.numpy().astype(dtype)
+
+    def __format__(self, how: str) -> str:
+        return format(self.cpu(), how)
 
     def __repr__(self) -> str:
         return f"{DEVICE} {self.held!r}"
@@ -80,19 +86,23 @@ class _Everywhere(TorchDispatchMode):
 
 
 _reads: Counter[str] = Counter()
+_copied = False
 
 
 @contextmanager
-def pretended() -> Iterator[Counter[str]]:
-    """The block in which the device is there; gives the host reads by place, which grow inside it."""
-    global _reads
+def pretended(copied: bool = False) -> Iterator[Counter[str]]:
+    """The block in which the device is there; gives the host reads by place, which grow inside it.
+
+    `copied`: outside the library, row numbers of the CPU choose rows of the device, as a GPU copies them unasked.
+    """
+    global _reads, _copied
     _register()
-    before, _reads = _reads, Counter()
+    before, (_reads, _copied) = (_reads, _copied), (Counter(), copied)
     try:
         with _Everywhere():
             yield _reads
     finally:
-        _reads = before
+        _reads, _copied = before
 
 
 def _register() -> None:
@@ -104,6 +114,7 @@ def _register() -> None:
         return
     module = ModuleType(f"torch.{NAME}")
     module.is_available, module.device_count, module.current_device = lambda: True, lambda: 1, lambda: 0
+    module.get_amp_supported_dtype = list
     module._is_in_bad_fork, module.manual_seed_all = lambda: False, lambda seed: None
     torch._register_device_module(NAME, module)
 
@@ -128,7 +139,7 @@ def _run(operation: Callable, args: tuple, kwargs: dict) -> object:
     """One operation: as the CPU does it, once it is sure that a GPU would do it too."""
     given = list(_tensors((*args, *kwargs.values())))
     own = [x for x in given if isinstance(x, Pretended)]
-    asked = kwargs.get("device")
+    asked = kwargs.get("device") or next((x for x in args if isinstance(x, torch.device)), None)
     if not own and (asked is None or torch.device(asked).type != NAME):
         return operation(*args, **kwargs)
     name = operation._schema.name.partition("::")[2]
@@ -151,6 +162,8 @@ def _run(operation: Callable, args: tuple, kwargs: dict) -> object:
 
 def _allowed(name: str, args: tuple, given: list[Tensor], here: bool) -> bool:
     """A GPU takes numbers without dimensions from the CPU. It copies row numbers too, unasked: that is refused here."""
+    if _copied and name == "index" and isinstance(args[0], Pretended) and place() == "outside kpl_lib":
+        return True
     written = name.endswith("_") and not name.startswith("__")
     if not here or name in JOINED or ((written or name in INDEXED) and not isinstance(args[0], Pretended)):
         return False
