@@ -201,7 +201,7 @@ def _check_encoder(name: str) -> None:
 def _counted(name: str) -> tuple[int | None, int | None]:
     """Numbers in a model and operations of its image tower on one image, counted on a model without memory."""
     architecture = LIKE.get(name, name.split("/")[0])
-    config = open_clip.get_model_config(architecture)
+    config = None if ":" in architecture else open_clip.get_model_config(architecture)  # else it asks the hub
     if config is None or set(config) - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}:
         return None, None
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
