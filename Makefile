@@ -87,8 +87,8 @@ test-colab: colab ## unit tests at Colab's versions, then the Colab edition from
 		KPL_CACHE=$(WHEEL)/features $(abspath $(VENV))-colab/bin/python -m nbconvert --log-level WARN --to notebook \
 			--execute --ExecutePreprocessor.timeout=900 --output-dir $(WHEEL)/run "$$notebook" || exit 1; done
 
-bench: $(STAMP) ## timings of the solvers and encoders
-	$(BIN)/python -m pytest -q -s tests/speed
+bench: $(STAMP) ## what solvers, encoding and metrics take here, beside the limit of this machine and beside plain code
+	@$(BIN)/python -W ignore tests/speed/bench.py
 
 notebooks: $(STAMP) ## execute the notebooks and check their claims, or one: make notebooks NB=book/chapters/01_name.ipynb
 	@rm -rf $(CLAIMS)
