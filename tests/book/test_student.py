@@ -12,15 +12,22 @@ from bs4 import BeautifulSoup
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 
+from book.tools.building.colab import edition
 from book.tools.building.setup_cell import ROOT, is_setup
+from book.tools.building.site_links import read_links
 from book.tools.teaching import student
 from book.tools.teaching.questions import load_all
 from book.tools.teaching.without_solutions import ANSWER, WRITE, pieces, student_notebook, student_page
 
 BOOK = ROOT / "book"
 NOTEBOOKS = [BOOK / "_template.ipynb", *sorted(BOOK.glob("*/*.ipynb"))]
+PUBLISHED = [*NOTEBOOKS[1:], BOOK / "monday.ipynb"]
 EDITION = Path(os.environ.get("KPL_STUDENT", ROOT / "_build" / "student"))
 QUESTIONS = load_all(BOOK)
+LINKS = student.named_only(read_links(ROOT))
+RAW = re.compile(
+    r"^ *:::|\{(?:ref|term|numref|eq|doc|cite)\b|^\([\w-]+\)=|^\s*:(?:class|label|name|alt):", re.M
+)
 ASKED = {"self-check", "predict"}  # tags of cells with questions
 
 
@@ -38,6 +45,16 @@ def text(cells):
 
 def for_students(path):
     return student_notebook(read(path), student.questions_of(name(path), QUESTIONS))
+
+
+def code_of(cells):
+    return [text([cell]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def plain(path):
+    """A notebook of the edition as it is published."""
+    made = student.stripped(for_students(path))
+    return edition(made, name(path), "u", "0" * 40, LINKS, "student edition")["cells"]
 
 
 def solution_lines(notebook):
@@ -97,6 +114,21 @@ def test_everything_else_is_as_in_the_book(path):
     setup = [cell for cell in cells if cell["cell_type"] == "code" and is_setup(cell)]
     assert [cell["source"] for cell in setup] == [
         cell["source"] for cell in notebook["cells"] if is_setup(cell)
+    ]
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=name)
+def test_the_edition_is_plain_markdown_and_leads_to_no_solution(path):
+    cells = plain(path)
+    nbformat.validate({**read(path), "cells": cells})
+    seen = text([cell for cell in cells if cell["cell_type"] == "markdown"])
+    assert RAW.findall(seen) == [] and "The student edition of this page" in seen
+    assert not re.findall(rf"{LINKS.site}(?:chapters|primer|instructor|monday)\S*\.html", seen)
+    lines = solution_lines(read(path))
+    assert [line for line in lines if line in text(cells)] == []
+    added = re.compile(r"^# @title .*\n|@0{40}", re.M)
+    assert [added.sub("", source) for source in code_of(cells)] == [
+        added.sub("", source) for source in code_of(for_students(path)["cells"])
     ]
 
 
@@ -220,14 +252,13 @@ def test_a_student_notebook_fails_only_where_the_student_writes(path, tmp_path):
 @pytest.mark.site
 def test_the_built_edition_holds_no_solution():
     pages = sorted((EDITION / "html").rglob("*.html"))
-    made = [*NOTEBOOKS[1:], BOOK / "monday.ipynb"]
     files = [
         *EDITION.glob("*.ipynb"),
         *EDITION.glob("*/*.ipynb"),
         *(EDITION / "html/_sources").rglob("*.ipynb"),
     ]
-    assert len(files) == 2 * len(made), "run `make book` and `make student` first"
-    for path in made:
+    assert len(files) == 2 * len(PUBLISHED), "run `make book` and `make student` first"
+    for path in PUBLISHED:
         lines = solution_lines(read(path))
         copies = [file for file in files if name(path) in file.as_posix()]
         found = [(file.name, line) for file in copies for line in lines if line in text(read(file)["cells"])]
@@ -238,6 +269,8 @@ def test_the_built_edition_holds_no_solution():
 
 @pytest.mark.site
 def test_the_notebooks_of_the_edition_are_made_from_the_book_as_it_is():
-    for path in NOTEBOOKS[1:]:
-        assert text(read(EDITION / f"{name(path)}.ipynb")["cells"]) == text(for_students(path)["cells"])
-        assert not [cell for cell in read(EDITION / f"{name(path)}.ipynb")["cells"] if cell.get("outputs")]
+    for path in PUBLISHED:
+        cells = read(EDITION / f"{name(path)}.ipynb")["cells"]
+        made = [text([cell]) for cell in cells[1:] if not is_setup(cell)]
+        assert made == [text([cell]) for cell in plain(path)[1:] if not is_setup(cell)]
+        assert not [cell for cell in cells if cell.get("outputs")]

@@ -115,11 +115,13 @@ def plain_cells(cells: list[dict], page: str, commit: str, links: Links) -> list
     return made
 
 
-def edition(notebook: dict, page: str, url: str, commit: str, links: Links) -> dict:
+def edition(
+    notebook: dict, page: str, url: str, commit: str, links: Links, name: str = "Colab edition"
+) -> dict:
     """A notebook of the book as Colab shows it best."""
     cells = plain_cells(notebook["cells"], page, commit, links)
     page_there = f" of {linked('this page', links.pages[page].url)}" if page in links.pages else ""
-    made = f"The Colab edition{page_there}, made from commit {linked(commit[:7], f'{url}/commit/{commit}')}."
+    made = f"The {name}{page_there}, made from commit {linked(commit[:7], f'{url}/commit/{commit}')}."
     cells[0]["source"] = lines("".join(cells[0]["source"]) + f"\n\n*{made} Its links lead to the site.*")
     shown = {"colab": {"provenance": [], "toc_visible": True}}
     return notebook | {"cells": cells, "metadata": notebook["metadata"] | shown}

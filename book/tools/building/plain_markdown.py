@@ -33,8 +33,8 @@ SUMMARY = (
 
 
 def linked(shown: str, url: str) -> str:
-    """A Markdown link."""
-    return f"[{shown}]({url})"
+    """A Markdown link; without an address, what it shows."""
+    return f"[{shown}]({url})" if url else shown
 
 
 def cited(keys: str, in_text: bool, links: Links) -> str:

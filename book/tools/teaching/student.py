@@ -2,7 +2,8 @@
 
 `chapters/*.ipynb` are the notebooks of the book without solutions, without outputs, and with a cell to write in for
 each exercise; `html/index.html` is the site made of them. Its figures are those of the built book: nothing runs
-again. Publish the folder as the branch `student` of the repository, and its Colab buttons open its notebooks.
+again. Publish the folder as the branch `student` of the repository, and its Colab buttons open its notebooks: they are
+in plain Markdown, as Colab can show it, with the setup from one commit.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -18,8 +20,10 @@ from jupyter_cache import get_cache
 from nbconvert.preprocessors import ClearOutputPreprocessor
 
 from book.tools.building.build import COMMAND
+from book.tools.building.colab import built_from, edition
 from book.tools.building.execute import notebooks
-from book.tools.building.setup_cell import ROOT, config
+from book.tools.building.setup_cell import ROOT, config, repository_url
+from book.tools.building.site_links import Links, Target, read_links
 from book.tools.teaching.questions import Question, load_all
 from book.tools.teaching.without_solutions import WRITE, student_notebook, student_page
 
@@ -58,6 +62,15 @@ def stripped(notebook: dict) -> dict:
     """The notebook without outputs."""
     made, _ = ClearOutputPreprocessor().preprocess(nbformat.from_dict(notebook), {})
     return json.loads(nbformat.writes(made))
+
+
+def named_only(links: Links) -> Links:
+    """The links, but to pages of the book: these hold solutions, so chapters, figures and exercises are only named."""
+
+    def plain(found: dict[str, Target]) -> dict[str, Target]:
+        return {key: replace(target, url="") for key, target in found.items()}
+
+    return replace(links, labels=plain(links.labels), pages=plain(links.pages))
 
 
 def write_notebook(notebook: dict, path: Path) -> None:
@@ -118,13 +131,15 @@ def main(root: Path = ROOT) -> int:
             name: student_notebook(notebook, questions_of(name, questions))
             for name, notebook in executed(root).items()
         }
+        commit, url, links = built_from(root), repository_url(root), named_only(read_links(root))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     out = root / "_build" / "student"
     shutil.rmtree(out, ignore_errors=True)
     for name, notebook in made.items():
-        write_notebook(stripped(notebook), out / f"{name}.ipynb")
+        plain = edition(stripped(notebook), name, url, commit, links, "student edition")
+        write_notebook(plain, out / f"{name}.ipynb")
     write_source(root, made, questions, out / "source")
     code = build_site(root, out / "source", out / "html")
     if code:
