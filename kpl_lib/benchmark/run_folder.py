@@ -148,7 +148,7 @@ def _of_rows(rows: list[dict], facts: dict) -> Iterable[tuple[str, str]]:
         if listed is None:
             yield name, f"not listed in {FACTS}; {AGAIN}, or in a new one"
         elif listed != digest(row):
-            yield name, f"changed since it was written; {AGAIN}, or take the file again"
+            yield name, f"changed since it was written; delete its line, and {AGAIN}"
     for name, run in facts["runs"].items():
         dataset, _, encoder = name.partition(", ")
         made = [facts[part].get(one, {}) for part, one in (("sets", dataset), ("encoders", encoder))]

@@ -15,6 +15,7 @@ PACKAGE = "kpl_lib"
 Node = tuple[str, str]  # module and name of a definition
 
 
+@cache
 def code_checksum(*roots: str, folder: Path | None = None) -> str:
     """Checksum of definitions of this library and of all that they use of it, in turn.
 

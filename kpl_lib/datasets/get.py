@@ -105,16 +105,33 @@ def _sources(facts: DatasetCard, root: Path, archives: Sequence[str | Path], pro
 
 
 def _place(archive: Archive, file: Path, root: Path) -> None:
-    """Unpack an archive; copy or move a file that is used as it is. A stopped run goes on behind the last one."""
-    mine = file.parent == root / ROOM
-    done = root / ROOM / f"{archive.file}.done"
+    """Unpack an archive; copy or move a file that is used as it is. A run killed anywhere goes on from there."""
     if archive.packed:
-        if not (mine and done.exists()):
-            unpack(file, root / archive.into)
-        if mine:
-            done.touch()
-    elif mine:
+        room = root / ROOM / f"{archive.file}.unpacked"
+        done = room.with_suffix(".done")  # all of it is in the room, or has left for its place
+        try:
+            if not done.exists():
+                shutil.rmtree(room, ignore_errors=True)  # of a killed run
+                unpack(file, room)
+                done.touch()
+            _move(room, root / archive.into, archive.file)
+        except InputError:
+            shutil.rmtree(room, ignore_errors=True)
+            done.unlink(missing_ok=True)
+            raise
+    elif file.parent == root / ROOM:
         os.replace(file, root / archive.file)
     elif file.resolve() != (root / archive.file).resolve():
         with atomic_path(root / archive.file) as temporary:
             shutil.copyfile(file, temporary)
+
+
+def _move(room: Path, folder: Path, archive: str) -> None:
+    """Bring what was unpacked to its place, where nothing of the kind may be yet."""
+    make_folder(folder)
+    tops = sorted(room.iterdir())
+    there = [folder / top.name for top in tops if os.path.lexists(folder / top.name)]
+    if there:
+        raise InputError(f"{there[0]}: is there already; move it away, then unpack {archive} again")
+    for top in tops:
+        os.rename(top, folder / top.name)
