@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from served_world import ENCODERS, FETCHED, GIVEN, OPENAI, WEIGHTS, World, served_world
+from served_world import ENCODERS, FETCHED, GIVEN, OPENAI, WEIGHTS, served_world
 
 from kpl_lib.datasets.download import BLOCK
 
@@ -53,11 +53,12 @@ def test_every_set_and_encoder_has_its_rows_and_the_folder_can_be_shown(world, u
 
 
 def test_each_file_was_fetched_once_with_the_moves_followed(world, undisturbed):
-    bodies = [asked for server in world.servers for asked in server.asked if asked.sent]
-    assert len({a.path for a in bodies}) == len(bodies) and all(a.start == 0 for a in bodies)
+    sent = [path for server in world.servers for path in server.fetched()]
+    assert len(set(sent)) == len(sent), sent
+    assert [asked.path for asked in world.hub.asked if "agent" in asked.path] == []
     moved = [asked.path for asked in world.sets.asked if asked.status == 302]
     assert sorted(moved) == ["/CUB_200_2011.tgz", "/annotations.tar.gz", "/images.tar.gz"]
-    assert len(world.store.asked) == len(ENCODERS)
+    assert len(world.store.fetched()) == len(ENCODERS)
 
 
 def test_killed_three_times_it_gives_the_same_rows_and_asks_for_nothing_twice(world, undisturbed):
@@ -101,7 +102,7 @@ def test_killed_three_times_it_gives_the_same_rows_and_asks_for_nothing_twice(wo
 
     killed = {(id(world.mirror), "/bucket/CUB_200_2011.tgz"), (id(world.store), weights)}
     for server in world.servers:
-        for path in {a.path for a in server.asked if a.sent}:
+        for path in set(server.fetched()):
             stopped = (id(server), path) in killed
             assert server.twice(path) <= stopped * BLOCK, path
             assert len(server.sent(path)) == 1 + stopped, path

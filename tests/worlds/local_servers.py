@@ -77,6 +77,10 @@ class Server:
         self.files[path] = File(content, **how)
         return self.address + path
 
+    def fetched(self) -> list[str]:
+        """The path of each request that was answered with bytes of a file; lists that a hub makes are none."""
+        return [a.path for a in self.asked if a.sent and not a.path.startswith("/api/models/")]
+
     def sent(self, path: str) -> list[tuple[int, int]]:
         """First and last byte + 1 of every piece of a file that was sent."""
         return [(a.start, a.start + a.sent) for a in self.asked if a.path == path and a.sent]
