@@ -9,7 +9,7 @@ import typer
 from kpl_lib.cli.own import Device
 
 
-def reproduce(
+def reproduce_sets(
     out: Annotated[str, typer.Argument(help="Folder of rows; what is there already is kept.")],
     sets: Annotated[
         str | None, typer.Option(help="Only these, by commas; those of the paper and MedMNIST unless said.")
@@ -31,7 +31,7 @@ def reproduce(
 ) -> None:
     """Fetch public sets, encode them, run the paper's rows and ours, and compare; exit code 2 if some fail."""
     from kpl_lib.benchmark.plan import plan
-    from kpl_lib.benchmark.reproduce import reproduce as run
+    from kpl_lib.benchmark.reproduce import reproduce
 
     if data is not None:
         os.environ["KPL_DATA"] = data  # for every reader of sets
@@ -40,7 +40,7 @@ def reproduce(
     print(what, file=None if dry_run else sys.stderr)
     if dry_run:
         return
-    done = run(what)
+    done = reproduce(what)
     print(done, file=sys.stderr)
     if done.failed:
         raise typer.Exit(2)
