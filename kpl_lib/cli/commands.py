@@ -12,8 +12,7 @@ import kpl_lib
 from kpl_lib.cli import benchmark, datasets, encoders, knowledge, own
 from kpl_lib.cli.judge import judge
 from kpl_lib.cli.own import NOTE, say
-from kpl_lib.cli.reproduce import reproduce
-from kpl_lib.cli.scale import scale
+from kpl_lib.cli.reproduce import reproduce_sets
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import data_dir
 
@@ -30,8 +29,9 @@ app = typer.Typer(
 
 
 app.command()(encoders.encode)
-for command in (own.classify, own.fit, own.predict, judge, reproduce, scale):
+for command in (own.classify, own.fit, own.predict, judge):
     app.command()(command)
+app.command("reproduce")(reproduce_sets)
 for group in (datasets, encoders, knowledge, benchmark):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
