@@ -64,7 +64,9 @@ class Pretended(Tensor):
         return self.cpu().tolist()
 
     def numpy(self, *, force: bool = False):
-        if not force:
+        if not force and "numpy" not in vars(
+            Tensor
+        ):  # `notebook.setup` puts one there that reads every device
             raise TypeError(f"can't convert {DEVICE} device type tensor to numpy, in {place()}")
         return self.detach().cpu().numpy()
 

@@ -1,0 +1,69 @@
+"""Encoders and pages of the book on a second device: features, banks and solvers are there, figures read them."""
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from pretended_device import DEVICE, pretended
+
+from book.tools.building.setup_cell import is_setup
+from kpl_lib import KnowledgeBase, load_dataset, load_encoder, notebook
+from kpl_lib.claim_files import read_claims
+from kpl_lib.claims import measure
+from kpl_lib.encoders import encoder
+from kpl_lib.encoders.encoder import Encoder
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+PAGES = {
+    "primer/clip": "primer_clip",
+    "primer/ridge_and_discriminants": "primer_ridge_and_discriminants",
+    "chapters/01_zero_shot": "01_zero_shot",
+    "chapters/06_transport": "06_transport",
+}
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """The device is what is found where none is named. `inference_mode` knows no tensors but torch's own."""
+    plain = torch.no_grad()(Encoder.encode_pixels.__wrapped__)
+    with pretended(copied=True), monkeypatch.context() as patch:
+        for module in (encoder, notebook):
+            patch.setattr(module, "choose_device", lambda device=None: torch.device(DEVICE))
+        patch.setattr(torch, "inference_mode", torch.no_grad)
+        patch.setattr(Encoder, "encode_pixels", plain)
+        yield torch.device(DEVICE)
+
+
+def test_images_patches_and_texts_lie_on_the_device_of_their_encoder(device, tmp_path):
+    data, knowledge = load_dataset("phantom-cataract", n=3), KnowledgeBase.load("phantom-cataract")
+    model = load_encoder("phantom")
+    found = [model.encode_images(data, cache=folder, progress=False) for folder in (None, tmp_path, tmp_path)]
+    patches, bank = model.encode_patches(data, progress=False), model.encode_knowledge(knowledge)
+    rows = [*(each.images for each in found), patches.tokens, patches.features.images]
+    assert {one.device for one in [*rows, *(each.labels for each in found), bank.names]} == {device}
+    assert all(torch.equal(each.images.cpu(), found[0].images.cpu()) for each in found)
+
+
+@pytest.fixture
+def numpy_as_it_was():
+    yield
+    if "numpy" in vars(torch.Tensor):
+        del torch.Tensor.numpy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_runs_on_the_device_and_its_statements_are_measured_there(
+    page, device, numpy_as_it_was, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
+    names = {"__name__": "__main__"}
+    for number, cell in enumerate(json.loads((BOOK / f"{page}.ipynb").read_text(encoding="utf-8"))["cells"]):
+        if cell["cell_type"] == "code" and not is_setup(cell):
+            exec(compile("".join(cell["source"]), f"{page}, cell {number}", "exec"), names)
+    assert names["device"] == device and names["encoder"].device == device
+    rows = measure(read_claims(PAGES[page]), names).rows
+    assert [row.error for row in rows if row.error] == []
