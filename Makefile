@@ -88,7 +88,7 @@ test-colab: colab ## unit tests at Colab's versions, then the Colab edition from
 			--execute --ExecutePreprocessor.timeout=900 --output-dir $(WHEEL)/run "$$notebook" || exit 1; done
 
 bench: $(STAMP) ## what solvers, encoding and metrics take here, beside the limit of this machine and beside plain code
-	@$(BIN)/python -W ignore tests/speed/bench.py
+	@$(BIN)/python tests/speed/bench.py
 
 notebooks: $(STAMP) ## execute the notebooks and check their claims, or one: make notebooks NB=book/chapters/01_name.ipynb
 	@rm -rf $(CLAIMS)

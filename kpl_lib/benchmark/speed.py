@@ -12,6 +12,7 @@ Seconds are those of a core, not of the clock, so that other programs disturb th
 A Gram matrix is symmetric, so N D M and not twice that. Exponentials, checks and what Python does are not counted.
 """
 
+import json
 import os
 import statistics
 import time
@@ -25,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.common.checks import check_count
+from kpl_lib.common.files import data_dir
 from kpl_lib.features import TextBank
 from kpl_lib.text_proxies import text_proxies
 from kpl_lib.transport import greenkhorn, sinkhorn
@@ -113,6 +115,25 @@ def example(n: int = 1803, d: int = 512, c: int = 7, sentences: int = 8) -> tupl
     images = draw(d) + means[torch.arange(n) % c] + 0.8 * draw(n, d)
     texts = draw(d) + means[:, None] + 0.9 * draw(c, sentences, d)
     return F.normalize(images, dim=1), F.normalize(texts, dim=2)
+
+
+def stored(name: str) -> dict | None:
+    """Speeds that were measured for the book, with device, versions and date; None where nobody has measured them.
+
+    Args:
+        name: "speed", of processors, or "gpu_speed", of one card.
+
+    Returns:
+        What `data/results/NAME.json` holds.
+
+    Example:
+        >>> stored("abacus_speed") is None
+        True
+
+    Chapter: ch-closed-form, ch-scaling
+    """
+    path = data_dir() / "results" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def published_steps(

@@ -47,7 +47,7 @@ def cost(work: Callable[[], object]) -> tuple[float, float]:
 
 def encoding(small: bool, repeats: int) -> Iterator[dict]:
     """A row for each number of workers; the bound is for the best. Noise images, the slowest to decode."""
-    encoder, count = load_encoder("phantom", device="cpu"), 128 if small else 2048
+    encoder, count = load_encoder("phantom", device="cpu"), 128 if small else 1024
     with tempfile.TemporaryDirectory() as folder:
         size = encoder.model.visual.image_size
         dataset = files(write_images(Path(folder) / "images", count, size=size))

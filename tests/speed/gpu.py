@@ -1,8 +1,10 @@
 """What a GPU makes of the method: `python tests/speed/gpu.py`, under 8 minutes on one card.
 
 Image towers of the real sizes (random weights) against the card's own rate of multiplying matrices; transport, steps
-and closed form; joined encoders; 1.8 million rows; each in float32, TF32 and bfloat16. Then whether every classifier
-gives the labels of the CPU; it ends with code 1 where one does not. Writes data/results/gpu_speed.json.
+and closed form; joined encoders; 1.8 million rows; each in float32, TF32 and bfloat16. Steps stand beside the limit of
+the card (`kpl_lib.benchmark.speed`), beside the same steps in plain PyTorch, and with the times that the host reads.
+Then whether every classifier gives the labels of the CPU; it ends with code 1 where one does not. Writes
+data/results/gpu_speed.json.
 
 `--small` runs all of it on tiny inputs, without a GPU too, and writes nothing unless `--out` names a file.
 """
@@ -30,8 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import open_clip
 from core_world import bank_of, world
+from pretended_device import INDEXED, MOVES, READS
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kpl_lib import __version__
+from kpl_lib.benchmark import speed
 from kpl_lib.classifiers import available, create
 from kpl_lib.common.errors import InputError
 from kpl_lib.encoders import load_encoder
@@ -67,12 +72,13 @@ SMALL = Sizes((("phantom", 8),), 128, ((60, 16, 4),), (2000, 16, 5), (60, 16, 4)
 
 @dataclass
 class Bench:
-    """One device, the rows that were measured on it, and what no time was left for."""
+    """One device, the rows that were measured on it, what no time was left for, and its operations a second."""
 
     device: torch.device
     sizes: Sizes
     rows: list[dict] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    products: dict[str, float] = field(default_factory=dict)
     start: float = field(default_factory=time.perf_counter)
 
     def wait(self) -> None:
@@ -136,7 +142,7 @@ def dtype_of(precision: str) -> torch.dtype:
 
 def encoding(bench: Bench) -> None:
     """Images a second of each tower, and its operations as a share of what a product of matrices reaches."""
-    limits = {}
+    limits = bench.products
 
     def limit(precision: str) -> None:
         n = bench.sizes.matrix
@@ -192,26 +198,67 @@ def scene(shape: tuple[int, int, int], device: torch.device) -> tuple[torch.Tens
     return images, F.normalize(cone + means + 0.5 * torch.randn(c, d, device=device), dim=1)
 
 
+class Reads(TorchDispatchMode):
+    """Counts inside its block how often the host waits for a number of the device, as `pretended_device` does."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        name = operation._schema.name.partition("::")[2]
+        found = operation(*args, **(kwargs or {}))
+        tensors = [x for x in args if isinstance(x, torch.Tensor)]
+        moved = name in MOVES and isinstance(found, torch.Tensor) and found.device.type == "cpu"
+        moved = moved and any(x.device.type != "cpu" for x in tensors)
+        masked = name in INDEXED and any(x is not None and x.dtype == torch.bool for x in args[1])
+        self.count += name in READS or moved or masked
+        return found
+
+
+def reads_of(work: Callable[[], object]) -> int:
+    """Host reads of one call."""
+    with Reads() as reads:
+        work()
+    return reads.count
+
+
 def solvers(bench: Bench, shape: tuple[int, int, int], steps: int) -> None:
     """Transport of 20 sweeps, steps, and the closed form; and whether labels are those of float32."""
     first: dict[str, torch.Tensor] = {}
     images, text = scene(shape, bench.device)
+    n, d, c = shape
 
     def solve(precision: str) -> None:
         x = images.to(dtype_of(precision))
-        taken = bench.seconds(partial(sinkhorn, x.float() @ text.T))
-        bench.row("transport, 20 sweeps", precision, taken, size=shape)
-        labels = sinkhorn(x.float() @ text.T).pseudo_labels
+        reading = bench.seconds(x.sum)
+        bench.row(
+            "pass over the images", precision, reading, size=shape, gb_per_second=x.nbytes / reading / 1e9
+        )
+        # images that are stored in half are multiplied in float32
+        rate = bench.products.get("TF32" if precision == "TF32" else "float32", float("inf"))
+        least, limit = speed.Rates(rate, rate, {"images": x.nbytes / reading}).limit(
+            "images", x.nbytes, 4 * n * d * c
+        )
+        transport = partial(sinkhorn, x.float() @ text.T)
+        taken = bench.seconds(transport)
+        bench.row("transport, 20 sweeps", precision, taken, size=shape, host_reads=reads_of(transport))
+        labels = transport().pseudo_labels
         works = {
             "steps": lambda: fit_proxies(x, text, labels, steps=steps),
             "closed form": lambda: ridge_proxies(x, labels, intercept=True),
         }
+        took = {}
         for what, work in works.items():
-            taken = bench.seconds(work)
+            took[what] = bench.seconds(work)
             said = work().scores(x).argmax(dim=1)
             same = float((said == first.setdefault(what, said)).double().mean())
-            each = {"steps": steps, "seconds_a_step": taken / steps} if what == "steps" else {}
-            bench.row(what, precision, taken, size=shape, labels_of_float32=same, **each)
+            told = {"labels_of_float32": same, "host_reads": reads_of(work)}
+            if what == "steps":
+                told |= {"steps": steps, "seconds_a_step": took[what] / steps}
+                told |= {"of_limit": least * steps / took[what], "limit": limit}
+            bench.row(what, precision, took[what], size=shape, **told)
+        plain = bench.seconds(lambda: speed.published_steps(x.float(), text, labels, steps, transposed=True))
+        told = {"steps": steps, "seconds_a_step": plain / steps, "ours_is_faster": plain / took["steps"]}
+        bench.row("steps, plain PyTorch", precision, plain, size=shape, **told)
 
     bench.part(f"solvers {list(shape)}", solve)
 
