@@ -164,8 +164,8 @@ def _run(operation: Callable, args: tuple, kwargs: dict) -> object:
 
 def _allowed(name: str, args: tuple, given: list[Tensor], here: bool) -> bool:
     """A GPU takes numbers without dimensions from the CPU. It copies row numbers too, unasked: that is refused here."""
-    if _copied and name == "index" and isinstance(args[0], Pretended) and place() == "outside kpl_lib":
-        return True
+    if _copied and name in INDEXED and isinstance(args[0], Pretended) and place() == "outside kpl_lib":
+        given = list(_tensors(args[2:]))
     written = name.endswith("_") and not name.startswith("__")
     if not here or name in JOINED or ((written or name in INDEXED) and not isinstance(args[0], Pretended)):
         return False
