@@ -13,6 +13,7 @@ from kpl_lib.cli import benchmark, datasets, encoders, knowledge, own
 from kpl_lib.cli.judge import judge
 from kpl_lib.cli.own import NOTE, say
 from kpl_lib.cli.reproduce import reproduce_sets
+from kpl_lib.cli.scale import scale
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import data_dir
 
@@ -29,7 +30,7 @@ app = typer.Typer(
 
 
 app.command()(encoders.encode)
-for command in (own.classify, own.fit, own.predict, judge):
+for command in (own.classify, own.fit, own.predict, judge, scale):
     app.command()(command)
 app.command("reproduce")(reproduce_sets)
 for group in (datasets, encoders, knowledge, benchmark):
