@@ -60,7 +60,7 @@ class Plan:
         sets, encoders: what is had and what not.
         archives: folder of files that the reader fetched.
         device: where to compute.
-        workers: processes that decode.
+        workers: processes that decode; None lets the encoder choose.
 
     Chapter: ch-benchmark
     """
@@ -71,7 +71,7 @@ class Plan:
     encoders: tuple[EncoderPlan, ...]
     archives: Path | None
     device: torch.device
-    workers: int
+    workers: int | None
 
     @property
     def had(self) -> tuple[SetPlan, ...]:
@@ -82,10 +82,11 @@ class Plan:
         images = sum(one.facts.images[""] for one in self.had)
         lines = [f"{one.spec.name}: {_said(one)}" for one in self.sets]
         hours, speed = 0.0, product_speed(self.device)
+        cores = min(8, os.cpu_count() or 1) if self.workers is None else max(1, self.workers)
         for one in self.encoders:
             known = ["not counted"]
             if one.operations:
-                rate = min(SHARE * speed / one.operations, DECODED * max(1, self.workers))
+                rate = min(SHARE * speed / one.operations, DECODED * cores)
                 hours += images / rate / 3600
                 known = [f"{images / rate / 3600:,.1f} h at {rate:,.1f} images/s"]
             known += [f"weights of {4 * one.weights / 1e9:.1f} GB"] if one.weights else []
@@ -133,7 +134,7 @@ def plan(
         encoders: for `load_encoder`; None takes those of the grid.
         archives: folder with archives under their original names.
         device: where to compute; None chooses.
-        workers: processes that decode; None takes one a core, 8 at most.
+        workers: processes that decode; None lets the encoder choose.
 
     Returns:
         The plan; print it to see what it costs.
@@ -159,7 +160,6 @@ def plan(
     names = [one for (one,) in grid.encoders] if encoders is None else list(dict.fromkeys(encoders))
     for name in names:
         _check_encoder(name)
-    cores = min(8, os.cpu_count() or 1)
     return Plan(
         Path(out),
         replace(grid, datasets=specs, encoders=tuple((name,) for name in names)),
@@ -167,7 +167,7 @@ def plan(
         tuple(EncoderPlan(name, *_counted(name)) for name in names),
         None if archives is None else Path(archives),
         choose_device(device),
-        cores if workers is None else check_count(workers, "workers", 0),
+        None if workers is None else check_count(workers, "workers", 0),
     )
 
 

@@ -214,5 +214,5 @@ def real_rows(folder: str | Path | None = None) -> pd.DataFrame:
     folder = data_dir() / "results" / "real" if folder is None else Path(folder)
     files = sorted(folder.glob(f"*/{ROWS}"))
     found = [read_rows(file).assign(folder=file.parent.name) for file in files]
-    columns = ["folder", "origin", "dataset", "reference", *TEXTS]
+    columns = ["folder", "origin", "dataset", "changed", *TEXTS]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)

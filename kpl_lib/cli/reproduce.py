@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kpl_lib.cli.own import Device
+from kpl_lib.cli.own import Device, Workers
 
 
 def reproduce_sets(
@@ -24,9 +24,7 @@ def reproduce_sets(
         str | None, typer.Option(help="Folder of archives that you downloaded, under their original names.")
     ] = None,
     device: Device = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that decode; cores, 8 at most, unless said.")
-    ] = None,
+    workers: Workers = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do and cost; stop.")] = False,
 ) -> None:
     """Fetch public sets, encode them, run the paper's rows and ours, and compare; exit code 2 if some fail."""

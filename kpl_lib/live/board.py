@@ -46,7 +46,8 @@ SAID = (
     " + (datum.zero > datum.lowest - 15 ? ', dashed' : ', further left')"
 )
 REAL = "indexof(images, 'real') >= 0"
-NONE = f"{REAL} && (metric == 'r' || metric == 'c') ? 'not measured on real images' : ''"
+FEW = f"{REAL} && indexof(images, ' by ') < 0"  # of the peers, whose accuracies alone are kept
+NONE = f"{FEW} && (metric == 'r' || metric == 'c') ? 'not measured on real images' : ''"
 
 
 def leaderboard(
@@ -103,7 +104,7 @@ def leaderboard(
         menu("text", "text", texts),
     )
     metric = menu("metric", "metric", {name: letter for name, (_, letter) in METRICS.items()})
-    title = alt.Title(alt.expr(f"{REAL} ? 'real images, OpenAI CLIP' : 'synthetic phantoms'"), offset=34)
+    title = alt.Title(alt.expr(f"{REAL} ? 'real images' : 'synthetic phantoms'"), offset=34)
     sized = chart.properties(width=WIDTH, height=alt.Step(18), title=title)
     return sized.add_params(*params, metric, menu("order", "sorted by", ORDERS))
 
