@@ -15,7 +15,7 @@ from kpl_lib.benchmark.plan import Plan, SetPlan
 from kpl_lib.benchmark.released_log import beside_log, log_page
 from kpl_lib.benchmark.run_folder import RunFolder, digest, run_name
 from kpl_lib.benchmark.runner import Batch, RunReport, failed_lines, run_batch
-from kpl_lib.common.errors import InputError
+from kpl_lib.common.errors import InputError, one_line
 from kpl_lib.common.files import atomic_path, make_folder
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.datasets.get import get
@@ -67,11 +67,12 @@ class _Work:
             self.runs.setdefault(run_name(one.dataset.name, one.encoder), []).append(one)
 
     def tried(self, name: str, do: Callable[..., T], *arguments: object) -> T | None:
-        """What `do` gives; an error in a line is told at the end, and what rests on it is left out."""
+        """What `do` gives; what it raises is a line at the end, and what rests on it is left out."""
         try:
             return do(*arguments)
-        except InputError as error:
-            self.failed.append(f"{name}: {error}".replace(f"{name}: {name}: ", f"{name}: "))
+        except Exception as error:  # whatever a set or an encoder raises, the others go on
+            why = str(error) if isinstance(error, InputError) else one_line(error, 300, kind=True)
+            self.failed.append(f"{name}: {why}".replace(f"{name}: {name}: ", f"{name}: "))
             return None
 
     def fetch(self, one: SetPlan) -> ImageDataset:
@@ -120,7 +121,9 @@ class _Work:
         batch = Batch(lambda: inputs, tuple(left), store.path, resamples)
         shown = {"total": len(left), "unit": "run", "disable": not self.progress or not left}
         done = list(tqdm(run_batch(batch), desc=name, **shown))
-        self.failed += failed_lines([one for one in done if one.failed])
+        self.failed += [
+            f"{encoder.name}: {line}" for line in failed_lines([one for one in done if one.failed])
+        ]
         written = sum(one.written for one in done)
         self.written, self.kept = self.written + written, self.kept + len(self.runs[name])
         self.kept -= written + sum(bool(one.failed) for one in done)

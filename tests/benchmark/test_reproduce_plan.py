@@ -1,7 +1,9 @@
 """`kpl reproduce` on small sets: told before, resumed, refused, compared."""
 
 import json
+import multiprocessing
 import shutil
+import sys
 import zipfile
 
 import pytest
@@ -138,12 +140,32 @@ def test_a_stopped_run_goes_on_to_the_same_rows(archives, tmp_path, monkeypatch)
     assert figures(out) == figures(tmp_path / "whole") and check_folder(out) == ()
 
 
+def test_two_runs_share_a_folder(archives, tmp_path):
+    reproduce(small_plan(tmp_path / "whole", archives), progress=False)
+    shutil.rmtree(tmp_path / "data")
+    fork = multiprocessing.get_context("fork")
+    both = [fork.Process(target=share, args=(tmp_path / "out", archives)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert figures(tmp_path / "out") == figures(tmp_path / "whole") and check_folder(tmp_path / "out") == ()
+
+
+def share(out, archives):
+    """One of two runs; its exit code says whether something failed."""
+    sys.exit(len(reproduce(small_plan(out, archives), progress=False).failed))
+
+
 def test_what_fails_is_told_at_the_end_and_the_rest_is_done(archives, tmp_path):
     sets, encoders = ("malaria", "shenzhen", "montgomery"), ("phantom", "path:nowhere")
     what = small_plan(tmp_path / "out", archives, sets, encoders)
     done = reproduce(what, progress=False)
     lines = {line.split(": ")[0]: line for line in done.failed}
-    assert set(lines) == {"malaria", "shenzhen", "path:nowhere"} and all("\n" not in line for line in done.failed)
+    assert set(lines) == {"malaria", "shenzhen", "path:nowhere"} and all(
+        "\n" not in line for line in done.failed
+    )
     assert "its sha256 is" in lines["malaria"] and not (tmp_path / "data" / "malaria").exists()
     assert "ChinaSet_AllFiles.zip must be fetched by hand" in lines["shenzhen"]
     assert done.written == len(figures(tmp_path / "out")) > 0
@@ -165,6 +187,17 @@ def test_the_command_says_what_failed(archives, tmp_path, monkeypatch, capsys):
         monkeypatch, capsys, "reproduce", tmp_path / "datasets.json", "--sets", "montgomery"
     )
     assert code == 2 and errors.splitlines()[-1].endswith("choose a folder that you may write to")
+
+
+def test_whatever_breaks_is_a_line_and_the_others_go_on(archives, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Encoder, "encode_images", broken)
+    what = small_plan(tmp_path / "out", archives)
+    done = reproduce(what, progress=False)
+    assert done.failed == ("montgomery, phantom: RuntimeError: out of memory",)
+    assert (done.written, done.missing) == (0, len(what.grid.settings()))
 
 
 def test_other_weights_make_the_rows_again(archives, tmp_path):
