@@ -148,8 +148,8 @@ def sweeps(small: bool, repeats: int) -> Iterator[dict]:
 
 
 def times(ratio: float) -> str:
-    """A ratio with two digits."""
-    return f"{ratio:.0f}x" if ratio >= 10 else f"{ratio:.2g}x"
+    """A ratio in few digits."""
+    return f"{ratio:.0f}x" if ratio >= 10 else f"{ratio:.3g}x"
 
 
 def said(row: dict) -> str:
