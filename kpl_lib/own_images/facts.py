@@ -82,8 +82,9 @@ def report_facts(run: FolderRun) -> ReportFacts | None:
     """
     if run.labels is None:
         return None
-    known = (run.labels >= 0).nonzero()[:, 0]
-    labels, groups = run.labels[known], run.result.groups
+    labels, groups = run.labels.to(run.prediction.labels.device), run.result.groups
+    known = (labels >= 0).nonzero()[:, 0]
+    labels = labels[known]
     parts = (getattr(run.prediction, name)[known] for name in ("probabilities", "scores", "labels"))
     prediction = Prediction(*parts, run.prediction.class_names)
     patients = None if groups is None else by_patient(run.result)
@@ -139,7 +140,7 @@ def find_gap(run: FolderRun) -> ModalityGap | str:
     if min(len(images), len(texts)) < 5:
         return "not measured: it takes 5 images and 5 texts"
     drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:SAMPLE].sort().values
-    return modality_gap(images[drawn], texts[: 2 * SAMPLE])
+    return modality_gap(images[drawn.to(images.device)], texts[: 2 * SAMPLE])
 
 
 def find_concerns(run: FolderRun, groups: Groups | str) -> tuple[Concern, ...]:

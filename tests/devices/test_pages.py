@@ -14,6 +14,10 @@ from kpl_lib.claim_files import read_claims
 from kpl_lib.claims import measure
 from kpl_lib.encoders import encoder
 from kpl_lib.encoders.encoder import Encoder
+from kpl_lib.own_images.classify import classify_folder
+from kpl_lib.own_images.facts import report_facts
+from kpl_lib.own_images.fitted import FittedModel
+from kpl_lib.own_images.report import render
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 PAGES = {
@@ -67,3 +71,20 @@ def test_a_page_runs_on_the_device_and_its_statements_are_measured_there(
     assert names["device"] == device and names["encoder"].device == device
     rows = measure(read_claims(PAGES[page]), names).rows
     assert [row.error for row in rows if row.error] == []
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what few images make the method warn of
+def test_a_folder_is_classified_on_the_device_and_a_saved_model_follows_its_encoder(device, tmp_path):
+    data = load_dataset("phantom-cataract", split="dev", n=12)
+    lines = ["path,label"]
+    for number in range(len(data)):
+        data[number][0].save(tmp_path / f"{number:02d}.png")
+        lines.append(f"{number:02d}.png,{data.class_names[data.labels[number]]}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    given = {"encoder": "phantom", "classifier": "kpl", "labels": tmp_path / "labels.csv", "progress": False}
+    run = classify_folder(tmp_path, "phantom-cataract", **given)
+    FittedModel.of(run).save(tmp_path / "model.safetensors")
+    fitted = FittedModel.load(tmp_path / "model.safetensors")
+    found = fitted.predict(tmp_path, run.encoder, progress=False)
+    assert run.prediction.scores.device == device and found.labels == run.result.labels
+    assert report_facts(run).images["accuracy"].value >= 0 and "phantom-cataract" in render(run)
