@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import shutil
 import sys
+import time
 import zipfile
 
 import pytest
@@ -140,9 +141,17 @@ def test_a_stopped_run_goes_on_to_the_same_rows(archives, tmp_path, monkeypatch)
     assert figures(out) == figures(tmp_path / "whole") and check_folder(out) == ()
 
 
-def test_two_runs_share_a_folder(archives, tmp_path):
+def test_two_runs_share_a_folder(archives, tmp_path, monkeypatch):
     reproduce(small_plan(tmp_path / "whole", archives), progress=False)
     shutil.rmtree(tmp_path / "data")
+
+    def slow(name, *arguments):
+        with (tmp_path / "fetched").open("a") as file:
+            file.write(f"{name}\n")
+        time.sleep(3)
+        return getting.get(name, *arguments)
+
+    monkeypatch.setattr(engine, "get", slow)
     fork = multiprocessing.get_context("fork")
     both = [fork.Process(target=share, args=(tmp_path / "out", archives)) for _ in range(2)]
     for process in both:
@@ -150,6 +159,7 @@ def test_two_runs_share_a_folder(archives, tmp_path):
     for process in both:
         process.join()
     assert [process.exitcode for process in both] == [0, 0]
+    assert (tmp_path / "fetched").read_text() == "montgomery\n"
     assert figures(tmp_path / "out") == figures(tmp_path / "whole") and check_folder(tmp_path / "out") == ()
 
 
