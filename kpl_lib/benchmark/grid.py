@@ -29,7 +29,8 @@ class DatasetSpec:
     Args:
         name: for `load_dataset`.
         options: for `load_dataset`.
-        knowledge: names or files of knowledge bases; none means the one that is called like the dataset.
+        knowledge: names or files of knowledge bases; none means the one that is called like the dataset, and
+            `class-names` that there is none.
         positive: the positive class, where the second of two is not meant.
         ordered: the classes are grades.
         pool: `name` and options of labelled images outside the evaluated ones, for the linear probe.
