@@ -21,7 +21,7 @@ def prefetch(repository: str, *names: str) -> None:
     Raises:
         InputError: if the connection breaks, or what arrives has another checksum; a later call goes on.
     """
-    for name in () if constants.HF_HUB_OFFLINE else names:
+    for name in names:
         if isinstance(try_to_load_from_cache(repository, name), str):
             return
         try:

@@ -46,7 +46,7 @@ WEIGHTS = {
     "tiny/biomed": "open_clip_pytorch_model.bin",
     "tiny/plip": "pytorch_model.bin",
 }
-FEW = ("clip", "inmap", "kpl-released", "kpl-closed-form")  # classifiers of the grid that run here
+FEW = ("clip", "kpl-released", "kpl-closed-form")  # classifiers of the grid that run here
 LONGEST = 300.0  # seconds until a command counts as one that hangs
 PROGRAM = """
 import sys
