@@ -180,7 +180,7 @@ def _made(folder: Path, n: int, d: int, c: int, sums: Group) -> Tensor:
     text = F.normalize(centres + 2 * torch.randn(c, d, generator=generator) + 1, dim=1)
     make_folder(folder)
     paths = list(Shards(folder, n, text, range(n)).paths().items())
-    strange = {path.name for path in folder.glob("*.safetensors")} - {path.name for _, path in paths}
+    strange = {path.name for path in folder.glob("[0-9]*.safetensors")} - {path.name for _, path in paths}
     if strange:
         raise InputError(f"{folder}: holds {min(strange)}, which is not of this set; name another folder")
     for rows, path in paths[sums.rank :: sums.world]:

@@ -35,7 +35,7 @@ def small(monkeypatch):
 
 def in_memory(folder):
     """The figures of the library, on the same images."""
-    parts = [read_tensors(path, "FeatureShard")[0] for path in sorted(Path(folder).glob("*.safetensors"))]
+    parts = [read_tensors(path, "FeatureShard")[0] for path in sorted(Path(folder).glob("[0-9]*.safetensors"))]
     x, y = (torch.cat([part[name] for part in parts]) for name in ("images", "labels"))
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(C, D, generator=generator)
