@@ -96,7 +96,7 @@ class Inputs:
                 bank = with_controls(bank, base, self.encoder.encode_texts) if key[1] else bank
             views = [rows for rows, _ in one_by_one(self.features.images.cpu(), bank)]
             far = far_from_phantoms(self.encoder.names, views)
-            self.notes[key] = [*notes, *_scale_note(self.encoder), *([] if far is None else [far])]
+            self.notes[key] = [*notes, *([] if far is None else [far])]
             self._banks[key] = bank.to(self.encoder.device)
         return self._banks[key]
 
@@ -149,13 +149,3 @@ class Inputs:
         cache = self.cache if dataset.fingerprint else None
         found = self.encoder.encode_images(dataset, cache=cache, progress=False)
         return found.to(self.encoder.device)
-
-
-def _scale_note(encoder: Encoder | JoinedEncoder) -> list[str]:
-    """That methods read cosines at CLIP's temperature, where the encoder was trained with another."""
-    own = encoder.temperature
-    if abs(own / 0.01 - 1) < 0.05:
-        return []
-    return [
-        f"the encoder was trained with the temperature {own:.3g}; methods use 0.01 unless the grid says so"
-    ]

@@ -24,6 +24,8 @@ _REGISTRY: dict[str, type["Classifier"]] = {}
 class Classifier(ABC):
     """A method from image features and descriptions to classes: fields are parameters, `fit` sets the rest.
 
+    A temperature of None is that of the encoder which made the texts, `bank.temperature`.
+
     After `fit`: `class_names`; `model`, which predicts; `chosen`, for each class the numbers of the
     descriptions that were used, best first, empty where none was; `joint`, what a method that reads
     neighbours says about the fitted images, where that is not what `predict` says of an image alone.
@@ -63,9 +65,10 @@ class Classifier(ABC):
                 )
         for known in fields(self):
             value = getattr(self, known.name)
+            of_text = known.init and known.default is None and value is not None
             if type(known.default) is int:
                 check_count(value, known.name)
-            elif type(known.default) is float:
+            elif type(known.default) is float or of_text:  # a temperature of the text may be None
                 check_positive(value, known.name)
             elif type(known.default) is bool and type(value) is not bool:
                 raise InputError(f"{known.name} must be True or False, not {value!r}")
@@ -74,6 +77,10 @@ class Classifier(ABC):
     def parameters(self) -> dict:
         """The parameters by name."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+
+    def parameters_with(self, bank: TextBank) -> dict:
+        """The parameters as a fit to this bank takes them: its temperature where none was given."""
+        return {k: bank.temperature if value is None else value for k, value in self.parameters.items()}
 
     @abstractmethod
     def _fit(

@@ -22,7 +22,7 @@ from kpl_lib.classifiers.mixture import (
     text_evidence,
 )
 from kpl_lib.classifiers.opinions import OpinionPool
-from kpl_lib.classifiers.start import start_rows
+from kpl_lib.classifiers.start import start_rows, temperature_of
 from kpl_lib.common.checks import check_images, check_prior
 from kpl_lib.features import TextBank, one_by_one
 
@@ -66,7 +66,8 @@ class KPLAdaptive(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the 8 nearest descriptions of each class.
-        text_temperature: τ_t of the evidence, in units of cosines.
+        text_temperature: τ_t of the evidence, in units of cosines; None takes that of the encoder, of several each its
+            own.
         temperature: τ_i of the ridge.
         strength: ω of the evidence.
         rounds: how often the Fisher directions are renewed.
@@ -86,7 +87,7 @@ class KPLAdaptive(Classifier):
     """
 
     text: str = "top-k"
-    text_temperature: float = 0.01
+    text_temperature: float | None = None
     temperature: float = 0.04
     strength: float = 3.0
     rounds: int = 2
@@ -105,6 +106,7 @@ class KPLAdaptive(Classifier):
         labels: Tensor | None = None,
     ) -> tuple:
         check_images(images)
+        bank = bank.to(images.device)
         parts = one_by_one(images, bank) if len(bank.views) > 1 else [(images, bank)]
         found = [self._fit_one(x, own, prior, labels) for x, own in parts]
         if len(found) == 1:
@@ -124,12 +126,13 @@ class KPLAdaptive(Classifier):
     ) -> tuple[EvidenceModel, tuple]:
         """The same for one encoder."""
         rows, chosen = start_rows(bank, images, self.text, self.k)
+        temperature = temperature_of(bank, self.text_temperature)
         text = F.normalize(torch.stack([texts.mean(dim=0) for texts in rows]), dim=1)
         cloud = Cloud.of(images, self.temperature)
         shares = None if prior is None else check_prior(prior, len(bank)).to(images.device)
         logits = cloud.images @ text.double().T
-        evidence, log_mass = text_evidence(logits, self.text_temperature)
-        told = (logits / self.text_temperature).log_softmax(dim=1)
+        evidence, log_mass = text_evidence(logits, temperature)
+        told = (logits / temperature).log_softmax(dim=1)
         text_shares, confident = label_shares(logits), CONFIDENT
         if labels is not None:
             seen = weighed_rows(labels, len(bank))
@@ -161,10 +164,10 @@ class KPLAdaptive(Classifier):
             )
         asked = labels is not None or said["support"] + said["contradiction"] > 0
         if agreement.names < LEAST["names"] or not asked:
-            return text_alone(text, self.text_temperature, **said), chosen
+            return text_alone(text, temperature, **said), chosen
         offsets = found.offsets + (found.log_shares if self.decision == "posterior" else 0)
         fitted = (found.weights @ basis, offsets, text, log_mass, shares)
-        return EvidenceModel(*fitted, self.strength, self.text_temperature, **said), chosen
+        return EvidenceModel(*fitted, self.strength, temperature, **said), chosen
 
     @property
     def findings(self) -> tuple[str, ...]:

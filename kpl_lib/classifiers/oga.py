@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kpl_lib.classifiers.adapt import shrunk_directions
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.start import log_shares, start, text_logits
+from kpl_lib.classifiers.start import log_shares, start, temperature_of, text_logits
 from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.common.checks import check_count, check_images, check_same_space
 from kpl_lib.common.errors import InputError
@@ -84,7 +84,7 @@ class OGA(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
         cache: images kept for each class.
         strength: of the Gaussians, 0.05.
         seed: of the order in which `fit` takes the images.
@@ -108,7 +108,7 @@ class OGA(Classifier):
     Chapter: ch-benchmark
     """
 
-    temperature: float = 0.01
+    temperature: float | None = None
     cache: int = 8
     strength: float = 0.05
     seed: int = field(default_factory=int)  # 0; as a default it would be held to be a count
@@ -127,7 +127,8 @@ class OGA(Classifier):
         log_q = log_shares(prior, len(text)).to(text)
         cache = text.new_zeros(len(text), self.cache, text.shape[1])
         free = text.new_full((len(text), self.cache), torch.inf)
-        opened = Stream(weights, log_q.to(weights), self.temperature, text, log_q, cache, free, self.strength)
+        temperature = temperature_of(bank, self.temperature)
+        opened = Stream(weights, log_q.to(weights), temperature, text, log_q, cache, free, self.strength)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
         order = order.to(images.device)
         model, said = opened.after(images[order])

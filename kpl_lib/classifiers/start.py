@@ -101,6 +101,11 @@ def _none(bank: TextBank) -> tuple:
     return tuple(() for _ in bank.class_names)
 
 
+def temperature_of(bank: TextBank, given: float | None) -> float:
+    """τ_t of a method: as it was given, or that of the encoder that made the texts."""
+    return bank.temperature if given is None else given
+
+
 def text_logits(
     images: Tensor, weights: Tensor, temperature: float, prior: Tensor | Sequence[float] | None
 ) -> Tensor:
