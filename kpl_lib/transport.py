@@ -160,14 +160,16 @@ def _released(logits: Tensor, temperature: float, q: Tensor, iterations: int) ->
         raise InputError(f"temperature {temperature:g} is too small: logits / temperature overflows")
     q = q.to(dtype)
     f, g = z.new_zeros(n), z.new_zeros(c)
-    for _ in range(iterations):
+    for _ in range(
+        iterations
+    ):  # what is updated is decided where the plan is, so no update waits for the host
         plan = (z + f[:, None] + g).exp()
         rows, columns = (plan.sum(dim=1) - 1 / n).abs(), (plan.sum(dim=0) - q).abs()
-        i, j = int(rows.argmax()), int(columns.argmax())
-        if float(rows[i]) > float(columns[j]):
-            f[i] = -math.log(n) - (z[i] + g).logsumexp(dim=0)
-        else:
-            g[j] = q[j].log() - (z[:, j] + f).logsumexp(dim=0)
+        i, j = rows.argmax(dim=0, keepdim=True), columns.argmax(dim=0, keepdim=True)
+        row_is_worse = rows[i] > columns[j]
+        new_f = -math.log(n) - (z.index_select(0, i)[0] + g).logsumexp(dim=0)
+        new_g = q[j].log() - (z.index_select(1, j)[:, 0] + f).logsumexp(dim=0)
+        f[i], g[j] = torch.where(row_is_worse, new_f, f[i]), torch.where(row_is_worse, g[j], new_g)
     return _report((z + f[:, None] + g).exp(), q, iterations, False, dtype, n, scale=1)
 
 
@@ -181,8 +183,8 @@ def _report(
     scale: float,
     sums: Sums = ALONE,
 ) -> TransportPlan:
-    row_error = float(sums.total((plan.sum(dim=1) - 1 / n).abs().sum()))
-    column_error = float((sums.total(plan.sum(dim=0)) - q).abs().sum())
+    off = sums.total((plan.sum(dim=1) - 1 / n).abs().sum()), (sums.total(plan.sum(dim=0)) - q).abs().sum()
+    row_error, column_error = torch.stack(off).tolist()
     return TransportPlan(plan.mul_(scale).to(dtype), done, met, row_error, column_error)
 
 

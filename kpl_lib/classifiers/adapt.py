@@ -66,7 +66,7 @@ class Adapt(Classifier):
         x, text, p = images.double(), weights.double(), log_p.exp()
         labels, entropy = p.argmax(dim=1), -(p * log_p).sum(dim=1)
         order = entropy.argsort(stable=True)
-        kept = torch.cat([order[labels[order] == c][: self.confident] for c in range(len(text))])
+        kept = _first_of_each(labels, order, self.confident, len(text))
         owner = F.one_hot(labels[kept], len(text)).to(x)
         near, sure = x[kept], owner * p[kept]
         means = (sure.T @ near + p.T @ x) / (sure.sum(dim=0) + p.sum(dim=0))[:, None]
@@ -76,6 +76,14 @@ class Adapt(Classifier):
         directions = directions + owner.T @ near / (2 * len(kept))
         lines = (text + temperature * directions).to(weights)
         return TextClassifier(lines, offset.to(weights), temperature), chosen
+
+
+def _first_of_each(labels: Tensor, order: Tensor, count: int, classes: int) -> Tensor:
+    """The first images of each class in an order `[N]`, at most `count`; class after class, with one read."""
+    order = order[labels[order].argsort(stable=True)]
+    owner = labels[order]
+    first = torch.searchsorted(owner, torch.arange(classes, device=owner.device))
+    return order[torch.arange(len(order), device=order.device) - first[owner] < count]
 
 
 def shrunk_directions(spread: Tensor, means: Tensor) -> Tensor:

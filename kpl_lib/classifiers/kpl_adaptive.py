@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kpl_lib.classifiers.agreement import LEAST, text_agreement
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.gaussians import diagonal_rounds
+from kpl_lib.classifiers.gaussians import counts_of, diagonal_rounds
 from kpl_lib.classifiers.mixture import (
     Cloud,
     EvidenceModel,
@@ -23,8 +23,9 @@ from kpl_lib.classifiers.mixture import (
 )
 from kpl_lib.classifiers.opinions import OpinionPool
 from kpl_lib.classifiers.start import start_rows, temperature_of
-from kpl_lib.common.checks import check_images, check_prior
+from kpl_lib.common.checks import check_prior
 from kpl_lib.features import TextBank, one_by_one
+from kpl_lib.text_proxies import numbers_of
 
 TIE = 0.02  # nats an image; fits closer than this are as likely
 WRONG_WAY = 0.15  # agreement with the class names below which the text is warned of
@@ -105,7 +106,6 @@ class KPLAdaptive(Classifier):
         prior: Tensor | Sequence[float] | None,
         labels: Tensor | None = None,
     ) -> tuple:
-        check_images(images)
         bank = bank.to(images.device)
         parts = one_by_one(images, bank) if len(bank.views) > 1 else [(images, bank)]
         found = [self._fit_one(x, own, prior, labels) for x, own in parts]
@@ -114,7 +114,8 @@ class KPLAdaptive(Classifier):
         models = [model for model, _ in found]
         sound = [not model.names < LEAST["names"] for model in models]
         trust = [factor**2 * (ok or not any(sound)) for factor, ok in zip(bank.factors, sound, strict=True)]
-        chosen = [dict.fromkeys(_in_turn(kept)) for kept in zip(*(kept for _, kept in found), strict=True)]
+        each = (numbers_of(kept) for _, kept in found)
+        chosen = [dict.fromkeys(_in_turn(kept)) for kept in zip(*each, strict=True)]
         return OpinionPool.of(models, trust), tuple(map(tuple, chosen))
 
     def _fit_one(
@@ -147,12 +148,15 @@ class KPLAdaptive(Classifier):
             diagonal_rounds(cloud.images, told, confident=confident),
         )
         fits = [self._fisher_rounds(cloud, text.double(), evidence, z, shares) for z in starts]
-        most = max(mixture.likelihood for mixture, _ in fits)
-        found, basis = next(fit for fit in fits if fit[0].likelihood >= most - TIE)
+        measured = torch.stack([first.measured, *(mixture.measured for mixture, _ in fits)])  # read once
+        (support, _), *likely = measured.tolist()
+        most = max(likelihood for _, likelihood in likely)
+        pairs = zip(fits, likely, strict=True)
+        found, basis = next(fit for fit, (_, likelihood) in pairs if likelihood >= most - TIE)
         shares = found.log_shares.exp()
         agreement = text_agreement(images, rows, bank.names.to(images.device))
         said = {
-            "support": first.support,
+            "support": support,
             "contradiction": contradiction(shares, text_shares),
             "names": agreement.names,
             "halves": agreement.halves,
@@ -219,10 +223,9 @@ def sentences_about(model: EvidenceModel, class_names: Sequence[str]) -> tuple[s
     return tuple(said)
 
 
-def _in_turn(kept: Sequence[Tensor | Sequence[int]]) -> list[int]:
+def _in_turn(kept: Sequence[Sequence[int]]) -> list[int]:
     """The first of each, then the second of each, and so on; all are of one length."""
-    rows = (torch.as_tensor(numbers).tolist() for numbers in kept)
-    return [number for rank in zip(*rows, strict=True) for number in rank]
+    return [number for rank in zip(*kept, strict=True) for number in rank]
 
 
 def weighed_rows(labels: Tensor, classes: int) -> Tensor:
@@ -249,7 +252,7 @@ def fixed_rows(scores: Tensor, labels: Tensor) -> Tensor:
 def label_shares(logits: Tensor) -> Tensor:
     """Shares of the classes among the labels of scores `[N, C]`: `(count + 1)/(N + C)`, `[C]`."""
     n, c = logits.shape
-    return (torch.bincount(logits.argmax(dim=1), minlength=c) + 1.0).double() / (n + c)
+    return (counts_of(logits.argmax(dim=1), c) + 1.0) / (n + c)
 
 
 def contradiction(shares: Tensor, text_shares: Tensor) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 from kpl_lib.classifiers.base import Classifier, register
 from kpl_lib.classifiers.mixture import Cloud, EvidenceModel, fit_ridge_mixture, text_evidence
 from kpl_lib.classifiers.start import start, temperature_of
-from kpl_lib.common.checks import check_images, check_prior
+from kpl_lib.common.checks import check_prior
 from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
 
@@ -61,7 +61,6 @@ class KPLEM(Classifier):
 
     @torch.no_grad()
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
-        check_images(images)
         if prior is not None and self.estimate_shares:
             raise InputError("prior and estimate_shares=True: give the class shares or have them estimated")
         text, chosen = start(bank, images, self.text, self.k)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kpl_lib.classifiers.adapt import shrunk_directions
-from kpl_lib.classifiers.base import Classifier, register
+from kpl_lib.classifiers.base import Classifier, model_on, register
 from kpl_lib.classifiers.start import log_shares, start, temperature_of, text_logits
 from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.common.checks import check_count, check_images, check_same_space
@@ -33,9 +33,15 @@ class Stream(TextClassifier):
     strength: float
 
     def after(self, images: Tensor) -> tuple["Stream", Tensor]:
-        """The stream after these images, in this order, and what it said of each: log probabilities `[n, C]`."""
+        """The stream after these images, in this order, and what it said of each: log probabilities `[n, C]`.
+
+        What each image says decides on the next, so all of it runs on the CPU, to which images and cache move once.
+        """
         check_images(images, minimum=1)
         check_same_space(self.text, images, "text proxies")
+        if (here := images.device).type != "cpu":
+            now, told = model_on("cpu", self).after(images.cpu())
+            return model_on(here, now), told.to(here)
         log_p = (text_logits(images, self.text, self.temperature, None) + self.log_q).log_softmax(dim=1)
         entropy, labels = -(log_p.exp() * log_p).sum(dim=1), log_p.argmax(dim=1)
         now, said, waiting = replace(self, cache=self.cache.clone(), entropy=self.entropy.clone()), [], 0

@@ -14,7 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.gaussians import LEAST_VARIANCE, confident_means, log_densities, weighted_moments
+from kpl_lib.classifiers.gaussians import (
+    LEAST_VARIANCE,
+    confident_means,
+    counts_of,
+    log_densities,
+    weighted_moments,
+)
 from kpl_lib.classifiers.neighbours import at_most, nearest_rows
 from kpl_lib.classifiers.start import log_shares, start, temperature_of, text_logits
 from kpl_lib.common.checks import check_images, check_same_space, working_dtype
@@ -191,7 +197,7 @@ class StatA(GaussianMixture):
 
     def _renew(self, x: Tensor, z: Tensor, text: Tensor, opened: Tensor) -> tuple[Tensor, Tensor]:
         mass = z.sum(dim=0)[:, None].clamp_min(torch.finfo(z.dtype).tiny)
-        count = mass if self.soft_counts else z.argmax(dim=1).bincount(minlength=len(text))[:, None]
+        count = mass if self.soft_counts else counts_of(z.argmax(dim=1), len(text))[:, None]
         share = count / (self.anchor + count)
         means = F.normalize(share * F.normalize(z.T @ x / mass, dim=1) + (1 - share) * text, dim=1)
         spread = weighted_moments(x, z, means) / mass
