@@ -137,10 +137,10 @@ class KPLAdaptive(Classifier):
         text_shares, confident = label_shares(logits), CONFIDENT
         if labels is not None:
             seen = weighed_rows(labels, len(bank))
-            cloud, logits = Cloud.of(images[seen], self.temperature), logits[seen]
+            cloud = Cloud.of(images[seen], self.temperature)
             evidence, told = (fixed_rows(scores, labels)[seen] for scores in (evidence, told))
             confident = max(CONFIDENT, _most(labels[seen]))
-        first = self._mixture(logits, evidence, told.exp(), shares)
+        first = self._mixture(cloud.images, text.double(), evidence, told.exp(), shares)
         starts = (
             first.responsibilities,
             fit_ridge_mixture(cloud, evidence, evidence.softmax(dim=1), iterations=6, prior=shares)[-1],
@@ -186,8 +186,12 @@ class KPLAdaptive(Classifier):
             f"encoder {v}: {said}" for v, part in parts for said in sentences_about(part, self.class_names)
         )
 
-    def _mixture(self, features: Tensor, evidence: Tensor, z: Tensor, shares: Tensor | None) -> Mixture:
-        return fit_mixture(features, evidence, z, strength=self.strength, prior=shares)
+    def _mixture(
+        self, images: Tensor, basis: Tensor, evidence: Tensor, z: Tensor, shares: Tensor | None
+    ) -> Mixture:
+        """The mixture over the products of images `[N, D]` with a basis `[F, D]`."""
+        features, rank = images @ basis.T, images.shape[1]
+        return fit_mixture(features, evidence, z, strength=self.strength, prior=shares, rank=rank)
 
     def _fisher_rounds(
         self, cloud: Cloud, text: Tensor, evidence: Tensor, z: Tensor, shares: Tensor | None
@@ -195,7 +199,7 @@ class KPLAdaptive(Classifier):
         """The mixture over text scores and Fisher directions that a start leads to, and these directions."""
         for _ in range(self.rounds):
             basis = torch.cat([text, cloud.fisher_directions(z)])
-            found = self._mixture(cloud.images @ basis.T, evidence, z, shares)
+            found = self._mixture(cloud.images, basis, evidence, z, shares)
             z = found.responsibilities
         return found, basis
 

@@ -126,6 +126,7 @@ def fit_mixture(
     strength: float = 1.0,
     iterations: int = 50,
     prior: Tensor | None = None,
+    rank: int | None = None,
 ) -> Mixture:
     """Expectation maximisation for class means, one covariance, and class shares, led by text evidence.
 
@@ -143,6 +144,7 @@ def fit_mixture(
         strength: ω.
         iterations: of both steps.
         prior: class shares `[C]` to keep in place of estimating them.
+        rank: the most independent columns that the features can have, where fewer than F; it saves work on a GPU.
 
     Returns:
         Mixture.
@@ -156,7 +158,7 @@ def fit_mixture(
     Chapter: ch-failures
     """
     n, c = start.shape
-    centre, basis, rank = _whitening(features)
+    centre, basis, rank = _whitening(features, min(features.shape[1], rank or features.shape[1]))
     f = (features - centre) @ basis
     floor = FLOOR * torch.eye(f.shape[1], dtype=f.dtype, device=f.device)
     z = start
@@ -176,16 +178,18 @@ def fit_mixture(
     return Mixture(weights, offsets - weights @ centre, log_shares, z, measured)
 
 
-def _whitening(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean `[F]`, basis `[F, F]` and its rank: the features have unit variance in every direction that they use.
+def _whitening(features: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean `[F]`, basis `[F, R]` and its rank: the features have unit variance in every direction that they use.
 
-    In the others they are zero: leaving those out would make the host ask how many there are.
+    On the CPU R is the rank. Elsewhere the host would have to ask for it, so R is `most`, and the others are zero.
     """
     centre = features.mean(dim=0)
     spread = features - centre
     values, vectors = torch.linalg.eigh(spread.T @ spread / len(features))
     kept = values > RANK * values.max().clamp_min(1e-300)
-    return centre, vectors * torch.where(kept, values, torch.inf).rsqrt(), kept.sum()
+    most = max(1, int(kept.sum())) if kept.device.type == "cpu" else most
+    scale = torch.where(kept, values, torch.inf).sqrt()
+    return centre, (vectors / scale)[:, -most:], kept.sum()  # the values rise
 
 
 def _gain(f: Tensor, density: Tensor, within: Tensor, rank: Tensor) -> Tensor:
