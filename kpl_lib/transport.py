@@ -75,6 +75,9 @@ def sinkhorn(
     [1.5, 1.5]
 
     Source: Cuturi 2013 (arXiv 1306.0895); 20 sweeps from the row softmax is InMaP (arXiv 2310.19752).
+    Cost: a sweep reads the plan `[N, C]` twice, 16 N C bytes in float64 (each process its rows), for 4 N C flops. First
+    and last, and where scalings grow too far, N C exponentials more. On another device than the CPU the host looks
+    every 50 sweeps; the result is that of a look at each.
     Chapter: ch-transport
     """
 
@@ -130,6 +133,9 @@ def greenkhorn(
     (True, [1.5, 1.5])
 
     Source: Altschuler et al. 2017 (arXiv 1705.09634); KPL (arXiv 2501.11231), whose code stops after 20 updates.
+    Cost: an update of "plan" reads N + C sums to find its row or column, 8 (N + C) bytes and 4 (N + C) flops in float64,
+    and changes a column (32 N bytes, 4 N flops) or a row (32 C, 4 C); it runs on the CPU, wherever the logits are. One of
+    "released" makes the whole plan anew: 8 passes over `[N, C]`, 32 N C bytes in float32, and N C exponentials.
     Chapter: ch-transport
     """
     check_logits(logits)
@@ -160,9 +166,7 @@ def _released(logits: Tensor, temperature: float, q: Tensor, iterations: int) ->
         raise InputError(f"temperature {temperature:g} is too small: logits / temperature overflows")
     q = q.to(dtype)
     f, g = z.new_zeros(n), z.new_zeros(c)
-    for _ in range(
-        iterations
-    ):  # what is updated is decided where the plan is, so no update waits for the host
+    for _ in range(iterations):  # which one is updated is decided where the plan is: none waits for the host
         plan = (z + f[:, None] + g).exp()
         rows, columns = (plan.sum(dim=1) - 1 / n).abs(), (plan.sum(dim=0) - q).abs()
         i, j = rows.argmax(dim=0, keepdim=True), columns.argmax(dim=0, keepdim=True)
