@@ -133,9 +133,10 @@ def greenkhorn(
     (True, [1.5, 1.5])
 
     Source: Altschuler et al. 2017 (arXiv 1705.09634); KPL (arXiv 2501.11231), whose code stops after 20 updates.
-    Cost: an update of "plan" reads N + C sums to find its row or column, 8 (N + C) bytes and 4 (N + C) flops in float64,
-    and changes a column (32 N bytes, 4 N flops) or a row (32 C, 4 C); it runs on the CPU, wherever the logits are. One of
-    "released" makes the whole plan anew: 8 passes over `[N, C]`, 32 N C bytes in float32, and N C exponentials.
+    Cost: an update of "plan" reads N + C sums to find its row or column, 8 (N + C) bytes and 4 (N + C) flops in
+    float64, and changes a column (32 N bytes, 4 N flops) or a row (32 C, 4 C); it runs on the CPU, wherever the
+    logits are. One of "released" makes the whole plan anew: 8 passes over `[N, C]`, 32 N C bytes in float32, and N
+    C exponentials.
     Chapter: ch-transport
     """
     check_logits(logits)
