@@ -319,9 +319,11 @@ SOLVERS = {
         Features(IMAGES.flip(1), TRUTH, BANK.class_names),
     ),
     "steps of several settings": (
-        lambda x, t, y: descend(  # a device is asked less often whether the steps have died out
-            x, t.expand(3, -1, -1), y.T.expand(3, -1, -1), x.new_tensor([0.02, 0.04, 0.2]), 10.0, 400
-        ).weights,
+        lambda x, t, y: (
+            descend(  # a device is asked less often whether the steps have died out
+                x, t.expand(3, -1, -1), y.T.expand(3, -1, -1), x.new_tensor([0.02, 0.04, 0.2]), 10.0, 400
+            ).weights
+        ),
         X.double(),
         T.double(),
         transport.greenkhorn(X @ T.T, start="released").pseudo_labels.double(),
