@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kpl_lib.common.checks import check_float_matrix, check_same_space, check_unit_rows
+from kpl_lib.common.checks import check_float_matrix, check_positive, check_same_space, check_unit_rows
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.sums import ALONE, Sums
 from kpl_lib.common.tensors import read_tensors, write_tensors
@@ -106,8 +106,13 @@ class Features:
         return len(self.images)
 
     def to(self, device: str | torch.device) -> "Features":
-        """Move images and labels to a device."""
-        return Features(self.images.to(device), self.labels, self.class_names, self.meta)
+        """Images and labels on a device, as they were checked here; itself, where they are there already."""
+        if self.images.device == torch.device(device):
+            return self
+        moved = copy(self)
+        object.__setattr__(moved, "images", self.images.to(device))
+        object.__setattr__(moved, "labels", None if self.labels is None else self.labels.to(device))
+        return moved
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all.
@@ -142,10 +147,13 @@ class TextBank:
         texts: the description texts of each class, in their order; `()` where they are unknown.
         controls: unit rows of texts that should not help, by name: one tensor a class (see `knowledge.controls`).
         views: columns of each encoder, in order, where several were joined (see `join`); `()` for one encoder.
+        temperature: τ_t that the encoder was trained with, in units of cosines, which classifiers take unless told
+            otherwise; of several that were joined `1 / Σ_v (w_v/τ_v)`.
+        temperatures: τ_t of each of several; `()` gives all of them the `temperature`.
         normalize: take rows of any length and scale them to 1.
 
     Raises:
-        InputError: for rows that are not unit vectors, and for counts or sizes that do not fit.
+        InputError: for rows that are not unit vectors, and for counts, sizes or temperatures that do not fit.
 
     Example:
         >>> bank = TextBank(("cat", "dog"), [torch.eye(2), torch.eye(2)[:1]], torch.eye(2))
@@ -161,6 +169,8 @@ class TextBank:
     texts: tuple[tuple[str, ...], ...] = ()
     controls: Mapping[str, Sequence[torch.Tensor]] = field(default_factory=dict)
     views: tuple[int, ...] = ()
+    temperature: float = 0.01
+    temperatures: tuple[float, ...] = ()
     normalize: InitVar[bool] = False
 
     def __post_init__(self, normalize: bool) -> None:
@@ -169,6 +179,7 @@ class TextBank:
         object.__setattr__(self, "texts", tuple(tuple(t) for t in self.texts) or ((),) * len(classes))
         object.__setattr__(self, "names", unit_rows(self.names, "names", normalize))
         object.__setattr__(self, "views", tuple(self.views))
+        object.__setattr__(self, "temperatures", tuple(self.temperatures))
         self._check_counts()
         object.__setattr__(self, "descriptions", self._rows("descriptions", self.descriptions, normalize))
         found = {key: self._rows(f"{key} texts", rows, normalize) for key, rows in self.controls.items()}
@@ -199,6 +210,10 @@ class TextBank:
         classes, width = self.class_names, self.names.shape[1]
         if self.views and sum(self.views) != width:
             raise InputError(f"views {self.views} are not the {width} columns of names; see join")
+        for temperature in (self.temperature, *self.temperatures):
+            check_positive(temperature, "temperature")
+        if self.temperatures and len(self.temperatures) != len(self.views):
+            raise InputError(f"temperatures {self.temperatures} for views {self.views}; give one each")
         if not classes:
             raise InputError("class_names is empty: a text bank needs at least one class")
         twice = sorted({c for c in classes if classes.count(c) > 1})
@@ -221,6 +236,11 @@ class TextBank:
     def counts(self) -> tuple[int, ...]:
         """M_c: the number of descriptions of each class."""
         return tuple(len(d) for d in self.descriptions)
+
+    @property
+    def each_temperature(self) -> tuple[float, ...]:
+        """τ_t of each joined encoder; of one encoder its own."""
+        return self.temperatures or (self.temperature,) * max(1, len(self.views))
 
     @property
     def factors(self) -> tuple[float, ...]:
@@ -248,7 +268,7 @@ class TextBank:
         tensors = {"names": self.names, "descriptions": torch.cat(list(self.descriptions))}
         header = {"class_names": self.class_names, "texts": self.texts, "counts": self.counts}
         header["controls"] = {key: [len(rows) for rows in group] for key, group in self.controls.items()}
-        header["views"] = self.views
+        header |= {"views": self.views, "temperature": self.temperature, "temperatures": self.temperatures}
         tensors |= {f"control {key}": torch.cat(group) for key, group in self.controls.items()}
         write_tensors(path, "TextBank", tensors, header)
 
@@ -263,8 +283,31 @@ class TextBank:
         rows = tensors["descriptions"].split(header["counts"])
         counts = header.get("controls", {})
         controls = {key: tensors[f"control {key}"].split(found) for key, found in counts.items()}
-        views = tuple(header.get("views", ()))
-        return cls(header["class_names"], rows, tensors["names"], header["texts"], controls, views)
+        return cls(
+            header["class_names"], rows, tensors["names"], header["texts"], controls, **read_by(header)
+        )
+
+
+def read_by(header: Mapping) -> dict:
+    """What the header of a file says of the encoders of its texts; 0.2 knew no temperature, and 0.1 one encoder."""
+    known = {"views": (), "temperature": 0.01, "temperatures": ()}
+    return {key: header.get(key, default) for key, default in known.items()}
+
+
+def mean_temperature(temperatures: Sequence[float], weights: Sequence[float] | None = None) -> float:
+    """`1 / Σ_v (w_v/τ_v)`, three digits: at it, mean cosines give the mean logits where cosines are alike.
+
+    >>> mean_temperature([0.01, 0.03])
+    0.015
+    """
+    factors = _factors(weights, len(temperatures))
+    pairs = zip(factors, temperatures, strict=True)
+    return three_digits(1 / sum(factor**2 / temperature for factor, temperature in pairs))
+
+
+def three_digits(value: float) -> float:
+    """The number, rounded to three significant digits."""
+    return float(f"{value:.3g}")
 
 
 def mean_image(images: Tensor, block: int = 4096, sums: Sums = ALONE) -> Tensor:
@@ -304,7 +347,8 @@ def join(
         weights: of the encoders, above 0; None weighs them alike.
 
     Returns:
-        Features `[N, Σ D_v]` with labels and provenance of the first, or a TextBank with `views`.
+        Features `[N, Σ D_v]` with labels and provenance of the first, or a TextBank with `views` and with the
+        temperature `1 / Σ_v (w_v/τ_v)`.
 
     Raises:
         InputError: for nothing to join, other images, another order of images, other classes or texts, and weights
@@ -354,7 +398,14 @@ def one_by_one(images: Tensor, bank: TextBank) -> list[tuple[Tensor, TextBank]]:
     described, names = zip(*map(split, bank.descriptions), strict=True), split(bank.names)
     controls = {key: list(zip(*map(split, group), strict=True)) for key, group in bank.controls.items()}
     banks = (
-        TextBank(bank.class_names, rows, name, bank.texts, {key: parts[v] for key, parts in controls.items()})
+        TextBank(
+            bank.class_names,
+            rows,
+            name,
+            bank.texts,
+            {key: parts[v] for key, parts in controls.items()},
+            temperature=bank.each_temperature[v],
+        )
         for v, (rows, name) in enumerate(zip(described, names, strict=True))
     )
     return list(zip(split(images), banks, strict=True))
@@ -439,9 +490,10 @@ def _join_banks(banks: list[TextBank], factors: list[float]) -> TextBank:
     views = tuple(width for bank in banks for width in bank.views or (bank.names.shape[1],))
     names = side_by_side([bank.names for bank in banks], factors)
     controls = {key: side(lambda bank, key=key: bank.controls[key]) for key in first.controls}
-    return TextBank(
-        first.class_names, side(lambda bank: bank.descriptions), names, first.texts, controls, views
-    )
+    rows, each = side(lambda bank: bank.descriptions), [bank.temperature for bank in banks]
+    mean = mean_temperature(each, [factor**2 for factor in factors])
+    each = tuple(own for bank in banks for own in bank.each_temperature)
+    return TextBank(first.class_names, rows, names, first.texts, controls, views, mean, each)
 
 
 def _lengths(bank: TextBank) -> dict[str, list[int]]:

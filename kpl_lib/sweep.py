@@ -63,7 +63,8 @@ def sweep(
         bank: descriptions of C classes.
         images: unit rows `[N, D]`.
         ks: descriptions kept for each class.
-        plan: "softmax" of L/0.01, "sinkhorn" (20 sweeps, InMaP), "converged" (KPL as published), "released".
+        plan: "softmax" of L/τ_t, "sinkhorn" (20 sweeps, InMaP), "converged" (KPL as published) or "released"; τ_t is
+            the temperature of the bank.
         closed_form: solve in place of stepping; meant for plan="released", or with `intercept` for any.
         intercept: of the closed form.
         prior: class shares q; None is uniform.
@@ -86,7 +87,7 @@ def sweep(
     """
     check_positive(temperature, "temperature")
     texts = text_proxies_sweep(bank, images, ks)
-    plans = [_labels(images, text.weights, plan, prior) for text in texts]
+    plans = [_labels(images, text.weights, plan, prior, bank.temperature) for text in texts]
     if closed_form:
         fits = solved(ridge_system(images, temperature), plans, intercept)
     else:
@@ -94,11 +95,13 @@ def sweep(
     return tuple(SweepPoint(*row) for row in zip(ks, texts, plans, fits, strict=True))
 
 
-def _labels(images: Tensor, weights: Tensor, plan: Plan, prior: Tensor | Sequence[float] | None) -> Tensor:
+def _labels(
+    images: Tensor, weights: Tensor, plan: Plan, prior: Tensor | Sequence[float] | None, temperature: float
+) -> Tensor:
     dtype = working_dtype(images, weights)
     logits = torch.cat([x.to(dtype) @ weights.to(dtype).T for x in images.split(1 << 18)])
     if plan == "softmax":
-        return (logits / 0.01).softmax(dim=1)
+        return (logits / temperature).softmax(dim=1)
     solvers = {
         "sinkhorn": sinkhorn,
         "converged": partial(sinkhorn, iterations=10_000, tolerance=1e-6),
@@ -106,7 +109,7 @@ def _labels(images: Tensor, weights: Tensor, plan: Plan, prior: Tensor | Sequenc
     }
     if plan not in solvers:
         raise InputError(f"plan must be 'softmax', 'sinkhorn', 'converged' or 'released', not {plan!r}")
-    return solvers[plan](logits, prior=prior).pseudo_labels
+    return solvers[plan](logits, temperature=temperature, prior=prior).pseudo_labels
 
 
 def _stepped(

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -125,15 +126,30 @@ def text_proxies_sweep(
 def _of_several(found: Sequence[TextProxies], bank: TextBank) -> TextProxies:
     """The proxies of several encoders side by side; of their descriptions each once, those first that are nearer."""
     weights = side_by_side([one.weights for one in found], bank.factors)
-    chosen, similarity = [], []
-    for c in range(len(bank)):
-        best: dict[int, Tensor] = {}
-        for rank in range(found[0].k[c]):
-            for one in found:
-                best.setdefault(int(one.chosen[c][rank]), one.similarity[c][rank])
-        chosen.append(torch.tensor(list(best), device=weights.device))
-        similarity.append(torch.stack(list(best.values())))
-    return TextProxies(weights, tuple(chosen), tuple(similarity), tuple(map(len, chosen)))
+    each, counts = [numbers_of(one.chosen) for one in found], found[0].k
+    numbers, places, used, first = [], [], [], 0
+    for c, count in enumerate(counts):
+        best: dict[int, int] = {}
+        for rank in range(count):
+            for v, chosen in enumerate(each):
+                best.setdefault(chosen[c][rank], first + v * sum(counts) + rank)
+        numbers, places, used = [*numbers, *best], [*places, *best.values()], [*used, len(best)]
+        first += count
+    flat = torch.cat([values for one in found for values in one.similarity])
+    numbers, places = torch.tensor([numbers, places], device=weights.device)
+    return TextProxies(weights, numbers.split(used), flat[places].split(used), tuple(used))
+
+
+def numbers_of(chosen: Sequence[Tensor | Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """The chosen descriptions of each class as plain numbers; the host reads them once.
+
+    >>> numbers_of([torch.tensor([2, 0]), torch.tensor([1])])
+    ((2, 0), (1,))
+    """
+    if not all(isinstance(one, Tensor) for one in chosen):
+        return tuple(map(tuple, chosen))
+    flat = iter(torch.cat(list(chosen)).tolist())
+    return tuple(tuple(islice(flat, len(one))) for one in chosen)
 
 
 def _report_clipping(bank: TextBank, k: int) -> None:

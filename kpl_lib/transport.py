@@ -75,6 +75,9 @@ def sinkhorn(
     [1.5, 1.5]
 
     Source: Cuturi 2013 (arXiv 1306.0895); 20 sweeps from the row softmax is InMaP (arXiv 2310.19752).
+    Cost: a sweep reads the plan `[N, C]` twice, 16 N C bytes in float64 (each process its rows), for 4 N C flops. First
+    and last, and where scalings grow too far, N C exponentials more. On another device than the CPU the host looks
+    every 50 sweeps; the result is that of a look at each.
     Chapter: ch-transport
     """
 
@@ -130,6 +133,10 @@ def greenkhorn(
     (True, [1.5, 1.5])
 
     Source: Altschuler et al. 2017 (arXiv 1705.09634); KPL (arXiv 2501.11231), whose code stops after 20 updates.
+    Cost: an update of "plan" reads N + C sums to find its row or column, 8 (N + C) bytes and 4 (N + C) flops in
+    float64, and changes a column (32 N bytes, 4 N flops) or a row (32 C, 4 C); it runs on the CPU, wherever the
+    logits are. One of "released" makes the whole plan anew: 8 passes over `[N, C]`, 32 N C bytes in float32, and N
+    C exponentials.
     Chapter: ch-transport
     """
     check_logits(logits)
@@ -160,14 +167,14 @@ def _released(logits: Tensor, temperature: float, q: Tensor, iterations: int) ->
         raise InputError(f"temperature {temperature:g} is too small: logits / temperature overflows")
     q = q.to(dtype)
     f, g = z.new_zeros(n), z.new_zeros(c)
-    for _ in range(iterations):
+    for _ in range(iterations):  # which one is updated is decided where the plan is: none waits for the host
         plan = (z + f[:, None] + g).exp()
         rows, columns = (plan.sum(dim=1) - 1 / n).abs(), (plan.sum(dim=0) - q).abs()
-        i, j = int(rows.argmax()), int(columns.argmax())
-        if float(rows[i]) > float(columns[j]):
-            f[i] = -math.log(n) - (z[i] + g).logsumexp(dim=0)
-        else:
-            g[j] = q[j].log() - (z[:, j] + f).logsumexp(dim=0)
+        i, j = rows.argmax(dim=0, keepdim=True), columns.argmax(dim=0, keepdim=True)
+        row_is_worse = rows[i] > columns[j]
+        new_f = -math.log(n) - (z.index_select(0, i)[0] + g).logsumexp(dim=0)
+        new_g = q[j].log() - (z.index_select(1, j)[:, 0] + f).logsumexp(dim=0)
+        f[i], g[j] = torch.where(row_is_worse, new_f, f[i]), torch.where(row_is_worse, g[j], new_g)
     return _report((z + f[:, None] + g).exp(), q, iterations, False, dtype, n, scale=1)
 
 
@@ -181,8 +188,8 @@ def _report(
     scale: float,
     sums: Sums = ALONE,
 ) -> TransportPlan:
-    row_error = float(sums.total((plan.sum(dim=1) - 1 / n).abs().sum()))
-    column_error = float((sums.total(plan.sum(dim=0)) - q).abs().sum())
+    off = sums.total((plan.sum(dim=1) - 1 / n).abs().sum()), (sums.total(plan.sum(dim=0)) - q).abs().sum()
+    row_error, column_error = torch.stack(off).tolist()
     return TransportPlan(plan.mul_(scale).to(dtype), done, met, row_error, column_error)
 
 

@@ -100,7 +100,7 @@ class Inputs:
                 bank = with_controls(bank, base, self.encoder.encode_texts) if key[1] else bank
             views = [rows for rows, _ in one_by_one(self.features.images, bank)]
             far = far_from_phantoms(self.encoder.names, views)
-            self.notes[key] = [*notes, *_scale_note(self.encoder), *([] if far is None else [far])]
+            self.notes[key] = [*notes, *([] if far is None else [far])]
             self._banks[key] = bank.to(self.encoder.device)
         return self._banks[key]
 
@@ -160,13 +160,3 @@ class Inputs:
 def _names_alone(classes: Sequence[str]) -> KnowledgeBase:
     """A base that says of each class what it is called."""
     return KnowledgeBase(CLASS_NAMES, {name: [Description(name)] for name in classes})
-
-
-def _scale_note(encoder: Encoder | JoinedEncoder) -> list[str]:
-    """That methods read cosines at CLIP's temperature, where the encoder was trained with another."""
-    own = encoder.temperature
-    if abs(own / 0.01 - 1) < 0.05:
-        return []
-    return [
-        f"the encoder was trained with the temperature {own:.3g}; methods use 0.01 unless the grid says so"
-    ]

@@ -153,7 +153,9 @@ class Runner:
         """Which run this is, on which images."""
         spec, features = self.inputs.spec, self.inputs.features
         counts = Counter(features.labels.tolist())
-        known = setting.parameters if setting.reference else setting.make().parameters
+        known = setting.parameters
+        if not setting.reference:
+            known = setting.make().parameters_with(self.inputs.bank(setting.knowledge, setting.text))
         return {
             "origin": self.inputs.origin,
             "reference": setting.reference,

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.start import log_shares, start, text_logits
+from kpl_lib.classifiers.start import log_shares, start, temperature_of, text_logits
 from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.features import TextBank
 
@@ -30,7 +30,7 @@ class Adapt(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
         confident: images of each class in the bank.
         image_share: of m_c in μ_c, at most 1.
 
@@ -52,7 +52,7 @@ class Adapt(Classifier):
     Chapter: ch-benchmark
     """
 
-    temperature: float = 0.01
+    temperature: float | None = None
     confident: int = 6
     image_share: float = 0.9
     transductive: ClassVar[bool] = True
@@ -61,11 +61,12 @@ class Adapt(Classifier):
     @torch.no_grad()
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         weights, chosen = start(bank, images, self.text, self.k)
-        log_p = text_logits(images, weights, self.temperature, prior).log_softmax(dim=1)
+        temperature = temperature_of(bank, self.temperature)
+        log_p = text_logits(images, weights, temperature, prior).log_softmax(dim=1)
         x, text, p = images.double(), weights.double(), log_p.exp()
         labels, entropy = p.argmax(dim=1), -(p * log_p).sum(dim=1)
         order = entropy.argsort(stable=True)
-        kept = torch.cat([order[labels[order] == c][: self.confident] for c in range(len(text))])
+        kept = _first_of_each(labels, order, self.confident, len(text))
         owner = F.one_hot(labels[kept], len(text)).to(x)
         near, sure = x[kept], owner * p[kept]
         means = (sure.T @ near + p.T @ x) / (sure.sum(dim=0) + p.sum(dim=0))[:, None]
@@ -73,8 +74,16 @@ class Adapt(Classifier):
         directions = shrunk_directions(near - means[labels[kept]], means)
         offset = log_shares(prior, len(text)).to(x) - (means * directions).sum(dim=1) / 2
         directions = directions + owner.T @ near / (2 * len(kept))
-        lines = (text + self.temperature * directions).to(weights)
-        return TextClassifier(lines, offset.to(weights), self.temperature), chosen
+        lines = (text + temperature * directions).to(weights)
+        return TextClassifier(lines, offset.to(weights), temperature), chosen
+
+
+def _first_of_each(labels: Tensor, order: Tensor, count: int, classes: int) -> Tensor:
+    """The first images of each class in an order `[N]`, at most `count`; class after class, with one read."""
+    order = order[labels[order].argsort(stable=True)]
+    owner = labels[order]
+    first = torch.searchsorted(owner, torch.arange(classes, device=owner.device))
+    return order[torch.arange(len(order), device=order.device) - first[owner] < count]
 
 
 def shrunk_directions(spread: Tensor, means: Tensor) -> Tensor:

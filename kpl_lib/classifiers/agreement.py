@@ -82,22 +82,22 @@ def text_agreement(images: Tensor, texts: Sequence[Tensor], names: Tensor) -> Te
             f"texts of {len(texts)} classes, names of {len(names)}: give one of each for a class"
         )
     proxies = _means(texts)
-    agreement = _correlation(images, check_proxies(proxies, images, "texts"), names)
-    if torch.allclose(proxies, F.normalize(names, dim=1), atol=1e-6):
-        agreement = math.nan
-    if min(map(len, texts)) < 2:
-        return TextAgreement(agreement, math.nan)
-    odd, even = (_means([rows[first::2] for rows in texts]) for first in (0, 1))
-    return TextAgreement(agreement, _correlation(images, odd, even))
+    found = [_correlation(images, check_proxies(proxies, images, "texts"), names)]
+    alike = torch.isclose(proxies, F.normalize(names, dim=1), atol=1e-6).all()
+    if min(map(len, texts)) >= 2:
+        odd, even = (_means([rows[first::2] for rows in texts]) for first in (0, 1))
+        found.append(_correlation(images, odd, even))
+    same, agreement, *halves = torch.stack([alike.double(), *found]).tolist()  # read once
+    return TextAgreement(math.nan if same else agreement, *(halves or [math.nan]))
 
 
 def _means(texts: Sequence[Tensor]) -> Tensor:
     return F.normalize(torch.stack([rows.mean(dim=0) for rows in texts]), dim=1)
 
 
-def _correlation(images: Tensor, first: Tensor, second: Tensor) -> float:
+def _correlation(images: Tensor, first: Tensor, second: Tensor) -> Tensor:
     a, b = (_centred(images.double() @ text.double().T) for text in (first, second))
-    return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-300))
+    return (a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-300)
 
 
 def _centred(scores: Tensor) -> Tensor:

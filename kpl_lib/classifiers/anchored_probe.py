@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.start import log_shares, start
+from kpl_lib.classifiers.start import log_shares, start, temperature_of
 from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.features import TextBank
 
@@ -28,7 +28,7 @@ class AnchoredProbe(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
         strength: λ. It was fixed on dev sets; one for each class, from how well the text knows its labelled images
             as in CLAP, was no better there.
 
@@ -43,7 +43,7 @@ class AnchoredProbe(Classifier):
     Chapter: ch-encoders-and-labels
     """
 
-    temperature: float = 0.01
+    temperature: float | None = None
     strength: float = 300.0
     reads_labels: ClassVar[bool] = True
     model_type: ClassVar[type] = TextClassifier
@@ -57,20 +57,23 @@ class AnchoredProbe(Classifier):
         labels: Tensor | None = None,
     ) -> tuple:
         weights, chosen = start(bank, images, self.text, self.k)
+        temperature = temperature_of(bank, self.temperature)
         if labels is not None:
             known = labels >= 0
             rows = images[known].cpu().double().numpy(), labels[known].cpu().numpy()
-            weights = torch.from_numpy(self._solved(*rows, weights.cpu().double().numpy())).to(weights)
-        return TextClassifier(weights, log_shares(prior, len(bank)).to(weights), self.temperature), chosen
+            weights = torch.from_numpy(self._solved(*rows, weights.cpu().double().numpy(), temperature)).to(
+                weights
+            )
+        return TextClassifier(weights, log_shares(prior, len(bank)).to(weights), temperature), chosen
 
-    def _solved(self, x: np.ndarray, labels: np.ndarray, text: np.ndarray) -> np.ndarray:
+    def _solved(self, x: np.ndarray, labels: np.ndarray, text: np.ndarray, temperature: float) -> np.ndarray:
         owner = np.eye(len(text))[labels]
 
         def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
             weights = flat.reshape(text.shape)
-            log_p, away = log_softmax(x @ weights.T / self.temperature, axis=1), weights - text
+            log_p, away = log_softmax(x @ weights.T / temperature, axis=1), weights - text
             value = -(owner * log_p).sum() + self.strength / 2 * (away**2).sum()
-            slope = (np.exp(log_p) - owner).T @ x / self.temperature + self.strength * away
+            slope = (np.exp(log_p) - owner).T @ x / temperature + self.strength * away
             return float(value), slope.ravel()
 
         precise = {"maxiter": 5000, "ftol": 1e-14, "gtol": 1e-7}

@@ -16,6 +16,7 @@ from kpl_lib.common.errors import InputError, among, one_line
 from kpl_lib.common.tensors import read_tensors, write_tensors
 from kpl_lib.features import Features, TextBank
 from kpl_lib.prediction import Prediction
+from kpl_lib.text_proxies import numbers_of
 
 _REGISTRY: dict[str, type["Classifier"]] = {}
 
@@ -23,6 +24,8 @@ _REGISTRY: dict[str, type["Classifier"]] = {}
 @dataclass(eq=False)
 class Classifier(ABC):
     """A method from image features and descriptions to classes: fields are parameters, `fit` sets the rest.
+
+    A temperature of None is that of the encoder which made the texts, `bank.temperature`.
 
     After `fit`: `class_names`; `model`, which predicts; `chosen`, for each class the numbers of the
     descriptions that were used, best first, empty where none was; `joint`, what a method that reads
@@ -63,9 +66,10 @@ class Classifier(ABC):
                 )
         for known in fields(self):
             value = getattr(self, known.name)
+            of_text = known.init and known.default is None and value is not None
             if type(known.default) is int:
                 check_count(value, known.name)
-            elif type(known.default) is float:
+            elif type(known.default) is float or of_text:  # a temperature of the text may be None
                 check_positive(value, known.name)
             elif type(known.default) is bool and type(value) is not bool:
                 raise InputError(f"{known.name} must be True or False, not {value!r}")
@@ -74,6 +78,10 @@ class Classifier(ABC):
     def parameters(self) -> dict:
         """The parameters by name."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+
+    def parameters_with(self, bank: TextBank) -> dict:
+        """The parameters as a fit to this bank takes them: its temperature where none was given."""
+        return {k: bank.temperature if value is None else value for k, value in self.parameters.items()}
 
     @abstractmethod
     def _fit(
@@ -108,8 +116,7 @@ class Classifier(ABC):
             InputError: for input that does not fit together, and for labels where the method reads none.
         """
         x = _matrix(images)
-        if self.transductive:
-            check_images(x)
+        check_images(x, minimum=2 if self.transductive else 1)
         known = None if labels is None else check_labels(labels, len(x), len(bank)).to(x.device)
         if known is not None and bool((known < 0).all()):
             known = None
@@ -119,7 +126,7 @@ class Classifier(ABC):
         given = {"labels": known} if self.reads_labels else {}
         model, chosen = self._fit(x, bank, prior, **given)
         self.model, self.class_names = model, bank.class_names
-        self.chosen = tuple(tuple(torch.as_tensor(found).tolist()) for found in chosen)
+        self.chosen = numbers_of(chosen)
         return self
 
     def predict(self, images: Tensor | Features) -> Prediction:
@@ -171,10 +178,7 @@ class Classifier(ABC):
             A copy; this one stays where it is.
         """
         moved = copy(self)
-        if self.model is not None:
-            values = {f.name: getattr(self.model, f.name) for f in fields(self.model)}
-            tensors = {key: value.to(device) for key, value in values.items() if isinstance(value, Tensor)}
-            moved.model = replace(self.model, **tensors)
+        moved.model = None if self.model is None else model_on(device, self.model)
         moved.joint = None if self.joint is None else self.joint.to(device)
         return moved
 
@@ -288,6 +292,14 @@ def create(name: str, **parameters) -> Classifier:
         if key not in known:
             raise InputError(f"classifier {name!r} takes no {key!r}: {among(key, known)}")
     return kind(**parameters)
+
+
+def model_on(device: str | torch.device, model: object) -> object:
+    """The same model with its tensors on a device."""
+    values = {f.name: getattr(model, f.name) for f in fields(model)}
+    return replace(
+        model, **{key: value.to(device) for key, value in values.items() if isinstance(value, Tensor)}
+    )
 
 
 def _matrix(images: Tensor | Features) -> Tensor:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.start import log_shares, start
+from kpl_lib.classifiers.start import log_shares, start, temperature_of
 from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.common.checks import working_dtype
 from kpl_lib.common.errors import InputError
@@ -66,7 +66,7 @@ class Calip(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines; 0.01 is what CLIP was trained with.
+        temperature: τ, in units of cosines; None takes that of the encoder, 0.01 of CLIP.
         patch_weight: β2.
         text_weight: β3.
 
@@ -81,7 +81,7 @@ class Calip(Classifier):
     Chapter: ch-benchmark
     """
 
-    temperature: float = 0.01
+    temperature: float | None = None
     patch_weight: float = 1.0
     text_weight: float = 0.05
     needs_patches: ClassVar[bool] = True
@@ -90,8 +90,8 @@ class Calip(Classifier):
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         weights, chosen = start(bank, images, self.text, self.k)
         offset = log_shares(prior, len(bank)).to(weights)
-        factors = self.patch_weight, self.text_weight
-        return PatchClassifier(weights, offset, self.temperature, *factors), chosen
+        factors = temperature_of(bank, self.temperature), self.patch_weight, self.text_weight
+        return PatchClassifier(weights, offset, *factors), chosen
 
     def predict(self, images: Tensor | Features | Patches, patches: Tensor | None = None) -> Prediction:
         """Classify images with their patches, the fitted ones or new ones.
@@ -115,7 +115,7 @@ class Calip(Classifier):
             )
         x = images.images if isinstance(images, Features) else images
         scores = self.model.scores_with(x, patches)
-        shares = (scores / self.temperature).softmax(dim=1)
+        shares = (scores / self.model.temperature).softmax(dim=1)
         return Prediction(shares, scores, scores.argmax(dim=1), plain.class_names)
 
     def fit_predict(

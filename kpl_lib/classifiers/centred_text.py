@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from kpl_lib.classifiers.base import register
-from kpl_lib.classifiers.start import log_shares, start
+from kpl_lib.classifiers.start import log_shares, start, temperature_of
 from kpl_lib.classifiers.zero_shot import Clip, TextClassifier
 from kpl_lib.features import TextBank, mean_image
 
@@ -23,7 +23,7 @@ class CentredText(Clip):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
 
     Returns:
         From `fit_predict`: scores are `X Tᵀ − u Tᵀ + τ log(C q)`, `[N, C]`.
@@ -47,6 +47,7 @@ class CentredText(Clip):
 
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         weights, chosen = start(bank, images, self.text, self.k)
-        away = weights.double() @ mean_image(images).double() / self.temperature
+        temperature = temperature_of(bank, self.temperature)
+        away = weights.double() @ mean_image(images).double() / temperature
         offset = (log_shares(prior, len(bank)).to(away) - away).to(weights)
-        return TextClassifier(weights, offset, self.temperature), chosen
+        return TextClassifier(weights, offset, temperature), chosen

@@ -21,6 +21,12 @@ def weighted_moments(images: Tensor, z: Tensor, means: Tensor) -> Tensor:
     return z.T @ images**2 - 2 * means * (z.T @ images) + z.sum(dim=0)[:, None] * means**2
 
 
+def counts_of(labels: Tensor, classes: int) -> Tensor:
+    """How many labels `[N]` each class has, float64 `[C]`; unlike `bincount`, without a read of the host."""
+    ones = torch.ones(len(labels), dtype=torch.float64, device=labels.device)
+    return ones.new_zeros(classes).index_add_(0, labels, ones)
+
+
 def confident_means(images: Tensor, z: Tensor, confident: int) -> Tensor:
     """`norm(Σ_i z_ic x_i)` over the images of each class with the largest z, `[C, D]`; over all if there are fewer."""
     top = z.topk(at_most(confident, len(images), "confident"), dim=0)

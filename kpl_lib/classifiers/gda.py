@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kpl_lib.classifiers.adapt import shrunk_directions
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.start import log_shares, start_rows
+from kpl_lib.classifiers.start import log_shares, start_rows, temperature_of
 from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.features import TextBank
 
@@ -30,7 +30,7 @@ class GDA(Classifier):
 
     Args:
         text, k: where the descriptions and the text proxies come from; the default is all.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
         strength: α. It and the two below were fixed on dev sets, for all sets and numbers of labels.
         described: κ, labelled images that the descriptions of a class weigh as many as.
         match_temperature: τ_m.
@@ -48,7 +48,7 @@ class GDA(Classifier):
     """
 
     text: str = "all"
-    temperature: float = 0.01
+    temperature: float | None = None
     strength: float = 0.3
     described: float = 4.0
     match_temperature: float = 0.02
@@ -64,14 +64,15 @@ class GDA(Classifier):
         labels: Tensor | None = None,
     ) -> tuple:
         rows, chosen = start_rows(bank, images, self.text, self.k)
+        temperature = temperature_of(bank, self.temperature)
         weights = F.normalize(torch.stack([texts.mean(dim=0) for texts in rows]), dim=1)
         offset = log_shares(prior, len(rows)).to(weights)
         if labels is not None:
             known = labels >= 0
             means, lines = self._gaussians(images[known].double(), labels[known], [t.double() for t in rows])
             offset = offset - self.strength / 2 * (means * lines).sum(dim=1).to(weights)
-            weights = weights + self.temperature * self.strength * lines.to(weights)
-        return TextClassifier(weights, offset, self.temperature), chosen
+            weights = weights + temperature * self.strength * lines.to(weights)
+        return TextClassifier(weights, offset, temperature), chosen
 
     def _gaussians(self, shots: Tensor, labels: Tensor, texts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Means `[C, D]`, and what the shared precision makes of them, of labelled images `[L, D]` and texts."""

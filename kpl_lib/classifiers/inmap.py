@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.start import cosines, log_shares, start
+from kpl_lib.classifiers.start import cosines, log_shares, start, temperature_of
 from kpl_lib.features import TextBank
 from kpl_lib.transport import sinkhorn
 from kpl_lib.vision_proxies import VisionProxies, fit_proxies
@@ -22,7 +22,7 @@ class GradientProxies(Classifier):
     """Methods that differ only in their pseudo labels `_labels`, and in the texts that they start from."""
 
     transductive: ClassVar[bool] = True
-    text_temperature: float = 0.01
+    text_temperature: float | None = None
     temperature: float = 0.04
     learning_rate: float = 10.0
     steps: int = 2000
@@ -30,15 +30,16 @@ class GradientProxies(Classifier):
     model_type: ClassVar[type] = VisionProxies
 
     @abstractmethod
-    def _labels(self, cosines: Tensor, prior: Tensor | Sequence[float] | None) -> Tensor:
-        """Pseudo labels `[N, C]` from the cosines `[N, C]` with the text proxies."""
+    def _labels(self, cosines: Tensor, temperature: float, prior: Tensor | Sequence[float] | None) -> Tensor:
+        """Pseudo labels `[N, C]` from the cosines `[N, C]` with the text proxies, at τ_t."""
 
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         weights, chosen = start(bank, images, self.text, self.k)
+        temperature = temperature_of(bank, self.text_temperature)
         proxies = fit_proxies(
             images,
             weights,
-            self._labels(cosines(images, weights), prior),
+            self._labels(cosines(images, weights), temperature, prior),
             temperature=self.temperature,
             learning_rate=self.learning_rate,
             steps=self.steps,
@@ -57,7 +58,7 @@ class InMaP(GradientProxies):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        text_temperature: τ_t of the pseudo labels, in units of cosines.
+        text_temperature: τ_t of the pseudo labels, in units of cosines; None takes that of the encoder.
         temperature: τ_i of the steps, in units of cosines.
         learning_rate: lr, halved whenever the gradient grows.
         steps: how many.
@@ -75,9 +76,9 @@ class InMaP(GradientProxies):
     Chapter: ch-benchmark
     """
 
-    def _labels(self, cosines: Tensor, prior: Tensor | Sequence[float] | None) -> Tensor:
+    def _labels(self, cosines: Tensor, temperature: float, prior: Tensor | Sequence[float] | None) -> Tensor:
         shift = log_shares(prior, cosines.shape[1]).to(cosines)
-        return (cosines / self.text_temperature + shift).softmax(dim=1)
+        return (cosines / temperature + shift).softmax(dim=1)
 
 
 @register("inmap-sinkhorn")
@@ -91,7 +92,7 @@ class InMaPSinkhorn(GradientProxies):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        text_temperature: τ_t of the transport, in units of cosines.
+        text_temperature: τ_t of the transport, in units of cosines; None takes that of the encoder.
         temperature: τ_i of the steps, in units of cosines.
         learning_rate: lr, halved whenever the gradient grows.
         steps: how many.
@@ -112,6 +113,6 @@ class InMaPSinkhorn(GradientProxies):
 
     sweeps: int = 20
 
-    def _labels(self, cosines: Tensor, prior: Tensor | Sequence[float] | None) -> Tensor:
-        rule = {"temperature": self.text_temperature, "iterations": self.sweeps}
+    def _labels(self, cosines: Tensor, temperature: float, prior: Tensor | Sequence[float] | None) -> Tensor:
+        rule = {"temperature": temperature, "iterations": self.sweeps}
         return sinkhorn(cosines, prior=prior, **rule).pseudo_labels

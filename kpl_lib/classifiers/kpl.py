@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
 from kpl_lib.classifiers.inmap import GradientProxies
-from kpl_lib.classifiers.start import cosines, start
+from kpl_lib.classifiers.start import cosines, start, temperature_of
 from kpl_lib.features import TextBank
 from kpl_lib.transport import greenkhorn, sinkhorn
 from kpl_lib.vision_proxies import VisionProxies, ridge_proxies
@@ -30,7 +30,7 @@ class KPL(GradientProxies):
 
     Args:
         text, k: where the text proxies come from; the default is the 8 nearest descriptions of each class.
-        text_temperature: τ_t of the transport, in units of cosines.
+        text_temperature: τ_t of the transport, in units of cosines; None takes that of the encoder.
         temperature: τ_i of the steps, in units of cosines.
         learning_rate: lr, halved whenever the gradient grows.
         steps: how many.
@@ -55,9 +55,9 @@ class KPL(GradientProxies):
     tolerance: float = 1e-4
     sweeps: int = 10_000
 
-    def _labels(self, cosines: Tensor, prior: Tensor | Sequence[float] | None) -> Tensor:
+    def _labels(self, cosines: Tensor, temperature: float, prior: Tensor | Sequence[float] | None) -> Tensor:
         rule = {"iterations": self.sweeps, "tolerance": self.tolerance}
-        return sinkhorn(cosines, temperature=self.text_temperature, prior=prior, **rule).pseudo_labels
+        return sinkhorn(cosines, temperature=temperature, prior=prior, **rule).pseudo_labels
 
 
 @register("kpl-closed-form")
@@ -74,7 +74,7 @@ class KPLClosedForm(Classifier):
         text, k: where the text proxies come from; the default is the 8 nearest descriptions of each class.
         plan: Y. `released` is the plan of `kpl-released`; `converged` is the plan of `kpl`, divided by N, as the
             derivation needs labels of mass 1.
-        text_temperature: τ_t of the transport, in units of cosines.
+        text_temperature: τ_t of the transport, in units of cosines; None takes that of the encoder.
         temperature: τ_i of the ridge, in units of cosines.
         tolerance: of the `converged` plan: largest L1 error of the class shares (of 1); a miss is a warning.
         sweeps: of the `converged` plan, at most.
@@ -94,7 +94,7 @@ class KPLClosedForm(Classifier):
 
     text: str = "top-k"
     plan: str = "released"
-    text_temperature: float = 0.01
+    text_temperature: float | None = None
     temperature: float = 0.04
     tolerance: float = 1e-4
     sweeps: int = 10_000
@@ -108,7 +108,7 @@ class KPLClosedForm(Classifier):
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         weights, chosen = start(bank, images, self.text, self.k)
         logits = cosines(images, weights)
-        rule = {"temperature": self.text_temperature, "prior": prior}
+        rule = {"temperature": temperature_of(bank, self.text_temperature), "prior": prior}
         if self.plan == "released":
             labels = greenkhorn(logits, iterations=self.updates, start="released", **rule).pseudo_labels
         else:
@@ -131,7 +131,7 @@ class KPLReleased(GradientProxies):
 
     Args:
         text, k: where the text proxies come from; the default is the 8 nearest descriptions of each class.
-        text_temperature: τ_t of the transport, in units of cosines.
+        text_temperature: τ_t of the transport, in units of cosines; None takes that of the encoder.
         temperature: τ_i of the steps, in units of cosines.
         learning_rate: lr, halved whenever the gradient grows.
         steps: how many.
@@ -155,6 +155,6 @@ class KPLReleased(GradientProxies):
     updates: int = 20
     order_free: ClassVar[bool] = False
 
-    def _labels(self, cosines: Tensor, prior: Tensor | Sequence[float] | None) -> Tensor:
-        rule = {"temperature": self.text_temperature, "iterations": self.updates, "start": "released"}
+    def _labels(self, cosines: Tensor, temperature: float, prior: Tensor | Sequence[float] | None) -> Tensor:
+        rule = {"temperature": temperature, "iterations": self.updates, "start": "released"}
         return greenkhorn(cosines, prior=prior, **rule).pseudo_labels

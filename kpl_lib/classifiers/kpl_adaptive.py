@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kpl_lib.classifiers.agreement import LEAST, text_agreement
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.gaussians import diagonal_rounds
+from kpl_lib.classifiers.gaussians import counts_of, diagonal_rounds
 from kpl_lib.classifiers.mixture import (
     Cloud,
     EvidenceModel,
@@ -22,9 +22,10 @@ from kpl_lib.classifiers.mixture import (
     text_evidence,
 )
 from kpl_lib.classifiers.opinions import OpinionPool
-from kpl_lib.classifiers.start import start_rows
-from kpl_lib.common.checks import check_images, check_prior
+from kpl_lib.classifiers.start import start_rows, temperature_of
+from kpl_lib.common.checks import check_prior
 from kpl_lib.features import TextBank, one_by_one
+from kpl_lib.text_proxies import numbers_of
 
 TIE = 0.02  # nats an image; fits closer than this are as likely
 WRONG_WAY = 0.15  # agreement with the class names below which the text is warned of
@@ -66,7 +67,8 @@ class KPLAdaptive(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the 8 nearest descriptions of each class.
-        text_temperature: τ_t of the evidence, in units of cosines.
+        text_temperature: τ_t of the evidence, in units of cosines; None takes that of the encoder, of several each its
+            own.
         temperature: τ_i of the ridge.
         strength: ω of the evidence.
         rounds: how often the Fisher directions are renewed.
@@ -86,7 +88,7 @@ class KPLAdaptive(Classifier):
     """
 
     text: str = "top-k"
-    text_temperature: float = 0.01
+    text_temperature: float | None = None
     temperature: float = 0.04
     strength: float = 3.0
     rounds: int = 2
@@ -104,7 +106,7 @@ class KPLAdaptive(Classifier):
         prior: Tensor | Sequence[float] | None,
         labels: Tensor | None = None,
     ) -> tuple:
-        check_images(images)
+        bank = bank.to(images.device)
         parts = one_by_one(images, bank) if len(bank.views) > 1 else [(images, bank)]
         found = [self._fit_one(x, own, prior, labels) for x, own in parts]
         if len(found) == 1:
@@ -112,7 +114,8 @@ class KPLAdaptive(Classifier):
         models = [model for model, _ in found]
         sound = [not model.names < LEAST["names"] for model in models]
         trust = [factor**2 * (ok or not any(sound)) for factor, ok in zip(bank.factors, sound, strict=True)]
-        chosen = [dict.fromkeys(_in_turn(kept)) for kept in zip(*(kept for _, kept in found), strict=True)]
+        each = (numbers_of(kept) for _, kept in found)
+        chosen = [dict.fromkeys(_in_turn(kept)) for kept in zip(*each, strict=True)]
         return OpinionPool.of(models, trust), tuple(map(tuple, chosen))
 
     def _fit_one(
@@ -124,19 +127,20 @@ class KPLAdaptive(Classifier):
     ) -> tuple[EvidenceModel, tuple]:
         """The same for one encoder."""
         rows, chosen = start_rows(bank, images, self.text, self.k)
+        temperature = temperature_of(bank, self.text_temperature)
         text = F.normalize(torch.stack([texts.mean(dim=0) for texts in rows]), dim=1)
         cloud = Cloud.of(images, self.temperature)
         shares = None if prior is None else check_prior(prior, len(bank)).to(images.device)
         logits = cloud.images @ text.double().T
-        evidence, log_mass = text_evidence(logits, self.text_temperature)
-        told = (logits / self.text_temperature).log_softmax(dim=1)
+        evidence, log_mass = text_evidence(logits, temperature)
+        told = (logits / temperature).log_softmax(dim=1)
         text_shares, confident = label_shares(logits), CONFIDENT
         if labels is not None:
             seen = weighed_rows(labels, len(bank))
-            cloud, logits = Cloud.of(images[seen], self.temperature), logits[seen]
+            cloud = Cloud.of(images[seen], self.temperature)
             evidence, told = (fixed_rows(scores, labels)[seen] for scores in (evidence, told))
             confident = max(CONFIDENT, _most(labels[seen]))
-        first = self._mixture(logits, evidence, told.exp(), shares)
+        first = self._mixture(cloud.images, text.double(), evidence, told.exp(), shares)
         starts = (
             first.responsibilities,
             fit_ridge_mixture(cloud, evidence, evidence.softmax(dim=1), iterations=6, prior=shares)[-1],
@@ -144,12 +148,15 @@ class KPLAdaptive(Classifier):
             diagonal_rounds(cloud.images, told, confident=confident),
         )
         fits = [self._fisher_rounds(cloud, text.double(), evidence, z, shares) for z in starts]
-        most = max(mixture.likelihood for mixture, _ in fits)
-        found, basis = next(fit for fit in fits if fit[0].likelihood >= most - TIE)
+        measured = torch.stack([first.measured, *(mixture.measured for mixture, _ in fits)])  # read once
+        (support, _), *likely = measured.tolist()
+        most = max(likelihood for _, likelihood in likely)
+        pairs = zip(fits, likely, strict=True)
+        found, basis = next(fit for fit, (_, likelihood) in pairs if likelihood >= most - TIE)
         shares = found.log_shares.exp()
         agreement = text_agreement(images, rows, bank.names.to(images.device))
         said = {
-            "support": first.support,
+            "support": support,
             "contradiction": contradiction(shares, text_shares),
             "names": agreement.names,
             "halves": agreement.halves,
@@ -161,10 +168,10 @@ class KPLAdaptive(Classifier):
             )
         asked = labels is not None or said["support"] + said["contradiction"] > 0
         if agreement.names < LEAST["names"] or not asked:
-            return text_alone(text, self.text_temperature, **said), chosen
+            return text_alone(text, temperature, **said), chosen
         offsets = found.offsets + (found.log_shares if self.decision == "posterior" else 0)
         fitted = (found.weights @ basis, offsets, text, log_mass, shares)
-        return EvidenceModel(*fitted, self.strength, self.text_temperature, **said), chosen
+        return EvidenceModel(*fitted, self.strength, temperature, **said), chosen
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -179,8 +186,12 @@ class KPLAdaptive(Classifier):
             f"encoder {v}: {said}" for v, part in parts for said in sentences_about(part, self.class_names)
         )
 
-    def _mixture(self, features: Tensor, evidence: Tensor, z: Tensor, shares: Tensor | None) -> Mixture:
-        return fit_mixture(features, evidence, z, strength=self.strength, prior=shares)
+    def _mixture(
+        self, images: Tensor, basis: Tensor, evidence: Tensor, z: Tensor, shares: Tensor | None
+    ) -> Mixture:
+        """The mixture over the products of images `[N, D]` with a basis `[F, D]`."""
+        features, rank = images @ basis.T, images.shape[1]
+        return fit_mixture(features, evidence, z, strength=self.strength, prior=shares, rank=rank)
 
     def _fisher_rounds(
         self, cloud: Cloud, text: Tensor, evidence: Tensor, z: Tensor, shares: Tensor | None
@@ -188,7 +199,7 @@ class KPLAdaptive(Classifier):
         """The mixture over text scores and Fisher directions that a start leads to, and these directions."""
         for _ in range(self.rounds):
             basis = torch.cat([text, cloud.fisher_directions(z)])
-            found = self._mixture(cloud.images @ basis.T, evidence, z, shares)
+            found = self._mixture(cloud.images, basis, evidence, z, shares)
             z = found.responsibilities
         return found, basis
 
@@ -216,10 +227,9 @@ def sentences_about(model: EvidenceModel, class_names: Sequence[str]) -> tuple[s
     return tuple(said)
 
 
-def _in_turn(kept: Sequence[Tensor | Sequence[int]]) -> list[int]:
+def _in_turn(kept: Sequence[Sequence[int]]) -> list[int]:
     """The first of each, then the second of each, and so on; all are of one length."""
-    rows = (torch.as_tensor(numbers).tolist() for numbers in kept)
-    return [number for rank in zip(*rows, strict=True) for number in rank]
+    return [number for rank in zip(*kept, strict=True) for number in rank]
 
 
 def weighed_rows(labels: Tensor, classes: int) -> Tensor:
@@ -246,7 +256,7 @@ def fixed_rows(scores: Tensor, labels: Tensor) -> Tensor:
 def label_shares(logits: Tensor) -> Tensor:
     """Shares of the classes among the labels of scores `[N, C]`: `(count + 1)/(N + C)`, `[C]`."""
     n, c = logits.shape
-    return (torch.bincount(logits.argmax(dim=1), minlength=c) + 1.0).double() / (n + c)
+    return (counts_of(logits.argmax(dim=1), c) + 1.0) / (n + c)
 
 
 def contradiction(shares: Tensor, text_shares: Tensor) -> float:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
 from kpl_lib.classifiers.mixture import Cloud, EvidenceModel, fit_ridge_mixture, text_evidence
-from kpl_lib.classifiers.start import start
-from kpl_lib.common.checks import check_images, check_prior
+from kpl_lib.classifiers.start import start, temperature_of
+from kpl_lib.common.checks import check_prior
 from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank
 
@@ -30,7 +30,7 @@ class KPLEM(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the 8 nearest descriptions of each class.
-        text_temperature: τ_t of the evidence, in units of cosines.
+        text_temperature: τ_t of the evidence, in units of cosines; None takes that of the encoder.
         temperature: τ_i of the ridge.
         sharpness: κ, an exponent of the likelihood.
         strength: ω; without the text the classes drift.
@@ -50,7 +50,7 @@ class KPLEM(Classifier):
     """
 
     text: str = "top-k"
-    text_temperature: float = 0.01
+    text_temperature: float | None = None
     temperature: float = 0.04
     sharpness: float = 5.0
     strength: float = 1.0
@@ -61,12 +61,12 @@ class KPLEM(Classifier):
 
     @torch.no_grad()
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
-        check_images(images)
         if prior is not None and self.estimate_shares:
             raise InputError("prior and estimate_shares=True: give the class shares or have them estimated")
         text, chosen = start(bank, images, self.text, self.k)
+        temperature = temperature_of(bank, self.text_temperature)
         shares = None if self.estimate_shares else check_prior(prior, len(bank)).to(images.device)
-        evidence, log_mass = text_evidence(images.double() @ text.double().T, self.text_temperature)
+        evidence, log_mass = text_evidence(images.double() @ text.double().T, temperature)
         opened = evidence.softmax(dim=0) * (len(images) / len(bank))
         weights, offsets, shares, _ = fit_ridge_mixture(
             Cloud.of(images, self.temperature),
@@ -78,5 +78,5 @@ class KPLEM(Classifier):
             prior=shares,
         )
         offsets = offsets + shares.log()
-        model = EvidenceModel(weights, offsets, text, log_mass, shares, self.strength, self.text_temperature)
+        model = EvidenceModel(weights, offsets, text, log_mass, shares, self.strength, temperature)
         return model, chosen

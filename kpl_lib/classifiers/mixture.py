@@ -27,9 +27,7 @@ class Mixture:
         offsets: `[C]`.
         log_shares: log class shares `[C]`.
         responsibilities: `[N, C]`, rows sum to 1; the text evidence is part of them.
-        support: integrated classification likelihood over that of one Gaussian, in nats an image.
-        likelihood: log-likelihood with the text evidence over that of one Gaussian, in nats an image: what the
-            rounds climb.
+        measured: support and likelihood, `[2]`, to be read together.
 
     Chapter: ch-failures
     """
@@ -38,8 +36,17 @@ class Mixture:
     offsets: Tensor
     log_shares: Tensor
     responsibilities: Tensor
-    support: float
-    likelihood: float
+    measured: Tensor
+
+    @property
+    def support(self) -> float:
+        """Integrated classification likelihood over that of one Gaussian, in nats an image."""
+        return float(self.measured[0])
+
+    @property
+    def likelihood(self) -> float:
+        """Log-likelihood with the text over that of one Gaussian, in nats an image: what the rounds climb."""
+        return float(self.measured[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +71,7 @@ class Cloud:
     def of(images: Tensor, temperature: float) -> "Cloud":
         """The moments of images `[N, D]`, with the ridge of a temperature τ."""
         x, u = images.double(), mean_image(images)
-        ridge = temperature * u.norm() * torch.eye(len(u), dtype=x.dtype, device=x.device)
+        ridge = temperature * u.norm().clamp_min(1e-12) * torch.eye(len(u), dtype=x.dtype, device=x.device)
         return Cloud(x, u, x.T @ x / len(x) - torch.outer(u, u), ridge)
 
     def means(self, responsibilities: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,7 +86,12 @@ class Cloud:
     def fisher_directions(self, responsibilities: Tensor) -> Tensor:
         """`V = (S_within + τ‖u‖ I)⁻¹ (m_c − m̄)`, `[C, D]`."""
         means, counts = self.means(responsibilities)
-        return torch.linalg.solve(self.within(means, counts) + self.ridge, (means - means.mean(dim=0)).T).T
+        return solved(self.within(means, counts) + self.ridge, means - means.mean(dim=0))
+
+
+def solved(matrix: Tensor, rows: Tensor) -> Tensor:
+    """`A⁻¹ r` of each row, A positive definite by what was added to it; so the host need not look whether it is."""
+    return torch.linalg.solve_ex(matrix, rows.T).result.T
 
 
 def text_evidence(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -114,6 +126,7 @@ def fit_mixture(
     strength: float = 1.0,
     iterations: int = 50,
     prior: Tensor | None = None,
+    rank: int | None = None,
 ) -> Mixture:
     """Expectation maximisation for class means, one covariance, and class shares, led by text evidence.
 
@@ -131,6 +144,7 @@ def fit_mixture(
         strength: ω.
         iterations: of both steps.
         prior: class shares `[C]` to keep in place of estimating them.
+        rank: the most independent columns that the features can have, where fewer than F; it saves work on a GPU.
 
     Returns:
         Mixture.
@@ -144,7 +158,7 @@ def fit_mixture(
     Chapter: ch-failures
     """
     n, c = start.shape
-    centre, basis = _whitening(features)
+    centre, basis, rank = _whitening(features, min(features.shape[1], rank or features.shape[1]))
     f = (features - centre) @ basis
     floor = FLOOR * torch.eye(f.shape[1], dtype=f.dtype, device=f.device)
     z = start
@@ -152,31 +166,37 @@ def fit_mixture(
         counts = z.sum(dim=0).clamp_min(1e-12)
         means = (z.T @ f) / counts[:, None]
         within = f.T @ f / n - means.T @ (means * counts[:, None]) / n + floor
-        directions = torch.linalg.solve(within, means.T).T
+        directions = solved(within, means)
         offsets = -0.5 * (directions * means).sum(dim=1)
         log_shares = ((counts + 1) / (n + c)).log() if prior is None else prior.to(f).log()
         density = f @ directions.T + offsets + log_shares
         z = (density + strength * evidence).softmax(dim=1)
-    gain = _gain(f, density, within)
-    support = float((gain - _entropy(density)).mean()) - 0.5 * (c - 1) * (f.shape[1] + 1) * math.log(n) / n
+    gain = _gain(f, density, within, rank)
+    support = (gain - _entropy(density)).mean() - 0.5 * (c - 1) * (rank + 1) * math.log(n) / n
     led = (density + strength * evidence).logsumexp(dim=1) - density.logsumexp(dim=1)
-    weights = directions @ basis.T
-    return Mixture(weights, offsets - weights @ centre, log_shares, z, support, float((gain + led).mean()))
+    weights, measured = directions @ basis.T, torch.stack([support, (gain + led).mean()])
+    return Mixture(weights, offsets - weights @ centre, log_shares, z, measured)
 
 
-def _whitening(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean `[F]` and basis `[F, rank]` in which the features have unit variance in every direction that they use."""
+def _whitening(features: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean `[F]`, basis `[F, R]` and its rank: the features have unit variance in every direction that they use.
+
+    On the CPU R is the rank. Elsewhere the host would have to ask for it, so R is `most`, and the others are zero.
+    """
     centre = features.mean(dim=0)
     spread = features - centre
     values, vectors = torch.linalg.eigh(spread.T @ spread / len(features))
     kept = values > RANK * values.max().clamp_min(1e-300)
-    return centre, vectors[:, kept] / values[kept].sqrt()
+    most = max(1, int(kept.sum())) if kept.device.type == "cpu" else most
+    scale = torch.where(kept, values, torch.inf).sqrt()
+    return centre, (vectors / scale)[:, -most:], kept.sum()  # the values rise
 
 
-def _gain(f: Tensor, density: Tensor, within: Tensor) -> Tensor:
-    """Log density of the mixture less that of one Gaussian, for each image; `f` has unit variance."""
-    precision = torch.linalg.inv(within)
-    shared = -0.5 * ((f @ precision) * f).sum(dim=1) - 0.5 * torch.linalg.slogdet(within).logabsdet
+def _gain(f: Tensor, density: Tensor, within: Tensor, rank: Tensor) -> Tensor:
+    """Log density of the mixture less that of one Gaussian, for each image; `f` has unit variance, or none."""
+    precision = torch.linalg.inv_ex(within).inverse
+    volume = torch.linalg.slogdet(within).logabsdet - (f.shape[1] - rank) * math.log(FLOOR)
+    shared = -0.5 * ((f @ precision) * f).sum(dim=1) - 0.5 * volume
     return density.logsumexp(dim=1) + shared + 0.5 * (f * f).sum(dim=1)
 
 
@@ -221,8 +241,8 @@ def fit_ridge_mixture(
     def across(rows: Tensor) -> Tensor:
         return rows - torch.outer(rows @ axis, axis)
 
-    def solved() -> tuple[Tensor, Tensor, Tensor]:
-        weights = sharpness * torch.linalg.solve(within + cloud.ridge, means.T).T
+    def lines() -> tuple[Tensor, Tensor, Tensor]:
+        weights = sharpness * solved(within + cloud.ridge, means)
         shares = (counts + 1) / (n + c) if prior is None else prior
         return weights, -0.5 * (weights * means).sum(dim=1), shares
 
@@ -231,13 +251,13 @@ def fit_ridge_mixture(
     within, (means, counts) = scatter, cloud.means(z)
     means = across(means)
     for step in range(iterations):
-        weights, offsets, shares = solved()
+        weights, offsets, shares = lines()
         z = (cloud.images @ weights.T + offsets + shares.log() + strength * evidence).softmax(dim=1)
         means, counts = cloud.means(z)
         means = across(means)
         if step % EVERY == EVERY - 1:
             within = scatter - means.T @ (means * counts[:, None]) / n
-    return *solved(), z
+    return *lines(), z
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from kpl_lib.classifiers.adapt import shrunk_directions
-from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.start import log_shares, start, text_logits
+from kpl_lib.classifiers.base import Classifier, model_on, register
+from kpl_lib.classifiers.start import log_shares, start, temperature_of, text_logits
 from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.common.checks import check_count, check_images, check_same_space
 from kpl_lib.common.errors import InputError
@@ -33,9 +33,15 @@ class Stream(TextClassifier):
     strength: float
 
     def after(self, images: Tensor) -> tuple["Stream", Tensor]:
-        """The stream after these images, in this order, and what it said of each: log probabilities `[n, C]`."""
+        """The stream after these images, in this order, and what it said of each: log probabilities `[n, C]`.
+
+        What each image says decides on the next, so all of it runs on the CPU, to which images and cache move once.
+        """
         check_images(images, minimum=1)
         check_same_space(self.text, images, "text proxies")
+        if (here := images.device).type != "cpu":
+            now, told = model_on("cpu", self).after(images.cpu())
+            return model_on(here, now), told.to(here)
         log_p = (text_logits(images, self.text, self.temperature, None) + self.log_q).log_softmax(dim=1)
         entropy, labels = -(log_p.exp() * log_p).sum(dim=1), log_p.argmax(dim=1)
         now, said, waiting = replace(self, cache=self.cache.clone(), entropy=self.entropy.clone()), [], 0
@@ -84,7 +90,7 @@ class OGA(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
         cache: images kept for each class.
         strength: of the Gaussians, 0.05.
         seed: of the order in which `fit` takes the images.
@@ -108,7 +114,7 @@ class OGA(Classifier):
     Chapter: ch-benchmark
     """
 
-    temperature: float = 0.01
+    temperature: float | None = None
     cache: int = 8
     strength: float = 0.05
     seed: int = field(default_factory=int)  # 0; as a default it would be held to be a count
@@ -127,7 +133,8 @@ class OGA(Classifier):
         log_q = log_shares(prior, len(text)).to(text)
         cache = text.new_zeros(len(text), self.cache, text.shape[1])
         free = text.new_full((len(text), self.cache), torch.inf)
-        opened = Stream(weights, log_q.to(weights), self.temperature, text, log_q, cache, free, self.strength)
+        temperature = temperature_of(bank, self.temperature)
+        opened = Stream(weights, log_q.to(weights), temperature, text, log_q, cache, free, self.strength)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
         order = order.to(images.device)
         model, said = opened.after(images[order])

@@ -11,6 +11,11 @@ from kpl_lib.common.checks import check_same_space, check_unit_rows
 from kpl_lib.features import split_views
 
 
+def one_each(given: float | Sequence[float], count: int) -> tuple[float, ...]:
+    """A value for each encoder; one number is that of all."""
+    return tuple(given) if isinstance(given, Sequence) else (given,) * count
+
+
 @dataclass(frozen=True, eq=False)
 class OpinionPool:
     """`log p_ic = Σ_v w_v log p_ic^(v)`, rows scaled to sum 1: encoders that err apart correct each other.
@@ -23,7 +28,7 @@ class OpinionPool:
         trust: w `[V]`, sum 1.
         views: the columns D_v of each encoder.
         strengths, each_moved, supports, contradictions, each_names, each_halves: V values each.
-        temperature: τ of the texts.
+        temperature: τ of the texts of each, V values; one number, as 0.2 wrote it, is that of all.
 
     Chapter: ch-encoders-and-labels
     """
@@ -42,7 +47,7 @@ class OpinionPool:
     contradictions: tuple[float, ...]
     each_names: tuple[float, ...]
     each_halves: tuple[float, ...]
-    temperature: float
+    temperature: float | Sequence[float]
 
     @staticmethod
     def of(models: Sequence[EvidenceModel], trust: Sequence[float]) -> "OpinionPool":
@@ -61,12 +66,13 @@ class OpinionPool:
                 tuple(getattr(one, name) for one in models)
                 for name in ("strength", "moved", "support", "contradiction", "names", "halves")
             ),
-            models[0].temperature,
+            tuple(one.temperature for one in models),
         )
 
     @property
     def parts(self) -> tuple[EvidenceModel, ...]:
         """The model of each encoder."""
+        each = one_each(self.temperature, len(self.views))
         sides = zip(*(rows.split(list(self.views), dim=1) for rows in (self.weights, self.text)), strict=True)
         return tuple(
             EvidenceModel(
@@ -76,7 +82,7 @@ class OpinionPool:
                 self.log_mass[v],
                 self.each_shares[v],
                 self.strengths[v],
-                self.temperature,
+                each[v],
                 self.each_moved[v],
                 self.supports[v],
                 self.contradictions[v],

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.start import start, text_logits
+from kpl_lib.classifiers.start import start, temperature_of, text_logits
 from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.common.checks import check_prior
 from kpl_lib.common.errors import InputError
@@ -32,7 +32,7 @@ class Otter(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
 
     Example:
         >>> bank = TextBank(("cat", "dog"), [torch.eye(2)[:1], torch.eye(2)[1:]], torch.eye(2))
@@ -45,16 +45,17 @@ class Otter(Classifier):
     Chapter: ch-benchmark
     """
 
-    temperature: float = 0.01
+    temperature: float | None = None
     transductive: ClassVar[bool] = True
     model_type: ClassVar[type] = TextClassifier
 
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         weights, chosen = start(bank, images, self.text, self.k)
+        temperature = temperature_of(bank, self.temperature)
         q = check_prior(prior, len(weights)).numpy()
-        log_p = text_logits(images, weights, self.temperature, None).log_softmax(dim=1)
+        log_p = text_logits(images, weights, temperature, None).log_softmax(dim=1)
         v = torch.from_numpy(class_potentials(-log_p.cpu().numpy(), q)).to(images.device)
-        return TextClassifier(weights, v, self.temperature), chosen
+        return TextClassifier(weights, v, temperature), chosen
 
 
 def class_potentials(cost: np.ndarray, q: np.ndarray) -> np.ndarray:

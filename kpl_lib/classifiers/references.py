@@ -70,7 +70,11 @@ def linear_probe(
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)  # a fit that has not converged is no reference
             model = LogisticRegression(C=strength, max_iter=5000).fit(x[used], labels[used])
-        p = torch.from_numpy(model.predict_proba(test.images.cpu().double().numpy())).float()
+        p = (
+            torch.from_numpy(model.predict_proba(test.images.cpu().double().numpy()))
+            .float()
+            .to(test.images.device)
+        )
         found.append(Prediction(p, p, p.argmax(dim=1), test.class_names))
     return found
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kpl_lib.classifiers.base import register
-from kpl_lib.classifiers.start import log_shares, start_rows
+from kpl_lib.classifiers.start import log_shares, start_rows, temperature_of
 from kpl_lib.classifiers.zero_shot import DescriptionVote, TextClassifier
 from kpl_lib.common.checks import check_same_space, check_unit_rows, working_dtype
 from kpl_lib.features import TextBank
@@ -43,7 +43,7 @@ class RobustVote(DescriptionVote):
 
     Args:
         text, k: which texts vote; the default is all descriptions.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
         delta: δ, the chance of a miss that the width allows for.
         rho: ρ, the share of a class's descriptions that count as independent.
 
@@ -75,7 +75,8 @@ class RobustVote(DescriptionVote):
         texts = torch.cat(rows)
         offset = log_shares(prior, len(bank)).to(texts.device)
         counts = tuple(len(group) for group in rows)
-        model = RobustTexts(texts, offset, self.temperature, counts, self.delta, self.rho)
+        temperature = temperature_of(bank, self.temperature)
+        model = RobustTexts(texts, offset, temperature, counts, self.delta, self.rho)
         return model, chosen
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.start import cosines, start
+from kpl_lib.classifiers.start import cosines, start, temperature_of
 from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.features import TextBank
 from kpl_lib.transport import sinkhorn
@@ -23,7 +23,7 @@ class SinkhornLabels(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
         tolerance: largest L1 error of the class shares (of 1) where the transport stops; a miss is a warning.
         sweeps: the most sweeps.
 
@@ -38,7 +38,7 @@ class SinkhornLabels(Classifier):
     Chapter: ch-transport, ch-benchmark
     """
 
-    temperature: float = 0.01
+    temperature: float | None = None
     tolerance: float = 1e-4
     sweeps: int = 10_000
     transductive: ClassVar[bool] = True
@@ -46,6 +46,7 @@ class SinkhornLabels(Classifier):
 
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         weights, chosen = start(bank, images, self.text, self.k)
-        rule = {"temperature": self.temperature, "iterations": self.sweeps, "tolerance": self.tolerance}
+        temperature = temperature_of(bank, self.temperature)
+        rule = {"temperature": temperature, "iterations": self.sweeps, "tolerance": self.tolerance}
         plan = sinkhorn(cosines(images, weights), prior=prior, **rule)
-        return TextClassifier(weights, plan.class_potentials, self.temperature), chosen
+        return TextClassifier(weights, plan.class_potentials, temperature), chosen

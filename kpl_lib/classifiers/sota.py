@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
 from kpl_lib.classifiers.gaussians import LEAST_VARIANCE, confident_means, log_densities, weighted_moments
+from kpl_lib.classifiers.opinions import one_each
 from kpl_lib.classifiers.start import log_shares, start, text_logits
 from kpl_lib.common.checks import check_images, check_same_space, working_dtype
 from kpl_lib.features import TextBank, split_views
@@ -26,7 +27,7 @@ class ViewsClassifier:
         variances: `[Σ D_v]`, float64, shared by the classes.
         trust: α of the Gaussians and β of the texts, `[2, V]`, float64; each row sums to 1.
         views: the columns D_v of each encoder.
-        temperature: τ, in units of cosines.
+        temperature: τ of each encoder, in units of cosines; one number, as 0.2 wrote it, is that of all.
         softness: what log densities are divided by.
     """
 
@@ -36,22 +37,17 @@ class ViewsClassifier:
     variances: Tensor
     trust: Tensor
     views: tuple[int, ...]
-    temperature: float
+    temperature: float | Sequence[float]
     softness: float
 
     def probabilities(self, images: Tensor) -> Tensor:
         """`½ Σ_v (α_v P_v + β_v y_v)`, `[N, C]`: what the encoders say, without the transport."""
         check_images(images, minimum=1)
         check_same_space(self.weights, images, "weights")
-        parts = zip(
-            split_views(images.double(), self.views), self.weights.split(self.views, dim=1), strict=True
-        )
-        told = [
-            (text_logits(x, t, self.temperature, None) + self.offset.double()).softmax(1) for x, t in parts
-        ]
-        seen = _seen(
-            split_views(images.double(), self.views), self.means, self.variances, self.views, self.softness
-        )
+        parts, texts = split_views(images.double(), self.views), self.weights.split(self.views, dim=1)
+        each = zip(parts, texts, one_each(self.temperature, len(parts)), strict=True)
+        told = [(text_logits(x, t, tau, None) + self.offset.double()).softmax(1) for x, t, tau in each]
+        seen = _seen(parts, self.means, self.variances, self.views, self.softness)
         votes = torch.stack([torch.stack(seen), torch.stack(told)])
         mixed = (votes * self.trust[:, :, None, None]).sum(dim=(0, 1)) / 2
         return mixed.to(working_dtype(images, self.weights))
@@ -77,7 +73,7 @@ class SOTA(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder, of several each its own.
         confident: images that open each mean.
         rounds: how often z is renewed.
         sweeps: of the transport, in each round.
@@ -97,7 +93,7 @@ class SOTA(Classifier):
     Chapter: ch-encoders-and-labels
     """
 
-    temperature: float = 0.01
+    temperature: float | None = None
     confident: int = 8
     rounds: int = 10
     sweeps: int = 15
@@ -112,9 +108,9 @@ class SOTA(Classifier):
         views, log_q = bank.views or (images.shape[1],), log_shares(prior, len(bank)).to(images.device)
         parts = split_views(images.double(), views)
         texts = [F.normalize(part, dim=1) for part in weights.split(views, dim=1)]
-        told = [
-            text_logits(x, t, self.temperature, prior).softmax(1) for x, t in zip(parts, texts, strict=True)
-        ]
+        own = bank.each_temperature if self.temperature is None else (self.temperature,) * len(views)
+        each = zip(parts, texts, own, strict=True)
+        told = [text_logits(x, t, tau, prior).softmax(1) for x, t, tau in each]
         z = torch.stack(told).mean(dim=0)
         means = torch.cat([confident_means(x, z, self.confident) for x in parts], dim=1)
         variances = torch.cat(
@@ -139,7 +135,7 @@ class SOTA(Classifier):
             variances = torch.cat(spread).clamp_min(LEAST_VARIANCE)
         self.joint = log_z.to(working_dtype(images, weights))
         kept = torch.cat(texts, dim=1), log_q.to(weights), means, variances, trust
-        return ViewsClassifier(*kept, tuple(views), self.temperature, self.softness), chosen
+        return ViewsClassifier(*kept, tuple(views), own, self.softness), chosen
 
 
 def _seen(

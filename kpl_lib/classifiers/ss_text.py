@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.start import log_shares, start, text_logits
+from kpl_lib.classifiers.start import log_shares, start, temperature_of, text_logits
 from kpl_lib.classifiers.zero_shot import TextClassifier
 from kpl_lib.common.checks import working_dtype
 from kpl_lib.features import TextBank
@@ -31,7 +31,7 @@ class SSText(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
         iterations: pairs of pseudo labels and vectors.
         sweeps: of the transport, in each.
 
@@ -48,7 +48,7 @@ class SSText(Classifier):
     Chapter: ch-benchmark
     """
 
-    temperature: float = 0.01
+    temperature: float | None = None
     iterations: int = 3
     sweeps: int = 10
     transductive: ClassVar[bool] = True
@@ -64,21 +64,22 @@ class SSText(Classifier):
         labels: Tensor | None = None,
     ) -> tuple:
         text, chosen = start(bank, images, self.text, self.k)
+        temperature = temperature_of(bank, self.temperature)
         text = text.to(working_dtype(images, text))
         anchor, log_q = text, log_shares(prior, len(text)).to(images.device)
         if labels is not None:
             known = labels >= 0
-            anchor = text + _pull(images[known].to(text), labels[known], len(text)) / self.temperature
+            anchor = text + _pull(images[known].to(text), labels[known], len(text)) / temperature
             images = images[~known]
         weights = text if len(images) else F.normalize(anchor, dim=1)
         for _ in range(self.iterations if len(images) else 0):
-            z = text_logits(images, weights, self.temperature, None)
+            z = text_logits(images, weights, temperature, None)
             for _ in range(self.sweeps):
                 z = (z - z.logsumexp(dim=0) + log_q).log_softmax(dim=1)
             shares = z.exp().to(text)
             pull = shares.T @ images.to(text) / len(images)
-            weights = F.normalize(anchor + pull / self.temperature, dim=1)
-        return TextClassifier(weights, weights.new_zeros(len(weights)), self.temperature), chosen
+            weights = F.normalize(anchor + pull / temperature, dim=1)
+        return TextClassifier(weights, weights.new_zeros(len(weights)), temperature), chosen
 
 
 def _pull(images: Tensor, labels: Tensor, classes: int) -> Tensor:

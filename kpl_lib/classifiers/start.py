@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kpl_lib.common.checks import check_images, check_prior, check_proxies, check_same_space, working_dtype
+from kpl_lib.common.checks import check_classes, check_prior, check_proxies, check_same_space, working_dtype
 from kpl_lib.common.errors import InputError
 from kpl_lib.features import TextBank, one_by_one, side_by_side
 from kpl_lib.text_proxies import text_proxies
@@ -41,13 +41,14 @@ def start(bank: TextBank, images: Tensor, text: str, k: int) -> tuple[Tensor, tu
 
     Chapter: ch-text-proxies
     """
-    check_images(images, minimum=1)
     bank = bank.to(images.device)
     if text == "top-k":
         found = text_proxies(bank, images, k=k)
         return found.weights, found.chosen
     if text == "names":
-        return check_proxies(bank.names, images, "text proxies"), _none(bank)
+        check_classes(len(bank), "text proxies")
+        check_same_space(bank.names, images, "text proxies")  # their rows were checked when the bank was made
+        return bank.names, _none(bank)
     rows, chosen = _described(bank, text)
     weights = torch.stack([F.normalize(group.mean(dim=0), dim=0) for group in rows])
     return check_proxies(weights, images, "text proxies"), chosen
@@ -67,7 +68,6 @@ def start_rows(bank: TextBank, images: Tensor, text: str, k: int) -> tuple[tuple
 
     Chapter: ch-failures
     """
-    check_images(images, minimum=1)
     bank = bank.to(images.device)
     check_same_space(bank.names, images, "text proxies")
     if text == "names":
@@ -99,6 +99,11 @@ def _described(bank: TextBank, text: str) -> tuple[tuple[Tensor, ...], tuple]:
 
 def _none(bank: TextBank) -> tuple:
     return tuple(() for _ in bank.class_names)
+
+
+def temperature_of(bank: TextBank, given: float | None) -> float:
+    """τ_t of a method: as it was given, or that of the encoder that made the texts."""
+    return bank.temperature if given is None else given
 
 
 def text_logits(

@@ -14,9 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.gaussians import LEAST_VARIANCE, confident_means, log_densities, weighted_moments
+from kpl_lib.classifiers.gaussians import (
+    LEAST_VARIANCE,
+    confident_means,
+    counts_of,
+    log_densities,
+    weighted_moments,
+)
 from kpl_lib.classifiers.neighbours import at_most, nearest_rows
-from kpl_lib.classifiers.start import log_shares, start, text_logits
+from kpl_lib.classifiers.start import log_shares, start, temperature_of, text_logits
 from kpl_lib.common.checks import check_images, check_same_space, working_dtype
 from kpl_lib.features import TextBank
 
@@ -57,7 +63,7 @@ class GaussianClassifier:
 class GaussianMixture(Classifier):
     """Methods that differ only in how they `_open` with, and `_renew`, means and variances."""
 
-    temperature: float = 0.01
+    temperature: float | None = None
     confident: int = 8
     neighbours: int = 3
     rounds: int = 10
@@ -77,7 +83,8 @@ class GaussianMixture(Classifier):
     @torch.no_grad()
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         weights, chosen = start(bank, images, self.text, self.k)
-        log_text = text_logits(images, weights, self.temperature, prior).log_softmax(dim=1)
+        temperature = temperature_of(bank, self.temperature)
+        log_text = text_logits(images, weights, temperature, prior).log_softmax(dim=1)
         x, text, z = images.double(), weights.double(), log_text.exp()
         links = at_most(self.neighbours, len(x) - 1, "neighbours")
         graph = nearest_rows(images, images, links, themselves=True)
@@ -95,7 +102,7 @@ class GaussianMixture(Classifier):
                 variances = renewed.clamp_min(LEAST_VARIANCE)
         self.joint = self.joint.to(working_dtype(images, weights))
         offset = log_shares(prior, len(bank)).to(weights)
-        model = GaussianClassifier(weights, offset, means, variances, self.temperature, self.softness)
+        model = GaussianClassifier(weights, offset, means, variances, temperature, self.softness)
         return model, chosen
 
 
@@ -114,7 +121,7 @@ class TransCLIP(GaussianMixture):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
         confident: images that open each mean.
         neighbours: of each image in the graph.
         rounds, turns: of the Gaussians, and of z within each.
@@ -157,7 +164,7 @@ class StatA(GaussianMixture):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
         confident: images that open each mean, where `initial_means` says so.
         neighbours: of each image in the graph.
         rounds, turns: of the Gaussians, and of z within each.
@@ -190,7 +197,7 @@ class StatA(GaussianMixture):
 
     def _renew(self, x: Tensor, z: Tensor, text: Tensor, opened: Tensor) -> tuple[Tensor, Tensor]:
         mass = z.sum(dim=0)[:, None].clamp_min(torch.finfo(z.dtype).tiny)
-        count = mass if self.soft_counts else z.argmax(dim=1).bincount(minlength=len(text))[:, None]
+        count = mass if self.soft_counts else counts_of(z.argmax(dim=1), len(text))[:, None]
         share = count / (self.anchor + count)
         means = F.normalize(share * F.normalize(z.T @ x / mass, dim=1) + (1 - share) * text, dim=1)
         spread = weighted_moments(x, z, means) / mass

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kpl_lib.classifiers.base import Classifier, register
-from kpl_lib.classifiers.start import log_shares, start, start_rows
+from kpl_lib.classifiers.start import log_shares, start, start_rows, temperature_of
 from kpl_lib.common.checks import check_same_space, check_unit_rows, working_dtype
 from kpl_lib.features import TextBank
 
@@ -49,7 +49,7 @@ class Clip(Classifier):
 
     Args:
         text, k: where the text proxies come from; the default is the class names.
-        temperature: τ, in units of cosines; 0.01 is what CLIP was trained with.
+        temperature: τ, in units of cosines; None takes that of the encoder, 0.01 of CLIP.
 
     Example:
         >>> import torch
@@ -62,12 +62,13 @@ class Clip(Classifier):
     Chapter: ch-zero-shot
     """
 
-    temperature: float = 0.01
+    temperature: float | None = None
     model_type: ClassVar[type] = TextClassifier
 
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         weights, chosen = start(bank, images, self.text, self.k)
-        return TextClassifier(weights, log_shares(prior, len(bank)).to(weights), self.temperature), chosen
+        temperature = temperature_of(bank, self.temperature)
+        return TextClassifier(weights, log_shares(prior, len(bank)).to(weights), temperature), chosen
 
 
 @register("cupl")
@@ -79,7 +80,7 @@ class CuPL(Clip):
 
     Args:
         text, k: where the text proxies come from; the default is all descriptions.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
 
     Example:
         >>> import torch
@@ -108,7 +109,7 @@ class DescriptionVote(Classifier):
 
     Args:
         text, k: which texts vote; the default is all descriptions.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
 
     Example:
         >>> bank = TextBank(("cat", "dog"), [torch.eye(2)[:1], torch.eye(2)[1:]], torch.eye(2))
@@ -121,13 +122,14 @@ class DescriptionVote(Classifier):
     """
 
     text: str = "all"
-    temperature: float = 0.01
+    temperature: float | None = None
     model_type: ClassVar[type] = TextClassifier
 
     def _fit(self, images: Tensor, bank: TextBank, prior: Tensor | Sequence[float] | None) -> tuple:
         rows, chosen = start_rows(bank, images, self.text, self.k)
         weights = torch.stack([group.mean(dim=0) for group in rows])
-        return TextClassifier(weights, log_shares(prior, len(bank)).to(weights), self.temperature), chosen
+        temperature = temperature_of(bank, self.temperature)
+        return TextClassifier(weights, log_shares(prior, len(bank)).to(weights), temperature), chosen
 
 
 @register("waffle")
@@ -142,7 +144,7 @@ class Waffle(DescriptionVote):
 
     Args:
         text, k: which texts vote; the default is the random words.
-        temperature: τ, in units of cosines.
+        temperature: τ, in units of cosines; None takes that of the encoder.
 
     Example:
         >>> import torch

@@ -29,12 +29,8 @@ def _blocks(x: Tensor) -> tuple[Tensor, ...]:
     return x.split(max(1, BLOCK // x.shape[1]))
 
 
-def check_float_matrix(x: Tensor, name: str, layout: str = "[N, D]") -> Tensor:
-    """Return `x` if it is a real floating-point matrix without NaN or Inf.
-
-    Raises:
-        InputError: if it is not.
-    """
+def _check_kind(x: Tensor, name: str, layout: str) -> None:
+    """Raise unless `x` is a floating-point matrix; its numbers are not read."""
     if not isinstance(x, Tensor):
         raise InputError(
             f"{name} must be a torch tensor {layout}, not {type(x).__name__}: use torch.as_tensor"
@@ -45,6 +41,15 @@ def check_float_matrix(x: Tensor, name: str, layout: str = "[N, D]") -> Tensor:
         )
     if not x.is_floating_point():
         raise InputError(f"{name} {shape_of(x)} holds {x.dtype}: convert it with .float()")
+
+
+def check_float_matrix(x: Tensor, name: str, layout: str = "[N, D]") -> Tensor:
+    """Return `x` if it is a real floating-point matrix without NaN or Inf; the host reads it once.
+
+    Raises:
+        InputError: if it is not.
+    """
+    _check_kind(x, name, layout)
     bad = torch.cat([~torch.isfinite(block).all(dim=1) for block in _blocks(x)])
     if bad.any():
         row, count = int(bad.nonzero()[0]), int(bad.sum())
@@ -55,15 +60,16 @@ def check_float_matrix(x: Tensor, name: str, layout: str = "[N, D]") -> Tensor:
 
 
 def check_unit_rows(x: Tensor, name: str, layout: str = "[N, D]") -> Tensor:
-    """Return `x` if every row is within 1e-2 of unit length.
+    """Return `x` if every row is within 1e-2 of unit length; the host reads it once.
 
     Raises:
         InputError: if `x` is no such matrix.
     """
-    check_float_matrix(x, name, layout)
+    _check_kind(x, name, layout)
     norms = torch.cat([block.to(working_dtype(block)).norm(dim=1) for block in _blocks(x)])
-    bad = (norms - 1).abs() > UNIT_TOLERANCE
+    bad = ~((norms - 1).abs() <= UNIT_TOLERANCE)  # NaN is bad too
     if bad.any():
+        check_float_matrix(x, name, layout)
         row = int(bad.nonzero()[0])
         what = f"length {float(norms[row]):.4g}" if norms[row] > 0 else "all zeros"
         raise InputError(
@@ -128,7 +134,7 @@ def check_plan(
     pseudo_labels: Tensor, images: Tensor, classes: int | None = None, name: str = "pseudo_labels"
 ) -> Tensor:
     """Return pseudo labels `[N, C]` if finite, not negative, one row an image and one column a class."""
-    check_float_matrix(pseudo_labels, name, "[N, C]")
+    _check_kind(pseudo_labels, name, "[N, C]")
     shape = f"{name} {shape_of(pseudo_labels)}"
     check_classes(pseudo_labels.shape[1], shape)
     check_same_device(pseudo_labels, images, name)
@@ -136,9 +142,12 @@ def check_plan(
         raise InputError(f"{shape} and images {shape_of(images)} differ in N: give one row for each image")
     if classes is not None and pseudo_labels.shape[1] != classes:
         raise InputError(f"{shape} do not fit {classes} proxies: give one column for each class")
-    if pseudo_labels.min() < 0:
+    least, mass = torch.stack([pseudo_labels.min(), pseudo_labels.sum()]).tolist()  # read once
+    if not math.isfinite(least + mass):
+        check_float_matrix(pseudo_labels, name, "[N, C]")
+    if least < 0:
         raise InputError(f"{shape} hold negative values: give probabilities or a transport plan")
-    if pseudo_labels.sum() <= 0:
+    if mass <= 0:
         raise InputError(f"{shape} are zero everywhere: give probabilities or a transport plan")
     return pseudo_labels
 

@@ -22,7 +22,7 @@ from kpl_lib.encoders.load import open_checkpoint
 from kpl_lib.encoders.run import PROGRESS_DELAY, Job, layout
 from kpl_lib.encoders.table import tell_terms
 from kpl_lib.encoders.towers import departures, image_and_patches, image_size, padding_plan, warn_truncated
-from kpl_lib.features import Features, TextBank
+from kpl_lib.features import Features, TextBank, three_digits
 from kpl_lib.knowledge.base import KnowledgeBase
 from kpl_lib.patches import Patches
 
@@ -102,12 +102,13 @@ class Encoder:
 
     @property
     def temperature(self) -> float:
-        """The temperature `τ_t` of the model's own logits: what classifiers take instead of their 0.01.
+        """The temperature `τ_t` of the model's own logits, which its banks carry and classifiers take.
 
         CLIP ends at 0.01, SigLIP and BiomedCLIP elsewhere. The classes of zero-shot do not depend on it; its
-        confidences do, and so do the plans of transport.
+        confidences do, and so do the plans of transport. It is rounded to three significant digits: training ends
+        near a number (0.009997 is CLIP's 0.01), and no figure depends on more.
         """
-        return 1 / self.logit_scale
+        return three_digits(1 / self.logit_scale)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -272,7 +273,7 @@ class Encoder:
             progress: show a bar when it takes more than 2 seconds.
 
         Returns:
-            Unit features of names `[C, D]` and of descriptions `[M_c, D]`, with their texts.
+            Unit features of names `[C, D]` and of descriptions `[M_c, D]`, with their texts and the temperature.
 
         Raises:
             InputError: for a template without `{description}`.
@@ -284,7 +285,8 @@ class Encoder:
         rows = self.encode_texts(kb.prompts() + flat, progress=progress)
         names, described = rows[: len(sentences)], rows[len(sentences) :]
         parts = described.split([len(group) for group in sentences.values()])
-        return TextBank(tuple(sentences), parts, names, tuple(tuple(texts) for texts in kb.classes.values()))
+        texts = tuple(tuple(group) for group in kb.classes.values())
+        return TextBank(tuple(sentences), parts, names, texts, temperature=self.temperature)
 
 
 def _tell_skipped(features: Features, dataset: ImageDataset, on_error: str) -> None:

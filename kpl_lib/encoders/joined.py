@@ -10,7 +10,7 @@ from torch import Tensor
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets.base import ImageDataset
 from kpl_lib.encoders.encoder import Encoder, load_encoder
-from kpl_lib.features import Features, TextBank, join, unit_rows
+from kpl_lib.features import Features, TextBank, join, mean_temperature, unit_rows
 from kpl_lib.knowledge.base import KnowledgeBase
 from kpl_lib.patches import Patches
 
@@ -48,7 +48,7 @@ class JoinedEncoder:
     @property
     def temperature(self) -> float:
         """`V / Σ_v (1/τ_v)`: logits at it are the mean logits of encoders whose cosines are alike."""
-        return len(self.encoders) / sum(encoder.logit_scale for encoder in self.encoders)
+        return mean_temperature([encoder.temperature for encoder in self.encoders])
 
     @property
     def fingerprint(self) -> str:

@@ -18,7 +18,7 @@ from kpl_lib.datasets.sets.folder import open_files
 from kpl_lib.encoders.encoder import Encoder
 from kpl_lib.encoders.joined import JoinedEncoder, load_encoders
 from kpl_lib.encoders.phantom_world import refuse_far
-from kpl_lib.features import TextBank, one_by_one
+from kpl_lib.features import TextBank, one_by_one, read_by
 from kpl_lib.own_images.classify import FolderRun, centre_of, encode_folder, rows_of
 from kpl_lib.own_images.table import Classification
 
@@ -164,6 +164,8 @@ class FittedModel:
             "origin": self.origin,
             "texts": texts,
             "views": self.bank.views,
+            "temperature": self.bank.temperature,
+            "temperatures": self.bank.temperatures,
         }
         parts = {"centre": self.centre, "names": self.bank.names, "descriptions": torch.cat(rows)}
         write_tensors(path, KIND, {**parts, **{f"model {key}": t for key, t in tensors.items()}}, header)
@@ -186,8 +188,8 @@ class FittedModel:
             inner = {key.removeprefix("model "): t for key, t in tensors.items() if key.startswith("model ")}
             classifier = Classifier.from_state(inner, header["classifier"])
             rows = tensors["descriptions"].split([len(group) for group in header["texts"]])
-            views = tuple(header.get("views", ()))  # 0.1 had one encoder
-            bank = TextBank(classifier.class_names, rows, tensors["names"], header["texts"], views=views)
+            texts = header["texts"]
+            bank = TextBank(classifier.class_names, rows, tensors["names"], texts, **read_by(header))
             names = header["encoder"]
             names = (names,) if isinstance(names, str) else tuple(names)
             return cls(

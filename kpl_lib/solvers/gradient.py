@@ -1,8 +1,9 @@
 """Normalised gradient steps on class proxies: several settings at once, block by block over the images.
 
-Speed: the product is `[C, D] x [D, N]`, with few classes several times faster than `[N, D] x [D, C]`, and B
-settings share one pass over the images. Accuracy: the proxies are float64 (they are small); the images stay
-float32, but only meet what differs between classes. A softmax is blind to the mean proxy, and the mean gradient
+Speed: a block of images is read once a step, from the cache for its second product, and B settings share that pass;
+float32 with few classes on the CPU is compiled (`one_pass`). A step reads 4 N D bytes and does 4 B N D C flops. Off
+the CPU, the host looks once in LOOK steps. Accuracy: the proxies are float64 (they are small); the images stay float32,
+but only meet what differs between classes. A softmax is blind to the mean proxy, and the mean gradient
 `Ḡ = (1/C) Σ_i (1 − Σ_j Y_ij) x_i` never changes. So proxies that nearly coincide keep their differences.
 """
 
@@ -17,9 +18,12 @@ from torch import Tensor
 from kpl_lib.common.sums import ALONE, Sums
 
 BLOCK_BYTES = 1 << 26  # logits of a block, and a block of half-precision images in float32
+CACHE_BYTES = 1 << 19  # the same where the CPU reads a block twice: half of a cache of the second level
+COMPILED = 256  # B C up to which the compiled pass is faster than products of blocks
 CONVERT = 1 << 26  # N D up to which half-precision images are converted once, not in every step
-FLAT = 0.25  # logits up to this size: a softmax near 1/C is taken through expm1
+FLAT = 0.25  # logits beyond this size are steep: the CPU, where a look is free, then takes the plain softmax
 CHECK_EVERY = 10  # steps between two looks at whether the steps have died out
+LOOK = 50  # the same where a look makes the device wait for the host
 Callback = Callable[[int, Tensor, Tensor, Tensor], None]
 
 
@@ -39,12 +43,10 @@ class Descent:
 
 def harden(pseudo_labels: Tensor, confidence: float) -> Tensor:
     """Copy of pseudo labels `[N, C]` in which rows with a maximum above `confidence` are one-hot."""
-    best, index = pseudo_labels.max(dim=1)
-    sure = best > confidence
-    labels = pseudo_labels.clone()
-    labels[sure] = 0
-    labels[sure, index[sure]] = 1
-    return labels
+    best, index = pseudo_labels.max(dim=1, keepdim=True)
+    return torch.where(
+        best > confidence, torch.zeros_like(pseudo_labels).scatter_(1, index, 1), pseudo_labels
+    )
 
 
 def descend(
@@ -67,20 +69,28 @@ def descend(
     n = sums.place(images)[1]
     if images.numel() <= CONVERT:
         images = images.to(labels.dtype)
+    compiled = _is_compiled(images, labels)
+    if compiled:
+        from kpl_lib.solvers.one_pass import in_one_pass, widened  # numba takes a second to import
+
+        wide = widened(images)
+    check_every = CHECK_EVERY if images.device.type == "cpu" else LOOK
     weights, tau = initial.double(), temperature.double().view(-1, 1, 1)
     mean_gradient, labels, scale = _constants(images, labels, n, sums)
     rate, last = torch.full_like(tau, learning_rate), torch.full_like(tau, math.inf)
     alive = torch.arange(len(weights), device=images.device)
     end = Descent(weights.clone(), torch.full_like(alive, steps), torch.full_like(scale, math.nan))
     for step in range(1, steps + 1):
-        gradient = sums.total(_gradient(images, weights, labels, tau)) + mean_gradient
+        differences = ((weights - weights.mean(dim=1, keepdim=True)) / tau).to(labels.dtype).flatten(0, 1)
+        part = in_one_pass(wide, differences, labels) if compiled else _gradient(images, differences, labels)
+        gradient = sums.total(part.view(weights.shape)) + mean_gradient
         norm = torch.linalg.vector_norm(gradient, dim=(1, 2), keepdim=True)
         rate = torch.where(norm > last, rate / 2, rate)
         previous, last = weights, norm
         weights = F.normalize(weights - rate / (n * tau) * gradient, dim=2)
         if callback is not None:
             callback(step, weights, norm.flatten(), rate.flatten())
-        if step % CHECK_EVERY and step < steps:
+        if step % check_every and step < steps:
             continue
         tangent = gradient - (gradient * previous).sum(dim=2, keepdim=True) * previous
         done = _died_out(previous, weights, tangent, rate / (n * tau), n / (2 * tau) + norm, steps - step)
@@ -89,11 +99,13 @@ def descend(
         end.weights[alive] = weights
         end.steps[alive] = step
         end.residual[alive] = residual
-        if done.all():
+        left = [k for k, still in enumerate(done.tolist()) if not still]  # the one thing that the host reads
+        if not left:
             break
-        if done.any():
+        if len(left) < len(done):
+            kept = torch.tensor(left, device=images.device)
             state = (weights, mean_gradient, labels, scale, tau, rate, last, alive)
-            weights, mean_gradient, labels, scale, tau, rate, last, alive = (x[~done] for x in state)
+            weights, mean_gradient, labels, scale, tau, rate, last, alive = (x[kept] for x in state)
     return end
 
 
@@ -111,23 +123,24 @@ def descend_in_order(
     Where a large step excites a growing mode, the moment of the next halving hangs on the rounding of sums.
     Only the same order of operations then ends at the same weights. Float64 is meant for that: speed is second.
     """
-    n, w, last, rate = len(images), initial.T.contiguous(), math.inf, float(learning_rate)
+    n, w = len(images), initial.T.contiguous()
+    last, rate = torch.tensor([math.inf, learning_rate], dtype=torch.float64, device=images.device)
+    check_every = CHECK_EVERY if images.device.type == "cpu" else LOOK
     target = images.T @ labels
     scale = (target - torch.outer(images.sum(dim=0), labels.mean(dim=0))).norm()
     step, residual = 0, scale * math.nan
     for step in range(1, steps + 1):
         gradient = images.T @ F.softmax(images @ w / temperature, dim=1) - target
-        norm = float(gradient.norm())
-        if norm > last:
-            rate /= 2
+        norm = gradient.norm()
+        rate = torch.where(norm > last, rate / 2, rate)
         previous, last = w, norm
         w = F.normalize(w - rate / (n * temperature) * gradient, dim=0)
         if callback is not None:
-            callback(step, w.T[None], gradient.new_tensor([norm]), gradient.new_tensor([rate]))
-        if step % CHECK_EVERY == 0 or step == steps:
+            callback(step, w.T[None], norm[None], rate[None])
+        if step % check_every == 0 or step == steps:
             tangent = gradient - (gradient * previous).sum(dim=0) * previous
             residual = tangent.norm() / scale
-            factor = w.new_tensor(rate / (n * temperature))
+            factor = (rate / (n * temperature)).to(w.dtype)
             lipschitz = n / (2 * temperature) + norm
             if _died_out(previous.T[None], w.T[None], tangent.T[None], factor, lipschitz, steps - step):
                 break
@@ -135,7 +148,7 @@ def descend_in_order(
 
 
 def _died_out(
-    previous: Tensor, weights: Tensor, tangent: Tensor, factor: Tensor, lipschitz: Tensor | float, left: int
+    previous: Tensor, weights: Tensor, tangent: Tensor, factor: Tensor, lipschitz: Tensor, left: int
 ) -> Tensor:
     """True for settings whose remaining steps together move no weight by a quarter of its last float32 digit.
 
@@ -145,8 +158,6 @@ def _died_out(
     """
     still = (previous == weights).flatten(1).all(dim=1)
     tame = (left * factor * lipschitz).flatten() <= 1
-    if not (still | tame).any():
-        return still
     digit = torch.ldexp(torch.ones_like(weights), torch.frexp(weights).exponent - 24)
     small = math.e * left * factor * tangent.abs() <= digit / 4
     return still | (tame & small.flatten(1).all(dim=1))
@@ -154,11 +165,11 @@ def _died_out(
 
 def _blocks(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Blocks of images, in the dtype of the labels, and their labels; no block needs above BLOCK_BYTES."""
-    size = labels.element_size()
-    rows = BLOCK_BYTES // (size * labels.shape[0] * labels.shape[1])
-    if images.dtype != labels.dtype:
-        rows = min(rows, BLOCK_BYTES // (size * images.shape[1]))
-    rows = max(1, rows)
+    classes = labels.shape[0] * labels.shape[1]
+    numbers = BLOCK_BYTES // labels.element_size()
+    rows = max(1, numbers // max(classes, images.shape[1] if images.dtype != labels.dtype else 1))
+    if images.device.type == "cpu":
+        rows = min(rows, max(classes, CACHE_BYTES // (labels.element_size() * images.shape[1])))
     for x, y in zip(images.split(rows), labels.split(rows, dim=2), strict=True):
         yield x.to(labels.dtype), y
 
@@ -185,23 +196,28 @@ def _constants(images: Tensor, labels: Tensor, n: int, sums: Sums) -> tuple[Tens
     return mean[:, None], centred, size.clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def _gradient(images: Tensor, weights: Tensor, labels: Tensor, tau: Tensor) -> Tensor:
-    """`(P − 1/C − Y + Ȳ_i)ᵀ X`, float64 `[B, C, D]`: the gradient less its mean over the classes."""
-    b, c, d = weights.shape
-    differences = ((weights - weights.mean(dim=1, keepdim=True)) / tau).to(labels.dtype).view(b * c, d)
-    flat = float(differences.norm(dim=1).max()) <= FLAT
-    total = torch.zeros(b * c, d, dtype=torch.float64, device=images.device)
+def _is_compiled(images: Tensor, labels: Tensor) -> bool:
+    single = images.dtype == labels.dtype == torch.float32 and images.device.type == "cpu"
+    return single and len(images) >= 4 and labels.shape[0] * labels.shape[1] <= COMPILED
+
+
+def _gradient(images: Tensor, differences: Tensor, labels: Tensor) -> Tensor:
+    """`(P − 1/C − Y + Ȳ_i)ᵀ X`, float64 `[B C, D]`: the gradient less its mean over the classes."""
+    b, c = labels.shape[:2]
+    total = torch.zeros(differences.shape, dtype=torch.float64, device=images.device)
+    steep = images.device.type == "cpu" and float(differences.norm(dim=1).max()) > FLAT
     for x, y in _blocks(images, labels):
-        excess = _excess((differences @ x.T).view(b, c, -1), flat)
+        logits = (differences @ x.T).view(b, c, -1)
+        excess = logits.softmax(dim=1).sub_(1 / c) if steep else _excess(logits)
         total += excess.sub_(y).view(b * c, -1) @ x
-    return total.view(b, c, d)
+    return total
 
 
-def _excess(logits: Tensor, flat: bool) -> Tensor:
-    """`softmax(z) − 1/C` over dimension 1; if all z are small, `(ε − ε̄) / (C (1 + ε̄))` with ε = exp(z) − 1."""
-    c = logits.shape[1]
-    if not flat:
-        return logits.softmax(dim=1).sub_(1 / c)
-    logits.expm1_()
-    mean = logits.mean(dim=1, keepdim=True)
-    return logits.sub_(mean).div_(c * (1 + mean))
+def _excess(logits: Tensor) -> Tensor:
+    """`softmax(z) − 1/C` over dimension 1, as `(ε − ε̄) / (C (1 + ε̄))` with ε = exp(z − max z) − 1.
+
+    Where all z nearly coincide, ε keeps all its digits.
+    """
+    logits.sub_(logits.amax(dim=1, keepdim=True)).expm1_()
+    total = logits.sum(dim=1, keepdim=True)
+    return logits.sub_(total / logits.shape[1]).div_(total + logits.shape[1])

@@ -74,6 +74,7 @@ def _greedy(z, f, g, plan, rows, columns, r, q, tolerance, limit):  # runs compi
 greedy_updates = machine_code(_greedy, fastmath={"reassoc", "nsz", "nnan"})
 BLOCK = 1 << 22  # entries of a block of rows: 32 MB in float64
 FAR = math.exp(50)  # scalings beyond this go back to the logarithms
+LOOK = 50  # sweeps between two looks of the host at another device
 ROUND = 20  # greedy updates, in units of N + C, after which the plan is rebuilt from its potentials
 
 
@@ -168,6 +169,8 @@ def _plain_sweeps(
 
     All processes decide alike, by the most careful of them; `limits` are the most sweeps, and the tolerance or None.
     """
+    if kernel.device.type != "cpu":
+        return _sweeps_elsewhere(kernel, q, done, limits, n, sums)
     iterations, tolerance = limits
     a, b = kernel.new_ones(len(kernel)), torch.ones_like(q)
     while True:
@@ -183,3 +186,36 @@ def _plain_sweeps(
         if far:
             return a, b, done, False, False
         a, b, done = new_a, new_b, done + 1
+
+
+def _sweeps_elsewhere(
+    kernel: Tensor, q: Tensor, done: int, limits: tuple[int, float | None], n: int, sums: Sums
+) -> tuple[Tensor, Tensor, int, bool, bool]:
+    """The same on a device that a look of the host makes wait: it looks every `LOOK` sweeps.
+
+    The device decides which scalings stay, so they are those that a look at each sweep would end with; at most `LOOK`
+    sweeps are done in vain.
+    """
+    iterations, tolerance = limits
+    a, b = kernel.new_ones(len(kernel)), torch.ones_like(q)
+    goes_on = torch.ones((), dtype=torch.bool, device=kernel.device)
+    met = far = ~goes_on
+    sweeps = goes_on.long() * done
+    while True:
+        for _ in range(min(LOOK, iterations - done + 1)):
+            column = sums.total(kernel.T @ a)
+            missed = goes_on | True if tolerance is None else ~((b * column - q).abs().sum() <= tolerance)
+            new_b = q / column
+            new_a = 1 / (n * (kernel @ new_b))
+            scalings = torch.cat([new_a, new_b])
+            near = ((scalings > 1 / FAR) & (scalings < FAR)).all()
+            missed, off = sums.total(torch.stack([missed, ~near]).double()) > 0
+            met = met | (goes_on & ~missed)
+            goes_on = goes_on & missed & (sweeps < iterations)
+            far = far | (goes_on & off)
+            goes_on = goes_on & ~off
+            a, b = torch.where(goes_on, new_a, a), torch.where(goes_on, new_b, b)
+            sweeps = sweeps + goes_on
+        going, was_met, was_far, done = torch.stack([goes_on, met, far, sweeps]).tolist()
+        if not going:
+            return a, b, done, bool(was_met), not was_far

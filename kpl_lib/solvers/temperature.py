@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+LOOK = 10  # steps between two looks of the host at another device
 SOFTEST, SHARPEST = 1e-2, 1e3  # bounds of β, in units of 1 / (spread of the scores)
 
 
@@ -37,11 +38,11 @@ def softmax_temperature(scores: Tensor, pseudo_labels: Tensor) -> float:
     y, s = (x.double().T.contiguous() for x in (pseudo_labels, scores))  # [C, N]: a softmax over rows is slow
     mass = y.sum(dim=0)
     y = torch.where(mass > 0, y / mass, 1 / len(y))
-    spread = float((s - s.mean(dim=0)).square().mean().sqrt())
-    if spread == 0:
-        return 1.0
-    lag = (s.amax(dim=0) - s) / spread
-    return spread / _solve(lag, float((y * lag).sum()))
+    spread = (s - s.mean(dim=0)).square().mean().sqrt()
+    lag = (s.amax(dim=0) - s) / torch.where(spread > 0, spread, 1)
+    if lag.device.type == "cpu":
+        return float(spread) / _solve(lag, float((y * lag).sum())) if spread else 1.0
+    return _solve_elsewhere(lag, (y * lag).sum(), spread)
 
 
 def _solve(lag: Tensor, wanted: float) -> float:
@@ -51,9 +52,7 @@ def _solve(lag: Tensor, wanted: float) -> float:
     """
     low, high, beta = SOFTEST, SHARPEST, 1.0
     for _ in range(100):
-        weighted = (-beta * lag).softmax(dim=0).mul_(lag)
-        mean = weighted.sum(dim=0)
-        found, slope = float(mean.sum()), float((weighted * lag).sum() - mean @ mean)
+        found, slope = map(float, _sums(lag, beta))
         low, high = (beta, high) if found > wanted else (low, beta)
         new = beta + math.log(found / wanted) * found / slope if min(found, wanted, slope) > 0 else high
         if not low < new < high:
@@ -62,3 +61,28 @@ def _solve(lag: Tensor, wanted: float) -> float:
             return new
         beta = new
     return beta
+
+
+def _solve_elsewhere(lag: Tensor, wanted: Tensor, spread: Tensor) -> float:
+    """The same, as spread/β, on a device that a look of the host makes wait: it looks every `LOOK` steps."""
+    low, high, beta = (spread.new_full((), value) for value in (SOFTEST, SHARPEST, 1.0))
+    near = spread == 0
+    for _ in range(100 // LOOK):
+        for _ in range(LOOK):
+            found, slope = _sums(lag, beta)
+            low, high = torch.where(found > wanted, beta, low), torch.where(found > wanted, high, beta)
+            inside = torch.minimum(torch.minimum(found, wanted), slope) > 0
+            new = torch.where(inside, beta + (found / wanted).log() * found / slope, high)
+            new = torch.where((low < new) & (new < high), new, (low * high).sqrt())
+            beta, near = torch.where(near, beta, new), near | ((new - beta).abs() <= 1e-6 * beta)
+        done, t = torch.stack([near.double(), torch.where(spread > 0, spread / beta, 1)]).tolist()
+        if done:
+            break
+    return t
+
+
+def _sums(lag: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
+    """The left side of `_solve`, and how fast it falls with β."""
+    weighted = (-beta * lag).softmax(dim=0).mul_(lag)
+    mean = weighted.sum(dim=0)
+    return mean.sum(), (weighted * lag).sum() - mean @ mean

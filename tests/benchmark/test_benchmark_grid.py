@@ -1,14 +1,12 @@
 """Grids: what they unfold into, and what they refuse."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from benchmark_world import SETS
 from command_line import kpl
 
 from kpl_lib.benchmark import Grid
-from kpl_lib.benchmark.inputs import _scale_note
 from kpl_lib.classifiers import available, create
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.files import data_dir
@@ -188,8 +186,3 @@ def test_every_method_with_a_true_prior_leaves_out_those_that_use_none():
     settings = unfolded(blocks=[{"classifiers": "*", "priors": ["uniform", "true"]}])
     names = {prior: {s.classifier for s in settings if s.prior == prior} for prior in ("uniform", "true")}
     assert names["uniform"] - names["true"] == {"zlap"}
-
-
-@pytest.mark.parametrize(("scale", "noted"), [(100.0, 0), (85.2, 1), (112.33, 1)])
-def test_a_row_says_where_the_encoder_has_another_temperature(scale, noted):
-    assert len(_scale_note(SimpleNamespace(temperature=1 / scale))) == noted

@@ -247,7 +247,7 @@ def test_transclip_and_stata_are_their_loops(world, arrays, name, options, setti
     text = new @ t.T / settings["temperature"]
     same(fitted.predict(torch.from_numpy(new)), softmax(text + density / settings["softness"]))
     for key in settings:
-        assert create(name).parameters[key] == SETTINGS[0][key]
+        assert create(name).parameters_with(bank)[key] == SETTINGS[0][key]
 
 
 def test_options_of_stata_are_other_methods(world):

@@ -57,9 +57,13 @@ def test_it_encodes_knowledge_with_its_controls(names, joined):
     torch.testing.assert_close(bank.controls["random"][1], other.controls["random"][1])
 
 
+@pytest.mark.filterwarnings("ignore:.*texts have more than 32 tokens")
 def test_temperature_is_that_of_the_mean_logit_scale(names, joined):
     scales = [load_encoder(name, "cpu").logit_scale for name in names]
-    assert joined.temperature == pytest.approx(2 / sum(scales))
+    assert joined.temperature == pytest.approx(2 / sum(scales), rel=2e-3)
+    bank = joined.encode_knowledge(KnowledgeBase.load("phantom-chest"), progress=False)
+    assert bank.temperature == joined.temperature
+    assert bank.temperatures == tuple(encoder.temperature for encoder in joined.encoders)
 
 
 @pytest.mark.parametrize(

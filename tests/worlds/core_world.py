@@ -32,7 +32,7 @@ class DoubleBank:
     def __init__(self, texts, counts=None):
         self.class_names = tuple(f"class {i}" for i in range(len(texts)))
         self.descriptions = [t if counts is None else t[: counts[i]] for i, t in enumerate(texts)]
-        self.names, self.views = torch.stack([t[0] for t in texts]), ()
+        self.names, self.views, self.temperature = torch.stack([t[0] for t in texts]), (), 0.01
 
     def to(self, device):
         return self
