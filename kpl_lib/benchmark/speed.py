@@ -251,7 +251,7 @@ def _rows(
         return Speed(what, took, *limit, limit[0] / took, against, ratio, made)
 
     rows = [
-        row("plain step, products transposed", seconds["transposed"] / done, step, plain, done),
+        row("transposed loop", seconds["transposed"] / done, step, plain, done),
         row("gradient step", seconds["step"] / done, step, plain, done),
     ]
     if stopped:
