@@ -103,9 +103,10 @@ class ScaleReport:
         """Time the block."""
         clock, core = time.perf_counter(), time.process_time()
         yield
-        used = torch.tensor([time.process_time() - core, _peak()])
-        used = sums.total(used.to("cuda") if torch.cuda.is_available() else used)
-        self.cores[name], self.peak[name] = used.tolist()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        (used,) = sums.gathered(torch.tensor([[time.process_time() - core, _peak()]]))
+        self.cores[name], self.peak[name] = used.sum(dim=0).tolist()
         self.stages[name] = time.perf_counter() - clock
 
     def __str__(self) -> str:
