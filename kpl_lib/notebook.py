@@ -16,7 +16,6 @@ from kpl_lib.claims import Outcomes, measure
 from kpl_lib.common.devices import choose_device
 from kpl_lib.common.extras import matplotlib as mpl
 from kpl_lib.common.files import default_folder
-from kpl_lib.live.style import use_style
 from kpl_lib.plots import COLOURS as COLOURS  # chapters take them from here
 from kpl_lib.plots import STYLE
 
@@ -27,7 +26,7 @@ CACHE = default_folder()
 
 
 def setup(seed: int = 0) -> torch.device:
-    """Seed everything, set the book's style of figures, drawn and live, and print versions and device.
+    """Seed everything, set the book's style of figures, and print versions and device.
 
     Products and convolutions of a GPU keep all bits of float32: by default newer cards round the factors to TF32, with
     10 bits in place of 23, and figures would differ from those of the book. Figures and numpy read tensors of a GPU
@@ -50,7 +49,6 @@ def setup(seed: int = 0) -> torch.device:
     np.random.seed(seed)
     torch.manual_seed(seed)
     mpl.rcParams.update(STYLE)
-    use_style()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = choose_device()
     if device.type != "cpu":

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 from kpl_lib.common.checks import check_count, check_images, check_same_space
@@ -98,6 +97,8 @@ def findings_of(
     Sentences are counted where its tokenizer is of CLIP's kind; those of more than `context` tokens are grave findings.
     A cosine above 0.98 to an earlier text of the class is not.
     """
+    from open_clip.tokenizer import SimpleTokenizer  # seconds, and figures of coverage need it not
+
     found = []
     if isinstance(tokenizer, SimpleTokenizer):
         found += too_long(sentences, tokenizer, context, f"encoder {encoder}")

@@ -2,7 +2,7 @@
 
 Each function takes the tensors of a chapter and returns a chart, which JupyterLab, Colab and the book show alike.
 What a slider changes is computed by the browser, or in frames beforehand. May import `plots`, `metrics`, `common` and
-what lies below; the method never imports this room.
+what lies below; the method never imports this room. Who imports it gets the look of its figures.
 """
 
 from kpl_lib.live.alarms import screening as screening
@@ -14,3 +14,6 @@ from kpl_lib.live.path import proxy_path as proxy_path
 from kpl_lib.live.promise import set_sizes as set_sizes
 from kpl_lib.live.ridge import ridge_border as ridge_border
 from kpl_lib.live.softmax import temperature as temperature
+from kpl_lib.live.style import use_style as use_style
+
+use_style()
