@@ -79,7 +79,7 @@ CASES = (
     Case("random", (5000, 512, 100), 40, {"gradient step": 2}),
     Case("random", (138, 768, 2), 500, NEVER),
     Case("random", (600, 768, 4), 200, NEVER),
-    Case("random", (27558, 768, 2), 40, NEVER),
+    Case("random", (27558, 768, 2), 15, NEVER),
 )
 SMALL = (Case("random", (90, 24, 3), 5, REAL, True), Case("random", (60, 16, 4), 5, NEVER))
 
