@@ -207,10 +207,10 @@ class World:
         """Run `kpl` to its end; its exit code and what it said."""
         process = self.start(home, words)
         try:
-            code = process.wait(LONGEST)
+            process.wait(LONGEST)
         finally:
             process.kill()
-        return code, (home / "said.txt").read_text(encoding="utf-8")
+        return process.wait(), (home / "said.txt").read_text(encoding="utf-8")
 
     def killed(self, home: Path, words: list[str], when: Callable[[], bool]) -> None:
         """Run `kpl`, and kill it as soon as something is the case."""
