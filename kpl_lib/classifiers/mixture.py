@@ -86,10 +86,10 @@ class Cloud:
     def fisher_directions(self, responsibilities: Tensor) -> Tensor:
         """`V = (S_within + τ‖u‖ I)⁻¹ (m_c − m̄)`, `[C, D]`."""
         means, counts = self.means(responsibilities)
-        return solved(self.within(means, counts) + self.ridge, means - means.mean(dim=0))
+        return _solved(self.within(means, counts) + self.ridge, means - means.mean(dim=0))
 
 
-def solved(matrix: Tensor, rows: Tensor) -> Tensor:
+def _solved(matrix: Tensor, rows: Tensor) -> Tensor:
     """`A⁻¹ r` of each row, A positive definite by what was added to it; so the host need not look whether it is."""
     return torch.linalg.solve_ex(matrix, rows.T).result.T
 
@@ -166,7 +166,7 @@ def fit_mixture(
         counts = z.sum(dim=0).clamp_min(1e-12)
         means = (z.T @ f) / counts[:, None]
         within = f.T @ f / n - means.T @ (means * counts[:, None]) / n + floor
-        directions = solved(within, means)
+        directions = _solved(within, means)
         offsets = -0.5 * (directions * means).sum(dim=1)
         log_shares = ((counts + 1) / (n + c)).log() if prior is None else prior.to(f).log()
         density = f @ directions.T + offsets + log_shares
@@ -242,7 +242,7 @@ def fit_ridge_mixture(
         return rows - torch.outer(rows @ axis, axis)
 
     def lines() -> tuple[Tensor, Tensor, Tensor]:
-        weights = sharpness * solved(within + cloud.ridge, means)
+        weights = sharpness * _solved(within + cloud.ridge, means)
         shares = (counts + 1) / (n + c) if prior is None else prior
         return weights, -0.5 * (weights * means).sum(dim=1), shares
 
