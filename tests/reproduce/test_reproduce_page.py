@@ -16,6 +16,7 @@ from kpl_lib.cli import app
 PAGE = json.loads((BOOK / "reproduce.ipynb").read_text(encoding="utf-8"))
 PROSE = "\n".join("".join(cell["source"]) for cell in PAGE["cells"] if cell["cell_type"] == "markdown")
 CODE = "\n".join("".join(cell["source"]) for cell in PAGE["cells"] if cell["cell_type"] == "code")
+WHAT = re.search(r'^WHAT = f"(.*)"$', CODE, re.MULTILINE)[1]
 RULES = ("kernel_and_outputs", "size", "opening", "setup", "portable", "figures", "images", "links")
 
 
@@ -28,8 +29,8 @@ def commands() -> list[list[str]]:
     """The `kpl` commands of the page, as words: of its blocks, its sentences and its cells."""
     typed = re.findall(r"^!?kpl (.*)$", PROSE.replace("\\\n", " "), re.MULTILINE)
     typed += re.findall(r"`kpl ([^`]+)`", PROSE)
-    typed += re.findall(r'^(?:RUN = f|kpl\()"(.*?)"', CODE, re.MULTILINE)
-    return [shlex.split(line) for line in typed]
+    typed += re.findall(r'^kpl\(f?"(.*?)"', CODE, re.MULTILINE)
+    return [shlex.split(line.replace("{WHAT}", WHAT)) for line in typed]
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
