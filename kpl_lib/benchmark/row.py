@@ -129,6 +129,8 @@ class Runner:
         with noted() as notes:
             start = time.perf_counter()
             predictions = predict()
+            if self.inputs.features.images.is_cuda:
+                torch.cuda.synchronize()
             seconds = time.perf_counter() - start
         found = self._measure(predictions, setting.seed)
         spread = dict(zip(found.names, map(plain, found.spread), strict=True))
