@@ -72,7 +72,7 @@ test: $(STAMP) ## unit tests, doctests and the structure of the book; then every
 	$(MAKE) --no-print-directory notebooks
 
 test-slow: $(STAMP) ## the tests that take minutes
-	$(PYTEST) -v -x -m slow tests || [ $$? -eq 5 ]
+	$(PYTEST) -v -x -n $(JOBS) --dist loadgroup -m slow tests || [ $$? -eq 5 ]
 
 test-colab: colab ## unit tests at Colab's versions, then the Colab edition from the wheel (needs shared/colab and the package registry)
 	$(BIN)/python tests/house/colab_environment.py $(VENV)-colab

@@ -1,10 +1,21 @@
-"""What pytest says of a notebook that stops: its cell, and what the page had said."""
+"""Notebooks under pytest: warm kernels, and what a page that stops had said."""
 
 from pathlib import Path
 
 import pytest
 
 from book.tools.building.stopped import where_it_stopped
+from book.tools.building.warm import warm_kernels
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep warm kernels while notebooks are run; the workers of xdist inherit them."""
+    if config.getoption("nbmake", False) and not hasattr(config, "workerinput"):
+        warm = warm_kernels(
+            [Path(name) for name in config.args if name.endswith(".ipynb")]
+        )
+        warm.__enter__()
+        config.add_cleanup(lambda: warm.__exit__(None, None, None))
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> None:

@@ -3,7 +3,9 @@
 import json
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -15,8 +17,11 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 
 from book.tools.building.setup_cell import config
 from book.tools.building.stopped import where_it_stopped
+from book.tools.building.warm import warm_kernels
 from book.tools.claims.statements import claims_name, judged
 from kpl_lib.claim_files import claims_file, read_claims
+
+LONG = ("01_zero_shot", "04_modality_gap", "02_kpl_in_one_sitting", "10_failures", "03_knowledge_base")
 
 
 def notebooks(book: Path) -> list[Path]:
@@ -51,6 +56,21 @@ def run(path: Path, notebook: nbformat.NotebookNode, timeout: int) -> ExecutionR
     return single_nb_execution(notebook, cwd=str(path.parent), timeout=timeout, allow_errors=False)
 
 
+def longest_first(pages: Iterable[Path]) -> list[Path]:
+    """Pages in the order in which they are run: a long one that begins last would keep one core busy alone."""
+    return sorted(pages, key=lambda path: LONG.index(path.stem) if path.stem in LONG else len(LONG))
+
+
+@contextmanager
+def dropped_with(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """Whatever ends the work, as Ctrl-C does, drops what has not begun."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
 def execute(root: Path) -> list[Path]:
     """Execute what the cache does not have, say how long each took, and give the notebooks that failed."""
     cache = get_cache(str(root / "_build" / ".jupyter_cache"))
@@ -64,9 +84,9 @@ def execute(root: Path) -> list[Path]:
     os.environ["KPL_CLAIMS"] = str(claims)
     cores, failed = os.cpu_count() or 1, []
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # small steps gain nothing from a second thread
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(cores) as pool, warm_kernels(left), dropped_with(pool):
         timeout = config()["execute"]["timeout"]
-        runs = {pool.submit(run, path, notebook, timeout): path for path, notebook in left.items()}
+        runs = {pool.submit(run, path, left[path], timeout): path for path in longest_first(left)}
         for done in as_completed(runs):
             path, result = runs[done], done.result()
             if result.err is not None:

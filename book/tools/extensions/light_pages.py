@@ -15,6 +15,8 @@ from fontTools.ttLib import TTFont
 from PIL import Image
 from sphinx.application import Sphinx
 
+from book.tools.extensions.on_all_cores import for_each
+
 SCALE = 0.7  # of a figure's own pixels on the page: sharp on dense screens, and 10 pt letters at every width
 SMALL = 20_000  # bytes of an image that is not worth the work
 LARGE = 250_000  # bytes of an image that is kept at the size at which the page shows it
@@ -72,7 +74,7 @@ def keep_icons(static: Path, pages: str) -> None:
 
 def keep_glyphs(path: Path, points: set[int]) -> None:
     """Rewrite a font with the glyphs of some code points."""
-    with TTFont(BytesIO(path.read_bytes())) as font:
+    with TTFont(BytesIO(path.read_bytes()), recalcTimestamp=False) as font:
         subsetter = subset.Subsetter()
         subsetter.populate(unicodes=points)
         subsetter.subset(font)
@@ -86,9 +88,8 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
     out = Path(app.outdir)
     pages = "".join(path.read_text(encoding="utf-8") for path in sorted(out.rglob("*.html")))
     keep_icons(out / "_static", pages)
-    for image in sorted((out / "_images").glob("*.png")):
-        if image.stat().st_size > SMALL:
-            reduce_colours(image)
+    images = [image for image in (out / "_images").glob("*.png") if image.stat().st_size > SMALL]
+    for_each(reduce_colours, sorted(images))
 
 
 def plain_citations(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:

@@ -1,9 +1,10 @@
 """Sphinx extension: names of the library in the code of a chapter link to their entries in the reference.
 
-The work is done by sphinx-codeautolink, which follows imports, calls and type hints. Four things are set right for
+The work is done by sphinx-codeautolink, which follows imports, calls and type hints. Some things are set right for
 this book. Cells may hold lines such as `%pip`, which IPython reads. The stack of titles counts sections that have a
 title, as those that sphinx-exercise makes have none. Names of this library alone are followed: other packages are not
-in the reference, and some cannot be looked into. And what `kpl_lib` itself gives is in the reference under its room.
+in the reference, and some cannot be looked into. What `kpl_lib` itself gives is in the reference under its room. And
+links are set after the build, each page in a process of its own.
 """
 
 from collections.abc import Iterable
@@ -12,14 +13,18 @@ from dataclasses import replace
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx_codeautolink import extension
+from sphinx_codeautolink.extension import block
 from sphinx_codeautolink.extension.block import BUILTIN_BLOCKS, CodeBlockAnalyser, clean_ipython
 from sphinx_codeautolink.extension.resolve import CouldNotResolve, resolve_location
 from sphinx_codeautolink.parse import Name
 
 import kpl_lib
+from book.tools.extensions.on_all_cores import tasks
 
 LIBRARY = "kpl_lib"
 HOMES = getattr(kpl_lib, "HOMES", {})  # a toy library of the tests gives none
+# Those of blocks on our pages: sphinx-codeautolink looks through every page once for each language that it knows.
+LANGUAGES = {"default", "ipython3", "pycon", "python"}
 
 
 def leave_section(self: CodeBlockAnalyser, node: nodes.section) -> None:
@@ -50,10 +55,20 @@ def in_its_room(components: list[str], known: Iterable[str]) -> list[str]:
     return components
 
 
+def set_links_at_once(app: Sphinx) -> None:
+    """Give each page a process of its own, in which its links are set; what comes after the build waits for all."""
+    running, link = tasks(), block.link_html
+    extension.link_html = lambda *page, **how: running.add_task(lambda: link(*page, **how))
+    app.connect("build-finished", lambda app, exception: running.join())
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension with Sphinx."""
+    for language in set(BUILTIN_BLOCKS) - LANGUAGES:
+        del BUILTIN_BLOCKS[language]
     BUILTIN_BLOCKS["python"] = clean_ipython
     CodeBlockAnalyser.depart_section = leave_section
     extension.resolve_location = resolve_own
     app.setup_extension("sphinx_codeautolink")
+    set_links_at_once(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

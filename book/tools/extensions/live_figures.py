@@ -15,6 +15,7 @@ import vl_convert
 from docutils import nodes
 from myst_nb.core import render
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 from book.tools.extensions.light_pages import SCALE
 
@@ -57,8 +58,8 @@ class LiveFigure:
         return [nodes.container("", *parts, classes=["live-figure"])]
 
 
-def write_script(app: Sphinx) -> None:
-    """Put Vega and the lines that draw into the site."""
+def write_script(app: Sphinx, env: BuildEnvironment) -> None:
+    """Put Vega and the lines that draw into the site; after the pages are read, as no fork can use vl-convert then."""
     if app.builder.format == "html":
         path = Path(app.outdir, "_static", SCRIPT)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +76,6 @@ def load_script(app: Sphinx, page: str, template: str, context: dict, doctree: o
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     render.load_mime_renders = lambda: [LiveFigure]
-    app.connect("builder-inited", write_script)
+    app.connect("env-updated", write_script)
     app.connect("html-page-context", load_script)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
