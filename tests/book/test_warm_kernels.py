@@ -27,7 +27,10 @@ if __name__ == "__main__":
         client.execute_interactive("import os; print(os.getpid(), os.getppid(), flush=True)")
         time.sleep(60)
 """
-pytestmark = pytest.mark.skipif(not warm.can_fork(), reason="kernels are forked on Linux without a GPU alone")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not warm.can_fork(), reason="kernels are forked on Linux without a GPU alone"),
+]
 
 
 @pytest.fixture
