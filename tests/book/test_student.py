@@ -123,7 +123,9 @@ def test_the_edition_is_plain_markdown_and_leads_to_no_solution(path):
     nbformat.validate({**read(path), "cells": cells})
     seen = text([cell for cell in cells if cell["cell_type"] == "markdown"])
     assert RAW.findall(seen) == [] and "The student edition of this page" in seen
-    assert not re.findall(rf"{LINKS.site}(?:chapters|primer|instructor|monday|reproduce(?=\.))\S*\.html", seen)
+    assert not re.findall(
+        rf"{LINKS.site}(?:chapters|primer|instructor|monday|reproduce(?=\.))\S*\.html", seen
+    )
     lines = solution_lines(read(path))
     assert [line for line in lines if line in text(cells)] == []
     added = re.compile(r"^# @title .*\n|@0{40}", re.M)
