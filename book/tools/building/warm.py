@@ -23,6 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 GPUS = ("nvidia0", "nvidiactl", "dxg", "kfd")  # no fork can use a driver that was called before
+START = "import sys; sys.path.insert(0, sys.argv[1]); import warm; del sys.path[0]; warm.{}(*sys.argv[2:])"
 BACKEND = "module://matplotlib_inline.backend_inline"  # what a kernel sets for itself, read when matplotlib is imported
 
 
@@ -44,13 +45,14 @@ def warm_kernels(pages: Collection[Path]) -> Iterator[None]:
         door.listen(64)
         spec = Path(folder, "kernels", "python3", "kernel.json")
         spec.parent.mkdir(parents=True)
-        asker = [sys.executable, "-I", "-S", __file__, "ask", f"{folder}/door", "-f", "{connection_file}"]
+        here = str(Path(__file__).parent)
+        asker = [sys.executable, "-I", "-S", "-c", START.format("ask"), here, f"{folder}/door"]
         known = KernelSpecManager().get_kernel_spec("python3").to_dict()
-        spec.write_text(json.dumps(known | {"argv": asker}), encoding="utf-8")
-        command = [sys.executable, "-P", __file__, "serve", str(door.fileno()), *map(str, pages)]
+        spec.write_text(json.dumps(known | {"argv": [*asker, "-f", "{connection_file}"]}), encoding="utf-8")
+        command = [sys.executable, "-P", "-c", START.format("serve"), here, str(door.fileno())]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "pass_fds": [door.fileno()]}
         before = os.environ.get("JUPYTER_PATH")
-        with subprocess.Popen(command, start_new_session=True, **pipes) as server:
+        with subprocess.Popen([*command, *map(str, pages)], start_new_session=True, **pipes) as server:
             try:
                 if server.stdout.read(1):  # it has imported; else kernels are Jupyter's own
                     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))
@@ -83,17 +85,19 @@ def imports(page: Path) -> Iterator[str]:
             yield from (ast.unparse(step) for step in steps if isinstance(step, ast.Import | ast.ImportFrom))
 
 
-def serve(door: socket.socket, pages: list[str]) -> None:
-    """Import, then fork a kernel for each who asks, until standard input is closed; returns in the kernels too."""
-    os.environ |= {
-        "JPY_PARENT_PID": str(os.getpid()),
-        "MPLBACKEND": BACKEND,
-    }  # a kernel ends with this process
+def serve(number: str, *pages: str) -> None:
+    """Import, then fork a kernel for each who asks at a door; until standard input is closed, and in each kernel."""
+    os.environ["MPLBACKEND"], os.environ["JPY_PARENT_PID"] = (
+        BACKEND,
+        str(os.getpid()),
+    )  # with which kernels end
+    door = socket.socket(fileno=int(number))
     import ipykernel.kernelapp
+    import ipykernel_launcher
 
     builtins.get_ipython = lambda: SimpleNamespace(kernel=None)  # by this pandas knows that it is in a kernel
     for statement in dict.fromkeys(line for page in pages for line in imports(Path(page))):
-        with suppress(ImportError):  # the page will say so
+        with suppress(Exception):  # the page will say so
             exec(statement, {})
     del builtins.get_ipython
     gc.collect()
@@ -105,6 +109,7 @@ def serve(door: socket.socket, pages: list[str]) -> None:
         if os.fork() == 0:
             door.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            sys.argv[:] = [ipykernel_launcher.__file__]
             return kernel(line, ipykernel.kernelapp.IPKernelApp)
         line.close()
 
@@ -130,10 +135,3 @@ def end_with(line: socket.socket) -> None:
     while line.recv(1):
         os.killpg(0, signal.SIGINT)
     os.killpg(0, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3:])
-    else:
-        ask(*sys.argv[2:])

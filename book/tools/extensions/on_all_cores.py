@@ -37,7 +37,7 @@ def for_each(work: Callable[[Any], None], items: Sequence[Any]) -> None:
 def import_library() -> None:
     """Import each module that the reference shows, before there are forks that would do it again."""
     for module in pkgutil.walk_packages(kpl_lib.__path__, "kpl_lib.", onerror=lambda name: None):
-        if not module.name.endswith("__main__"):
+        if "._" not in module.name:
             with suppress(ImportError):  # of a package that is not installed: the reference will say so
                 import_module(module.name)
 
