@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from book.tools.building.stopped import where_it_stopped
-from book.tools.building.warm import warm_kernels
+from book.tools.building.warm import kernel_for, warm_kernels
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -16,6 +16,12 @@ def pytest_configure(config: pytest.Config) -> None:
         )
         warm.__enter__()
         config.add_cleanup(lambda: warm.__exit__(None, None, None))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Choose the kernel of a notebook."""
+    if getattr(item, "nbmake", False):
+        item.config.option.nbmake_kernel = kernel_for(Path(item.filename))
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> None:

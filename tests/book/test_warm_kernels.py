@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from book.tools.building.warm import warm_kernels
 from jupyter_client.manager import start_new_kernel
 if __name__ == "__main__":
     with warm_kernels([Path(sys.argv[1])]):
-        _, client = start_new_kernel()
+        _, client = start_new_kernel(kernel_name="warm")
         client.execute_interactive("import os; print(os.getpid(), os.getppid(), flush=True)")
         time.sleep(60)
 """
@@ -38,6 +39,8 @@ def page(tmp_path, monkeypatch) -> Path:
     """A notebook that imports a module, which notes that it was imported."""
     (tmp_path / "slow_to_import.py").write_text("print('imported', file=open('imports.log', 'a'))")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return write(tmp_path / "page.ipynb", ABOUT)
 
@@ -51,7 +54,9 @@ def write(path: Path, *sources: str) -> Path:
 
 def run(path: Path) -> list[str]:
     """What the cells print, word by word."""
-    result = single_nb_execution(nbformat.read(path, 4), str(path.parent), 60, False)
+    result = single_nb_execution(
+        nbformat.read(path, 4), str(path.parent), 60, False, kernel_name=warm.kernel_for(path)
+    )
     assert result.err is None, result.exc_string
     return "".join(out.text for cell in result.nb.cells for out in cell.outputs).split()
 
@@ -70,6 +75,7 @@ def test_imports_are_made_once_and_the_rest_is_that_of_who_asks(page, tmp_path, 
     (tmp_path / "chapters").mkdir()
     second = write(tmp_path / "chapters" / "second.ipynb", "x = 1", ABOUT)
     with warm.warm_kernels([page, second]):
+        assert list(tmp_path.glob("warm-*"))
         found = []
         for notebook, asked in ((page, "one"), (second, "two")):
             monkeypatch.setenv("ASKED", asked)
@@ -110,7 +116,7 @@ def test_a_kernel_that_dies_is_told_and_the_next_one_starts(page, tmp_path, monk
 def test_a_page_that_cannot_import_says_so_itself(page, tmp_path):
     wrong = write(tmp_path / "wrong.ipynb", "import no_such_module")
     with warm.warm_kernels([page, wrong]):
-        result = single_nb_execution(nbformat.read(wrong, 4), str(tmp_path), 60, False)
+        result = single_nb_execution(nbformat.read(wrong, 4), str(tmp_path), 60, False, kernel_name=warm.WARM)
     assert "No module named 'no_such_module'" in result.exc_string
 
 
@@ -118,8 +124,15 @@ def test_a_cell_that_takes_too_long_is_stopped(page, tmp_path):
     slow = write(tmp_path / "slow.ipynb", "import time; time.sleep(120)")
     with warm.warm_kernels([page]):
         started = time.monotonic()
-        result = single_nb_execution(nbformat.read(slow, 4), str(tmp_path), 2, False)
+        result = single_nb_execution(nbformat.read(slow, 4), str(tmp_path), 2, False, kernel_name=warm.WARM)
     assert "Timeout" in type(result.err).__name__ and time.monotonic() - started < 60
+
+
+def test_a_page_that_sets_what_its_imports_read_has_a_kernel_of_its_own(page, tmp_path):
+    own = write(tmp_path / "own.ipynb", 'import os; os.environ["HF_HUB_CACHE"] = "here"')
+    with warm.warm_kernels([page]):
+        assert [warm.kernel_for(one) for one in (page, own)] == ["warm", "python3"]
+    assert warm.kernel_for(page) == "python3"
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

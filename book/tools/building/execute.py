@@ -17,7 +17,7 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 
 from book.tools.building.setup_cell import config
 from book.tools.building.stopped import where_it_stopped
-from book.tools.building.warm import warm_kernels
+from book.tools.building.warm import kernel_for, warm_kernels
 from book.tools.claims.statements import claims_name, judged
 from kpl_lib.claim_files import claims_file, read_claims
 
@@ -53,7 +53,8 @@ def known(cache: JupyterCacheAbstract, notebook: nbformat.NotebookNode, measured
 
 def run(path: Path, notebook: nbformat.NotebookNode, timeout: int) -> ExecutionResult:
     """Execute one notebook in its folder."""
-    return single_nb_execution(notebook, cwd=str(path.parent), timeout=timeout, allow_errors=False)
+    place = {"cwd": str(path.parent), "kernel_name": kernel_for(path)}
+    return single_nb_execution(notebook, timeout=timeout, allow_errors=False, **place)
 
 
 def longest_first(pages: Iterable[Path]) -> list[Path]:

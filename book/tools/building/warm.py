@@ -24,17 +24,20 @@ from types import SimpleNamespace
 
 GPUS = ("nvidia0", "nvidiactl", "dxg", "kfd")  # no fork can use a driver that was called before
 START = "import sys; sys.path.insert(0, sys.argv[1]); import warm; del sys.path[0]; warm.{}(*sys.argv[2:])"
+WARM = "warm"  # name of the kernels
+OWN = 'environ[\\"HF_'  # what a page sets that is read when the hub's packages are imported
 BACKEND = "module://matplotlib_inline.backend_inline"  # what a kernel sets for itself, read when matplotlib is imported
 
 
 def can_fork() -> bool:
-    """Whether a fork of a process that has imported torch can do all that a new process could."""
-    return sys.platform == "linux" and not any(Path("/dev", name).exists() for name in GPUS)
+    """Whether a fork of a process that has imported torch can be asked for, and do all that a new process could."""
+    short = len(tempfile.gettempdir()) < 80  # the address of a socket may have 107 characters
+    return sys.platform == "linux" and short and not any(Path("/dev", name).exists() for name in GPUS)
 
 
 @contextmanager
 def warm_kernels(pages: Collection[Path]) -> Iterator[None]:
-    """Kernels that are started within are forks of one process with the imports of these notebooks."""
+    """Within, kernels of the name `warm` are forks of one process with the imports of these notebooks."""
     if not pages or not can_fork():
         yield
         return
@@ -43,7 +46,7 @@ def warm_kernels(pages: Collection[Path]) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="warm-") as folder, socket.socket(socket.AF_UNIX) as door:
         door.bind(f"{folder}/door")
         door.listen(64)
-        spec = Path(folder, "kernels", "python3", "kernel.json")
+        spec = Path(folder, "kernels", WARM, "kernel.json")
         spec.parent.mkdir(parents=True)
         here = str(Path(__file__).parent)
         asker = [sys.executable, "-I", "-S", "-c", START.format("ask"), here, f"{folder}/door"]
@@ -62,6 +65,13 @@ def warm_kernels(pages: Collection[Path]) -> Iterator[None]:
                 if before is not None:
                     os.environ["JUPYTER_PATH"] = before
                 server.kill()  # its kernels end with it
+
+
+def kernel_for(page: Path) -> str:
+    """`warm` within `warm_kernels`, unless the page has to set what its imports read; else Jupyter's own."""
+    folders = os.environ.get("JUPYTER_PATH", "").split(os.pathsep)
+    there = any(Path(folder, "kernels", WARM).is_dir() for folder in folders if folder)
+    return WARM if there and OWN not in page.read_text(encoding="utf-8") else "python3"
 
 
 def ask(door: str, *arguments: str) -> None:
