@@ -24,7 +24,7 @@ NOTEBOOKS = [BOOK / "_template.ipynb", *sorted(BOOK.glob("*/*.ipynb"))]
 PUBLISHED = [*NOTEBOOKS[1:], BOOK / "monday.ipynb", BOOK / "reproduce.ipynb"]
 EDITION = Path(os.environ.get("KPL_STUDENT", ROOT / "_build" / "student"))
 QUESTIONS = load_all(BOOK)
-LINKS = student.named_only(read_links(ROOT))
+LINKS = read_links(ROOT).named_only()
 RAW = re.compile(
     r"^ *:::|\{(?:ref|term|numref|eq|doc|cite)\b|^\([\w-]+\)=|^\s*:(?:class|label|name|alt):", re.M
 )

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -46,6 +46,13 @@ class Links:
     terms: dict[str, Target]
     papers: dict[str, tuple[str, str]]
     pages: dict[str, Target]
+
+    def named_only(self) -> "Links":
+        """The same without links to pages, for readers who are not to see solutions: these are only named."""
+        labels, pages = (
+            {key: replace(to, url="") for key, to in found.items()} for found in (self.labels, self.pages)
+        )
+        return replace(self, labels=labels, pages=pages)
 
 
 def site_url(root: Path) -> str:

@@ -61,11 +61,8 @@ def free(section: Tag, names: str) -> list[Tag]:
 
 def notes_of(section: Tag) -> str:
     """The prose of a section as its speaker reads it."""
-    return "".join(
-        f"<p>{inner(tag)}</p>"
-        for tag in section.select("p:not(.admonition-title)")
-        if not tag.find_parent("figure")
-    )
+    prose = section.select("p:not(.admonition-title)")
+    return "".join(f"<p>{inner(tag)}</p>" for tag in prose if not tag.find_parent("figure"))
 
 
 def bullets(items: list[Tag], lead: bool) -> str:

@@ -2,8 +2,7 @@
 
 `chapters/*.ipynb` are the notebooks of the book without solutions, without outputs, and with a cell to write in for
 each exercise; `html/index.html` is the site made of them. Its figures are those of the built book: nothing runs
-again. Publish the folder as the branch `student` of the repository, and its Colab buttons open its notebooks: they are
-in plain Markdown, as Colab can show it, with the setup from one commit.
+again. Publish the folder as branch `student`, and its Colab buttons open its notebooks, which are in plain Markdown.
 """
 
 import json
@@ -11,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -23,7 +21,7 @@ from book.tools.building.build import COMMAND
 from book.tools.building.colab import built_from, edition
 from book.tools.building.execute import notebooks
 from book.tools.building.setup_cell import ROOT, config, repository_url
-from book.tools.building.site_links import Links, Target, read_links
+from book.tools.building.site_links import read_links
 from book.tools.teaching.questions import Question, load_all
 from book.tools.teaching.without_solutions import WRITE, student_notebook, student_page
 
@@ -64,15 +62,6 @@ def stripped(notebook: dict) -> dict:
     return json.loads(nbformat.writes(made))
 
 
-def named_only(links: Links) -> Links:
-    """The links, but to pages of the book: these hold solutions, so chapters, figures and exercises are only named."""
-
-    def plain(found: dict[str, Target]) -> dict[str, Target]:
-        return {key: replace(target, url="") for key, target in found.items()}
-
-    return replace(links, labels=plain(links.labels), pages=plain(links.pages))
-
-
 def write_notebook(notebook: dict, path: Path) -> None:
     """Write a notebook, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,8 +98,7 @@ def write_source(root: Path, made: dict, questions: dict[str, list[Question]], f
         text = "".join(line for line in lines if TEACHERS_PAGES not in line)
         page.write_text(student_page(text, questions.get(name, [])), encoding="utf-8")
     for name, content in (("_config.yml", student_config(root)), ("_toc.yml", student_toc(root))):
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), "utf-8")
 
 
 def build_site(root: Path, source: Path, folder: Path) -> int:
@@ -131,7 +119,7 @@ def main(root: Path = ROOT) -> int:
             name: student_notebook(notebook, questions_of(name, questions))
             for name, notebook in executed(root).items()
         }
-        commit, url, links = built_from(root), repository_url(root), named_only(read_links(root))
+        commit, url, links = built_from(root), repository_url(root), read_links(root).named_only()
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
