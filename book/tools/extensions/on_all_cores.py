@@ -27,7 +27,7 @@ def tasks() -> ParallelTasks | SerialTasks:
 
 
 def for_each(work: Callable[[Any], None], items: Sequence[Any]) -> None:
-    """Do some work on each item; each core takes every so manieth."""
+    """Do some work on each item; each core takes its share of them."""
     running = tasks()
     for part in range(CORES):
         running.add_task(lambda some: list(map(work, some)), items[part::CORES])
