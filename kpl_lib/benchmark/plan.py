@@ -33,7 +33,16 @@ WIDTH = 1024  # numbers in a feature, where the table of encoders does not say
 
 @dataclass(frozen=True)
 class SetPlan:
-    """One set of images: where it comes from (`there`, `archives`, `download`), or why it cannot be had."""
+    """One set of images.
+
+    Args:
+        spec: as the grid names it.
+        facts: what is known about it without its files.
+        source: where it comes from: `there`, `archives` or `download`.
+        missing: why it cannot be had; empty where it can.
+
+    Chapter: ch-benchmark
+    """
 
     spec: DatasetSpec
     facts: DatasetCard
@@ -43,7 +52,15 @@ class SetPlan:
 
 @dataclass(frozen=True)
 class EncoderPlan:
-    """One encoder, counted without its weights: numbers in it, operations an image; None where that is not known."""
+    """One encoder, counted without its weights.
+
+    Args:
+        name: for `load_encoder`.
+        weights: numbers in it; None where that is not known.
+        operations: of one image; None where that is not known.
+
+    Chapter: ch-benchmark
+    """
 
     name: str
     weights: int | None

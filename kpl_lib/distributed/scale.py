@@ -99,7 +99,7 @@ class ScaleReport:
     found: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def stage(self, name: str, sums: Group) -> Iterator[None]:
+    def _stage(self, name: str, sums: Group) -> Iterator[None]:
         """Time the block."""
         clock, core = time.perf_counter(), time.process_time()
         yield
@@ -158,18 +158,18 @@ def run_at_scale(
     with joined(device) as place:
         sums = Group()
         report = ScaleReport(images, dimensions, classes, sums.world)
-        with report.stage("shards, written or found", sums):
+        with report._stage("shards, written or found", sums):
             text = sums.agreed(lambda: _made(Path(folder), images, dimensions, classes, sums))
         shards = Shards(Path(folder), images, text.to(place), slice_of(images, sums.rank, sums.world))
-        with report.stage("logits, kernel, scatter", sums):
+        with report._stage("logits, kernel, scatter", sums):
             kernel, moments = _kernel(shards, sums, report)
-        with report.stage("transport", sums):
+        with report._stage("transport", sums):
             scaling = _sweeps(kernel, images, sums)
-        with report.stage("closed form", sums):
+        with report._stage("closed form", sums):
             proxies = _closed_form(shards, kernel, scaling, moments, sums, report)
-        with report.stage("predictions", sums):
+        with report._stage("predictions", sums):
             cases = _predict(shards, kernel, *proxies)
-        with report.stage("metrics", sums):
+        with report._stage("metrics", sums):
             _measure(shards, kernel, cases, sums, report)
     return report
 
