@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -17,11 +17,19 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 
 from book.tools.building.setup_cell import config
 from book.tools.building.stopped import where_it_stopped
-from book.tools.building.warm import kernel_for, warm_kernels
+from book.tools.building.warm import has_own_kernel, kernel_for, warm_kernels
 from book.tools.claims.statements import claims_name, judged
 from kpl_lib.claim_files import claims_file, read_claims
 
-LONG = ("01_zero_shot", "04_modality_gap", "02_kpl_in_one_sitting", "10_failures", "03_knowledge_base")
+LONG = ("01_zero_shot", "04_modality_gap", "10_failures", "02_kpl_in_one_sitting", "03_knowledge_base")
+LONG += (
+    "16_limits_and_care",
+    "06_transport",
+    "12_own_images",
+    "11_real_data",
+    "13_scaling",
+    "07_vision_proxies",
+)
 
 
 def notebooks(book: Path) -> list[Path]:
@@ -85,9 +93,12 @@ def execute(root: Path) -> list[Path]:
     os.environ["KPL_CLAIMS"] = str(claims)
     cores, failed = os.cpu_count() or 1, []
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # small steps gain nothing from a second thread
-    with ThreadPoolExecutor(cores) as pool, warm_kernels(left), dropped_with(pool):
-        timeout = config()["execute"]["timeout"]
-        runs = {pool.submit(run, path, left[path], timeout): path for path in longest_first(left)}
+    timeout = config()["execute"]["timeout"]
+    with ThreadPoolExecutor(cores) as pool, ExitStack() as kernels, dropped_with(pool):
+        runs = {pool.submit(run, path, left[path], timeout): path for path in left if has_own_kernel(path)}
+        kernels.enter_context(warm_kernels(left))  # it takes as long as such a page
+        others = longest_first(path for path in left if not has_own_kernel(path))
+        runs |= {pool.submit(run, path, left[path], timeout): path for path in others}
         for done in as_completed(runs):
             path, result = runs[done], done.result()
             if result.err is not None:

@@ -67,11 +67,16 @@ def warm_kernels(pages: Collection[Path]) -> Iterator[None]:
                 server.kill()  # its kernels end with it
 
 
+def has_own_kernel(page: Path) -> bool:
+    """Whether a page has to set what its imports read."""
+    return OWN in page.read_text(encoding="utf-8")
+
+
 def kernel_for(page: Path) -> str:
-    """`warm` within `warm_kernels`, unless the page has to set what its imports read; else Jupyter's own."""
+    """`warm` within `warm_kernels`, but for pages with a kernel of their own; else Jupyter's own."""
     folders = os.environ.get("JUPYTER_PATH", "").split(os.pathsep)
     there = any(Path(folder, "kernels", WARM).is_dir() for folder in folders if folder)
-    return WARM if there and OWN not in page.read_text(encoding="utf-8") else "python3"
+    return WARM if there and not has_own_kernel(page) else "python3"
 
 
 def ask(door: str, *arguments: str) -> None:
