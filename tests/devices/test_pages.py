@@ -23,7 +23,6 @@ BOOK = Path(__file__).resolve().parents[2] / "book"
 PAGES = {
     "primer/clip": "primer_clip",
     "primer/ridge_and_discriminants": "primer_ridge_and_discriminants",
-    "chapters/01_zero_shot": "01_zero_shot",
     "chapters/06_transport": "06_transport",
 }
 
