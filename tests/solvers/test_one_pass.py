@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kpl_lib.solvers.gradient import _gradient
 from kpl_lib.solvers.one_pass import ROWS, in_one_pass, widened
 
 SHAPES = [(4, 5, 2, 1), (ROWS, 64, 4, 1), (ROWS + 1, 65, 5, 1), (ROWS + 3, 30, 33, 1), (ROWS + 4, 100, 7, 3)]
@@ -35,6 +36,13 @@ def test_logits_that_nearly_coincide_keep_their_digits():
     images, differences, labels = scene(200, 64, 5, 1, 1e-6)
     found = in_one_pass(widened(images), differences.flatten(0, 1), 0 * labels)
     torch.testing.assert_close(found, exact(images, differences, 0 * labels), atol=1e-13, rtol=1e-5)
+
+
+def test_they_keep_them_too_where_many_classes_take_plain_products():
+    images, differences, labels = scene(200, 64, 300, 1, 1e-6)
+    found = _gradient(images, differences.flatten(0, 1), 0 * labels)
+    expected = exact(images, differences, 0 * labels)
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
 
 
 def test_threads_share_the_rows(monkeypatch):
