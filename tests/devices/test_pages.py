@@ -58,7 +58,8 @@ def numpy_as_it_was():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # of torch, where figures draw tensors
+# torch warns where figures draw tensors
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_runs_on_the_device_and_its_statements_are_measured_there(
     page, device, numpy_as_it_was, monkeypatch, tmp_path
