@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, blend, curve, grid, polygon, ring, spot, strokes, texture
+from kpl_lib.phantoms.paint import SIZE, blend, curve, grid, polygon, ring, sheet, spot, strokes, texture
 
 PURPLE = np.array((0.36, 0.16, 0.5), np.float32)
 BROWN = np.array((0.25, 0.15, 0.08), np.float32)
@@ -20,7 +20,7 @@ def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
 
     Chapter: ch-own-images
     """
-    image = np.full((SIZE, SIZE, 3), 0.015, np.float32)
+    image = sheet((0.015,) * 3)
     stain = np.array((0.82, 0.56, 0.62), np.float32) + rng.normal(0, 0.035, 3).astype(np.float32)
     if "pale_stain" in findings:
         stain = np.array((0.82, 0.76, 0.74), np.float32) + rng.normal(0, 0.02, 3).astype(np.float32)

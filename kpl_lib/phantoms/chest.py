@@ -11,6 +11,7 @@ from kpl_lib.phantoms.paint import (
     grid,
     polygon,
     ring,
+    sheet,
     spot,
     strokes,
     texture,
@@ -34,7 +35,7 @@ def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
     """
     build = 1 + 0.06 * rng.standard_normal()
     flat = 0.07 if "hyperinflation" in findings else 0.0
-    image = np.full((SIZE, SIZE, 3), 0.04, np.float32)
+    image = sheet((0.04,) * 3)
     blend(image, _body(rng), (0.55 + 0.05 * rng.standard_normal(),) * 3)
     lungs = _lungs(build, flat, rng)
     image -= (0.34 + 0.03 * rng.standard_normal()) * lungs[..., None]

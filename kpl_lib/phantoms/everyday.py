@@ -6,7 +6,7 @@ most disease names.
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, Points, blend, curve, grid, polygon, ring, spot, strokes
+from kpl_lib.phantoms.paint import SIZE, Points, blend, curve, grid, polygon, ring, sheet, spot, strokes
 
 COLOURS = {
     "red": (0.85, 0.2, 0.2),
@@ -30,7 +30,7 @@ HEADERS = {"lungs": (0.3, 0.45, 0.75), "eye": (0.3, 0.6, 0.4), "blood": (0.75, 0
 def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
     """Paint a printed page: a header whose icon tells the topic, and a layout that tells the kind."""
     paper = np.array((0.97, 0.96, 0.92), np.float32) - rng.uniform(0, 0.06, 3).astype(np.float32)
-    image = _ground(paper)
+    image = sheet(paper)
     image[6:24, 6:-6] = np.array(HEADERS[findings["topic"]]) + rng.normal(0, 0.04, 3)
     _icon(image, findings["topic"])
     lines, kind = [], findings["kind"]
@@ -57,9 +57,6 @@ def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
     return np.clip(image, 0, 1)
 
 
-def _ground(colour) -> np.ndarray:
-    return np.ones((SIZE, SIZE, 3), np.float32) * np.array(colour, np.float32)
-
 
 def _icon(image, topic):
     if topic == "lungs":
@@ -75,7 +72,7 @@ def _icon(image, topic):
 
 def render_shape(findings: dict, rng: np.random.Generator) -> np.ndarray:
     """Paint one plain shape, or a pattern, on a plain ground."""
-    image = _ground(COLOURS[findings["ground"]])
+    image = sheet(COLOURS[findings["ground"]])
     colour, x, y, size = COLOURS[findings["colour"]], *rng.uniform(-0.25, 0.25, 2), rng.uniform(0.3, 0.55)
     turn, shape = rng.uniform(0, 6.3), findings["shape"]
     if shape == "circle":
@@ -106,7 +103,7 @@ def _corners(shape, x, y, size, turn) -> Points:
 def render_scene(findings: dict, rng: np.random.Generator) -> np.ndarray:
     """Paint a small landscape by day or by night."""
     night, thing = findings["time"] == "night", findings["thing"]
-    image = _ground((0.05, 0.06, 0.2) if night else (0.55, 0.75, 0.92))
+    image = sheet((0.05, 0.06, 0.2) if night else (0.55, 0.75, 0.92))
     land = (0.12, 0.25, 0.15) if night else (0.35, 0.62, 0.3)
     image[int(SIZE * rng.uniform(0.62, 0.75)) :] = (0.1, 0.3, 0.55) if thing == "boat" else land
     x = rng.uniform(-0.4, 0.4)

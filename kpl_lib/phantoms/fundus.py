@@ -89,7 +89,7 @@ def _vessels(image, scene, findings, rng):
     blend(image, strokes(lines), (0.5, 0.1, 0.07), 0.85)
     if "beading" in findings:
         for trunk in veins:
-            for x, y in trunk[2::2]:
+            for x, y in np.array(trunk[2::2]):
                 spot(image, x, y, 0.05, colour=(0.45, 0.06, 0.05), opacity=0.95)
 
 

@@ -4,11 +4,11 @@ Coordinates are in the unit box: x to the right and y downwards, both from -1 to
 to 1. A soft shape is painted only inside its own window, so a small lesion costs microseconds.
 """
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy.ndimage import gaussian_filter, zoom
+from scipy.ndimage import gaussian_filter
 
 SIZE = 96
 SUPERSAMPLING = 3
@@ -23,30 +23,53 @@ def grid(size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
     return centres[None, :], centres[:, None]
 
 
+def sheet(colour, size: int = SIZE) -> np.ndarray:
+    """A sheet `[S, S, channels]` of one colour; each channel is whole in memory, which numpy works through fastest."""
+    image = np.empty((len(colour), size, size), np.float32).transpose(1, 2, 0)
+    image[:] = colour
+    return image
+
+
+def unit(values: np.ndarray) -> np.ndarray:
+    """Clip to 0..1, in place."""
+    return np.minimum(np.maximum(values, 0, out=values), 1, out=values)
+
+
+def _window(cx, cy, reach, size) -> tuple[slice, slice]:
+    """Rows and columns of the sheet that lie within `reach` of a point."""
+    ends = ((float(c - reach), float(c + reach + 2 / size)) for c in (cy, cx))
+    low, high = (slice(*(min(max(int((v + 1) / 2 * size), 0), size) for v in pair)) for pair in ends)
+    return low, high
+
+
+def _turned(cx, cy, angle, window, size) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets from a point along two axes that are turned by `angle`, float64; without a turn `[1, w]` and `[h, 1]`."""
+    xx, yy = grid(size)
+    dx, dy = xx[:, window[1]] - cx, yy[window[0]] - cy
+    if angle == 0:
+        return dx.astype(np.float64), dy.astype(np.float64)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return dx * cos + dy * sin, dy * cos - dx * sin
+
+
 def ellipse(cx, cy, rx, ry, angle=0.0, soft=0.15, size=SIZE) -> tuple[tuple[slice, slice], np.ndarray]:
     """A soft-edged ellipse: the window it lies in, and its mask (0 to 1) there.
 
     `soft` is the edge width relative to the radius.
     """
-    reach = max(rx, ry) * (1 + soft) + 2 / size
-    low_x, high_x = (int(np.clip((v + 1) / 2 * size, 0, size)) for v in (cx - reach, cx + reach + 2 / size))
-    low_y, high_y = (int(np.clip((v + 1) / 2 * size, 0, size)) for v in (cy - reach, cy + reach + 2 / size))
-    window = (slice(low_y, high_y), slice(low_x, high_x))
-    xx, yy = grid(size)
-    dx, dy = xx[:, window[1]] - cx, yy[window[0]] - cy
-    cos, sin = np.cos(angle), np.sin(angle)
-    radius = np.sqrt(((dx * cos + dy * sin) / rx) ** 2 + ((dy * cos - dx * sin) / ry) ** 2)
+    window = _window(cx, cy, max(rx, ry) * (1 + soft) + 2 / size, size)
+    along, across = _turned(cx, cy, angle, window, size)
+    radius = np.sqrt((along / rx) ** 2 + (across / ry) ** 2)
     edge = max(soft, 1.2 / (size * min(rx, ry)))
-    return window, np.clip((1 - radius) / edge + 0.5, 0, 1)
+    return window, unit((1 - radius) / edge + 0.5)
 
 
 def blend(
     image: np.ndarray, mask: np.ndarray, colour, opacity: float = 1.0, window=(slice(None), slice(None))
 ) -> None:
     """Lay `colour` over `image` where `mask` is, in place: `image += opacity mask (colour - image)`."""
-    weight = (opacity * mask)[..., None]
     part = image[window]
-    part += weight * (np.asarray(colour, dtype=np.float32) - part)
+    part += (opacity * mask)[..., None] * (np.asarray(colour, dtype=np.float32) - part)
 
 
 def spot(image, cx, cy, rx, ry=None, colour=(1, 1, 1), opacity=1.0, angle=0.0, soft=0.3) -> None:
@@ -58,12 +81,10 @@ def spot(image, cx, cy, rx, ry=None, colour=(1, 1, 1), opacity=1.0, angle=0.0, s
 def ring(image, cx, cy, radius, width, colour, opacity=1.0, stretch=1.0, angle=0.0) -> None:
     """Paint a soft ring: an ellipse less a smaller one."""
     window, outer = ellipse(cx, cy, radius, radius * stretch, angle, 0.25, len(image))
-    xx, yy = grid(len(image))
-    dx, dy = xx[:, window[1]] - cx, yy[window[0]] - cy
-    cos, sin = np.cos(angle), np.sin(angle)
+    along, across = _turned(cx, cy, angle, window, len(image))
     inner = max(radius - width, 1e-3)
-    distance = np.sqrt((dx * cos + dy * sin) ** 2 + ((dy * cos - dx * sin) / stretch) ** 2) / inner
-    blend(image, outer * np.clip((distance - 1) / 0.25 + 0.5, 0, 1), colour, opacity, window)
+    distance = np.sqrt(along**2 + (across / stretch) ** 2) / inner
+    blend(image, outer * unit((distance - 1) / 0.25 + 0.5), colour, opacity, window)
 
 
 def strokes(lines: list[tuple[Points, float]], size: int = SIZE) -> np.ndarray:
@@ -91,19 +112,33 @@ def blur(mask: np.ndarray, sigma: float) -> np.ndarray:
     return gaussian_filter(mask, (sigma, sigma, 0)[: mask.ndim], truncate=2.5)
 
 
+@lru_cache(maxsize=32)
+def _between(cells: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each pixel the cell before it, and the weights of that cell and of the next."""
+    nodes = cells + 3
+    at = np.arange(size) * ((nodes - 1) / (round(nodes * (size / cells)) - 1))
+    low = at.astype(int)
+    return low, 1 - (at - low), at - low
+
+
 def texture(rng: np.random.Generator, cells: int, size: int = SIZE) -> np.ndarray:
-    """Smooth noise `[S, S]` of mean 0 and deviation about 1, `cells` bumps across."""
+    """Smooth noise `[S, S]` of mean 0 and deviation about 1, `cells` bumps across; linear between the cells."""
     coarse = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32)
-    fine = zoom(coarse, size / cells, order=1)
-    return fine[:size, :size]
+    low, near, far = _between(cells, size)
+    fine = 0.0
+    for row, weight in ((low, near), (low + 1, far)):
+        rows = coarse[row] * weight[:, None]
+        fine = fine + rows[:, low] * near + rows[:, low + 1] * far
+    return fine.astype(np.float32)
 
 
 def curve(start, end, bend: float, points: int = 8) -> Points:
     """A bowed line from `start` to `end`; `bend` is the sideways reach relative to its length."""
-    (x0, y0), (x1, y1) = start, end
-    steps = np.linspace(0, 1, points)
-    bow = 4 * bend * steps * (1 - steps)
-    return [
-        (x0 + (x1 - x0) * s - (y1 - y0) * b, y0 + (y1 - y0) * s + (x1 - x0) * b)
-        for s, b in zip(steps, bow, strict=True)
-    ]
+    x0, y0, x1, y1, bend = map(float, (*start, *end, 4 * bend))
+    bows = [(s, bend * s * (1 - s)) for s in _steps(points)]
+    return [(x0 + (x1 - x0) * s - (y1 - y0) * b, y0 + (y1 - y0) * s + (x1 - x0) * b) for s, b in bows]
+
+
+@cache
+def _steps(points: int) -> list[float]:
+    return np.linspace(0, 1, points).tolist()
