@@ -15,6 +15,7 @@ from kpl_lib.phantoms.paint import (
     spot,
     strokes,
     texture,
+    unit,
 )
 
 SIDES = {"right": -1, "left": 1}  # the patient's right lung is on the viewer's left
@@ -35,8 +36,8 @@ def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
     """
     build = 1 + 0.06 * rng.standard_normal()
     flat = 0.07 if "hyperinflation" in findings else 0.0
-    image = sheet((0.04,) * 3)
-    blend(image, _body(rng), (0.55 + 0.05 * rng.standard_normal(),) * 3)
+    image = sheet((0.04,))
+    blend(image, _body(rng), (0.55 + 0.05 * rng.standard_normal(),))
     lungs = _lungs(build, flat, rng)
     image -= (0.34 + 0.03 * rng.standard_normal()) * lungs[..., None]
     image += 0.02 * (lungs * texture(rng, 16))[..., None]
@@ -46,7 +47,7 @@ def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
     for name, paint in _FINDINGS.items():
         if name in findings:
             paint(image, findings[name], lungs, rng)
-    return np.clip(image, 0, 1)
+    return np.repeat(unit(image), 3, axis=2)
 
 
 def _body(rng):
@@ -110,7 +111,7 @@ def _ribs(image, rng):
 
 def _mediastinum(image, findings, rng):
     size = rng.uniform(1.3, 1.5) if "large_heart" in findings else rng.uniform(0.9, 1.05)
-    bright = (0.68 + 0.03 * rng.standard_normal(),) * 3
+    bright = (0.68 + 0.03 * rng.standard_normal(),)
     spine = polygon(
         [(-0.13, -0.9), (0.13, -0.9), (0.17, 0.5), (0.2, 1), (-0.2, 1), (-0.17, 0.5)], softness=0.04
     )
@@ -134,7 +135,7 @@ def _mediastinum(image, findings, rng):
     )
     blend(image, np.maximum(spine, heart), bright, 0.85)
     blend(
-        image, polygon([(-0.05, -1), (0.05, -1), (0.05, -0.4), (-0.05, -0.4)], softness=0.03), (0.4,) * 3, 0.7
+        image, polygon([(-0.05, -1), (0.05, -1), (0.05, -0.4), (-0.05, -0.4)], softness=0.03), (0.4,), 0.7
     )
 
 
@@ -158,8 +159,8 @@ def _opacity(image, value, lungs, rng):
 def _cavity(image, value, lungs, rng):
     x, y = SIDES[value["side"]] * 0.45 + rng.normal(0, 0.06), ZONES[value["zone"]] + rng.normal(0, 0.05)
     radius = rng.uniform(0.14, 0.2)
-    spot(image, x, y, radius * 0.85, colour=(0.1,) * 3, opacity=0.7, soft=0.3)
-    ring(image, x, y, radius, 0.06, (0.72,) * 3, 0.85, stretch=rng.uniform(0.85, 1.15))
+    spot(image, x, y, radius * 0.85, colour=(0.1,), opacity=0.7, soft=0.3)
+    ring(image, x, y, radius, 0.06, (0.72,), 0.85, stretch=rng.uniform(0.85, 1.15))
 
 
 def _miliary(image, value, lungs, rng):
@@ -195,7 +196,7 @@ def _effusion(image, value, lungs, rng):
         np.clip((yy - level) / 0.06, 0, 1) * (np.sign(xx) == side) * np.clip((np.abs(xx) - 0.16) / 0.08, 0, 1)
     )
     fluid = fluid * np.clip((0.84 - np.abs(xx)) / 0.06, 0, 1)
-    blend(image, fluid.astype(np.float32), (0.7,) * 3, 0.9)
+    blend(image, fluid.astype(np.float32), (0.7,), 0.9)
 
 
 def _hilar(image, value, lungs, rng):
@@ -206,7 +207,7 @@ def _hilar(image, value, lungs, rng):
                 side * rng.uniform(0.2, 0.32),
                 rng.uniform(-0.22, 0.06),
                 rng.uniform(0.08, 0.12),
-                colour=(0.72,) * 3,
+                colour=(0.72,),
                 opacity=0.75,
                 soft=0.5,
             )
@@ -214,8 +215,8 @@ def _hilar(image, value, lungs, rng):
 
 def _pacemaker(image, value, lungs, rng):
     x, y = 0.56 + rng.normal(0, 0.03), -0.52 + rng.normal(0, 0.03)
-    spot(image, x, y, 0.12, 0.1, (0.98,) * 3, 1.0, soft=0.08)
-    blend(image, strokes([(curve((x, y), (0.12, 0.38), 0.3), 0.03)]), (0.95,) * 3, 0.9)
+    spot(image, x, y, 0.12, 0.1, (0.98,), 1.0, soft=0.08)
+    blend(image, strokes([(curve((x, y), (0.12, 0.38), 0.3), 0.03)]), (0.95,), 0.9)
 
 
 def _nodule(image, value, lungs, rng):
@@ -224,7 +225,7 @@ def _nodule(image, value, lungs, rng):
         rng.choice((-1, 1)) * rng.uniform(0.35, 0.6),
         rng.uniform(-0.4, 0.3),
         0.04,
-        colour=(0.85,) * 3,
+        colour=(0.85,),
         opacity=0.8,
     )
 
