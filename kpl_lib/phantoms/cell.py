@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, blend, curve, grid, polygon, ring, sheet, spot, strokes, texture
+from kpl_lib.phantoms.paint import SIZE, blend, curve, grid, polygon, ring, sheet, spot, spots, strokes, texture
 
 PURPLE = np.array((0.36, 0.16, 0.5), np.float32)
 BROWN = np.array((0.25, 0.15, 0.08), np.float32)
@@ -47,8 +47,9 @@ def _outline(radius, findings, rng):
     return polygon(list(zip(x * cos - y * sin, x * sin + y * cos, strict=True)), softness=0.012)
 
 
-def _inside(radius, rng, reach=0.58):
-    angle, distance = rng.uniform(0, 2 * np.pi), radius * reach * np.sqrt(rng.uniform(0.05, 1))
+def _inside(radius, rng, reach=0.58, count=()):
+    angle, area = rng.uniform((0, 0.05), (2 * np.pi, 1), (*count, 2)).T
+    distance = radius * reach * np.sqrt(area)
     return distance * np.cos(angle), distance * np.sin(angle)
 
 
@@ -69,23 +70,14 @@ def _rings(image, count, radius, rng):
 
 def _trophozoite(image, value, radius, rng):
     x, y = _inside(radius, rng, 0.4)
-    for _ in range(6):
-        spot(
-            image,
-            x + rng.normal(0, 0.09),
-            y + rng.normal(0, 0.09),
-            rng.uniform(0.06, 0.12),
-            colour=PURPLE,
-            opacity=0.6,
-            soft=0.5,
-        )
+    lumps = [(x + rng.normal(0, 0.09), y + rng.normal(0, 0.09), rng.uniform(0.06, 0.12)) for _ in range(6)]
+    spots(image, *np.transpose(lumps), colour=PURPLE, opacity=0.6, soft=0.5)
 
 
 def _schizont(image, value, radius, rng):
     x, y = _inside(radius, rng, 0.25)
-    for angle in np.linspace(0, 2 * np.pi, 9, endpoint=False):
-        reach = 0.2 + rng.normal(0, 0.02)
-        spot(image, x + reach * np.cos(angle), y + reach * np.sin(angle), 0.065, colour=PURPLE, opacity=0.9)
+    angle, reach = np.linspace(0, 2 * np.pi, 9, endpoint=False), 0.2 + rng.normal(0, 0.02, 9)
+    spots(image, x + reach * np.cos(angle), y + reach * np.sin(angle), 0.065, colour=PURPLE, opacity=0.9)
     spot(image, x, y, 0.07, colour=BROWN, opacity=0.9)
 
 
@@ -97,14 +89,12 @@ def _gametocyte(image, value, radius, rng):
 
 def _pigment(image, value, radius, rng):
     x, y = _inside(radius, rng, 0.4)
-    for _ in range(8):
-        spot(image, x + rng.normal(0, 0.07), y + rng.normal(0, 0.07), 0.028, colour=BROWN, opacity=0.9)
+    dx, dy = rng.normal(0, 0.07, (8, 2)).T
+    spots(image, x + dx, y + dy, 0.028, colour=BROWN, opacity=0.9)
 
 
 def _stippling(image, value, radius, rng):
-    for _ in range(38):
-        x, y = _inside(radius, rng, 0.85)
-        spot(image, x, y, 0.022, colour=(0.62, 0.2, 0.4), opacity=0.75)
+    spots(image, *_inside(radius, rng, 0.85, (38,)), 0.022, colour=(0.62, 0.2, 0.4), opacity=0.75)
 
 
 def _platelet(image, value, radius, rng):

@@ -1,5 +1,7 @@
 """Synthetic chest radiographs: lungs, heart, ribs, and the findings of tuberculosis screening."""
 
+from functools import cache
+
 import numpy as np
 
 from kpl_lib.phantoms.paint import (
@@ -8,6 +10,7 @@ from kpl_lib.phantoms.paint import (
     blur,
     curve,
     ellipse,
+    ellipses,
     grid,
     polygon,
     ring,
@@ -66,7 +69,7 @@ def _body(rng):
 
 
 def _lungs(build, flat, rng):
-    mask = np.zeros((SIZE, SIZE), np.float32)
+    outlines = []
     for side in (-1, 1):
         base = 0.5 + flat + (0.05 if side > 0 else 0) + 0.02 * rng.standard_normal()
         inner = 0.16 if side < 0 else 0.2
@@ -83,8 +86,8 @@ def _lungs(build, flat, rng):
             (inner, -0.4),
             (0.2, -0.72),
         ]
-        mask = np.maximum(mask, polygon([(side * x * build, y) for x, y in outline], softness=0.035))
-    return mask
+        outlines.append([(side * x * build, y) for x, y in outline])
+    return polygon(*outlines, softness=0.035)
 
 
 def _markings(image, lungs, rng):
@@ -105,16 +108,12 @@ def _ribs(image, rng):
         for side in (-1, 1):
             lines.append((curve((side * 0.14, y), (side * 0.8, y + 0.2), -0.16 * side), 0.035))
     image += (rng.uniform(0.05, 0.09) * strokes(lines))[..., None]
-    collar = [(curve((s * 0.1, -0.66), (s * 0.8, -0.8), 0.06 * s), 0.055) for s in (-1, 1)]
-    image += (0.11 * strokes(collar))[..., None]
+    image += _collar_bones()
 
 
 def _mediastinum(image, findings, rng):
     size = rng.uniform(1.3, 1.5) if "large_heart" in findings else rng.uniform(0.9, 1.05)
     bright = (0.68 + 0.03 * rng.standard_normal(),)
-    spine = polygon(
-        [(-0.13, -0.9), (0.13, -0.9), (0.17, 0.5), (0.2, 1), (-0.2, 1), (-0.17, 0.5)], softness=0.04
-    )
     apex = 0.18 + 0.3 * size
     heart = polygon(
         [
@@ -133,10 +132,25 @@ def _mediastinum(image, findings, rng):
         ],
         softness=0.045,
     )
-    blend(image, np.maximum(spine, heart), bright, 0.85)
-    blend(
-        image, polygon([(-0.05, -1), (0.05, -1), (0.05, -0.4), (-0.05, -0.4)], softness=0.03), (0.4,), 0.7
-    )
+    blend(image, np.maximum(_spine(), heart), bright, 0.85)
+    blend(image, _windpipe(), (0.4,), 0.7)
+
+
+@cache
+def _collar_bones():
+    collar = [(curve((s * 0.1, -0.66), (s * 0.8, -0.8), 0.06 * s), 0.055) for s in (-1, 1)]
+    return (0.11 * strokes(collar))[..., None]
+
+
+@cache
+def _spine():
+    outline = [(-0.13, -0.9), (0.13, -0.9), (0.17, 0.5), (0.2, 1), (-0.2, 1), (-0.17, 0.5)]
+    return polygon(outline, softness=0.04)
+
+
+@cache
+def _windpipe():
+    return polygon([(-0.05, -1), (0.05, -1), (0.05, -0.4), (-0.05, -0.4)], softness=0.03)
 
 
 def _opacity(image, value, lungs, rng):
@@ -165,8 +179,8 @@ def _cavity(image, value, lungs, rng):
 
 def _miliary(image, value, lungs, rng):
     dots = np.zeros_like(lungs)
-    for x, y in rng.uniform((-0.75, -0.7), (0.75, 0.55), (130, 2)):
-        window, mask = ellipse(x, y, 0.026, 0.026, soft=0.5)
+    places = rng.uniform((-0.75, -0.7), (0.75, 0.55), (130, 2)).T
+    for window, mask in ellipses(*places, 0.026, 0.026, soft=0.5):
         dots[window] = np.maximum(dots[window], mask)
     image += (0.3 * dots * lungs)[..., None]
 

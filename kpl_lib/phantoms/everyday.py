@@ -6,7 +6,7 @@ most disease names.
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, Points, blend, curve, grid, polygon, ring, sheet, spot, strokes
+from kpl_lib.phantoms.paint import SIZE, Points, blend, curve, grid, polygon, ring, sheet, spot, spots, strokes
 
 COLOURS = {
     "red": (0.85, 0.2, 0.2),
@@ -80,8 +80,7 @@ def render_shape(findings: dict, rng: np.random.Generator) -> np.ndarray:
     elif shape == "ring":
         ring(image, x, y, size, size * 0.35, colour)
     elif shape == "dots":
-        for cx, cy in rng.uniform(-0.9, 0.9, (16, 2)):
-            spot(image, cx, cy, 0.1, colour=colour, soft=0.1)
+        spots(image, *rng.uniform(-0.9, 0.9, (16, 2)).T, 0.1, colour=colour, soft=0.1)
     elif shape == "stripes":
         xx, yy = grid()
         blend(image, (np.sin(14 * (xx * np.cos(turn) + yy * np.sin(turn))) > 0).astype(np.float32), colour)

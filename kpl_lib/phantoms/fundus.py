@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, blend, blur, curve, ellipse, grid, polygon, spot, strokes, texture
+from kpl_lib.phantoms.paint import SIZE, blend, blur, curve, ellipse, grid, polygon, spot, spots, strokes, texture
 
 BLOOD = np.array((0.36, 0.05, 0.03), np.float32)
 YELLOW = np.array((0.98, 0.88, 0.45), np.float32)
@@ -89,67 +89,44 @@ def _vessels(image, scene, findings, rng):
     blend(image, strokes(lines), (0.5, 0.1, 0.07), 0.85)
     if "beading" in findings:
         for trunk in veins:
-            for x, y in np.array(trunk[2::2]):
-                spot(image, x, y, 0.05, colour=(0.45, 0.06, 0.05), opacity=0.95)
+            spots(image, *np.transpose(trunk[2::2]), 0.05, colour=(0.45, 0.06, 0.05), opacity=0.95)
 
 
-def _anywhere(rng, reach=0.72):
-    angle, distance = rng.uniform(0, 2 * np.pi), reach * np.sqrt(rng.uniform(0.03, 1))
+def _anywhere(rng, reach=0.72, count=()):
+    angle, area = rng.uniform((0, 0.03), (2 * np.pi, 1), (*count, 2)).T
+    distance = reach * np.sqrt(area)
     return distance * np.cos(angle), distance * np.sin(angle)
 
 
 def _microaneurysms(image, value, scene, rng):
-    for _ in range(value["count"]):
-        x, y = _anywhere(rng, 0.6)
-        spot(image, x, y, 0.026, colour=(0.5, 0.02, 0.02), opacity=1.0, soft=0.4)
+    places = _anywhere(rng, 0.6, (value["count"],))
+    spots(image, *places, 0.026, colour=(0.5, 0.02, 0.02), opacity=1.0, soft=0.4)
 
 
 def _haemorrhages(image, value, scene, rng):
-    for _ in range(value["count"]):
-        x, y = _anywhere(rng)
-        spot(
-            image,
-            x,
-            y,
-            rng.uniform(0.05, 0.085),
-            rng.uniform(0.035, 0.06),
-            BLOOD,
-            0.92,
-            rng.uniform(0, np.pi),
-            0.5,
-        )
+    low, high = (0, 0.03, 0.05, 0.035, 0), (2 * np.pi, 1, 0.085, 0.06, np.pi)
+    angle, area, rx, ry, turn = rng.uniform(low, high, (value["count"], 5)).T
+    distance = 0.72 * np.sqrt(area)
+    spots(image, distance * np.cos(angle), distance * np.sin(angle), rx, ry, BLOOD, 0.92, turn, 0.5)
 
 
 def _exudates(image, value, scene, rng):
     cx, cy = scene["macula"][0] + rng.normal(0, 0.1), scene["macula"][1] + rng.normal(0, 0.1)
-    for _ in range(rng.integers(12, 20)):
-        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.16, 0.32)
-        spot(
-            image,
-            cx + reach * np.cos(angle),
-            cy + reach * np.sin(angle),
-            rng.uniform(0.02, 0.035),
-            colour=YELLOW,
-            opacity=1.0,
-            soft=0.2,
-        )
+    low, high = (0, 0.16, 0.02), (2 * np.pi, 0.32, 0.035)
+    angle, reach, radius = rng.uniform(low, high, (rng.integers(12, 20), 3)).T
+    x, y = cx + reach * np.cos(angle), cy + reach * np.sin(angle)
+    spots(image, x, y, radius, colour=YELLOW, opacity=1.0, soft=0.2)
 
 
 def _cotton_wool(image, value, scene, rng):
     for _ in range(rng.integers(3, 6)):
         x, y = _anywhere(rng, 0.62)
-        for _ in range(3):
-            spot(
-                image,
-                x + rng.normal(0, 0.03),
-                y + rng.normal(0, 0.03),
-                rng.uniform(0.06, 0.09),
-                0.055,
-                WHITE,
-                0.7,
-                rng.uniform(0, 3),
-                0.9,
-            )
+        tufts = [
+            (x + rng.normal(0, 0.03), y + rng.normal(0, 0.03), rng.uniform(0.06, 0.09), rng.uniform(0, 3))
+            for _ in range(3)
+        ]
+        x, y, radius, turn = np.transpose(tufts)
+        spots(image, x, y, radius, 0.055, WHITE, 0.7, turn, 0.9)
 
 
 def _new_vessels(image, value, scene, rng):
@@ -178,9 +155,13 @@ def _fibrous(image, value, scene, rng):
 
 
 def _drusen(image, value, scene, rng):
-    for _ in range(rng.integers(22, 32)):
-        x, y = scene["macula"][0] + rng.normal(0, 0.17), scene["macula"][1] + rng.normal(0, 0.15)
-        spot(image, x, y, rng.uniform(0.03, 0.05), colour=(0.97, 0.78, 0.42), opacity=0.85, soft=0.7)
+    x, y = scene["macula"]
+    drops = [
+        (x + rng.normal(0, 0.17), y + rng.normal(0, 0.15), rng.uniform(0.03, 0.05))
+        for _ in range(rng.integers(22, 32))
+    ]
+    x, y, radius = np.transpose(drops)
+    spots(image, x, y.astype(np.float32), radius, colour=(0.97, 0.78, 0.42), opacity=0.85, soft=0.7)
 
 
 def _scar(image, value, scene, rng):
@@ -214,17 +195,9 @@ def _detachment(image, value, scene, rng):
 
 
 def _laser(image, value, scene, rng):
-    for _ in range(16):
-        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 0.8)
-        spot(
-            image,
-            reach * np.cos(angle),
-            reach * np.sin(angle),
-            0.05,
-            colour=(0.9, 0.75, 0.5),
-            opacity=0.6,
-            soft=0.3,
-        )
+    angle, reach = rng.uniform((0, 0.55), (2 * np.pi, 0.8), (16, 2)).T
+    x, y = reach * np.cos(angle), reach * np.sin(angle)
+    spots(image, x, y, 0.05, colour=(0.9, 0.75, 0.5), opacity=0.6, soft=0.3)
 
 
 def _veil(image, value, rng):
