@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, blend, curve, grid, polygon, ring, sheet, spot, spots, strokes, texture
+from kpl_lib.phantoms.paint import SIZE, blend, curve, grid, polygon, ring, sheet, spot, spots, strokes, texture, unit
 
 PURPLE = np.array((0.36, 0.16, 0.5), np.float32)
 BROWN = np.array((0.25, 0.15, 0.08), np.float32)
@@ -33,7 +33,7 @@ def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
     for name, paint in _FINDINGS.items():
         if name in findings:
             paint(image, findings[name], radius, rng)
-    return np.clip(image, 0, 1)
+    return unit(image)
 
 
 def _outline(radius, findings, rng):

@@ -6,7 +6,7 @@ most disease names.
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, Points, blend, curve, grid, polygon, ring, sheet, spot, spots, strokes
+from kpl_lib.phantoms.paint import SIZE, Points, blend, curve, grid, polygon, ring, sheet, spot, spots, strokes, unit
 
 COLOURS = {
     "red": (0.85, 0.2, 0.2),
@@ -54,7 +54,7 @@ def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
         table = [([(-0.8, y), (0.8, y)], 0.02) for y in (-0.4, -0.15, 0.1, 0.35)]
         table += [([(x, -0.4), (x, 0.35)], 0.02) for x in (-0.8, -0.25, 0.3, 0.8)]
         blend(image, strokes(table), (0.1, 0.2, 0.6))
-    return np.clip(image, 0, 1)
+    return unit(image)
 
 
 
@@ -86,7 +86,7 @@ def render_shape(findings: dict, rng: np.random.Generator) -> np.ndarray:
         blend(image, (np.sin(14 * (xx * np.cos(turn) + yy * np.sin(turn))) > 0).astype(np.float32), colour)
     else:
         blend(image, polygon(_corners(shape, x, y, size, turn)), colour)
-    return np.clip(image, 0, 1)
+    return unit(image)
 
 
 def _corners(shape, x, y, size, turn) -> Points:
@@ -113,7 +113,7 @@ def render_scene(findings: dict, rng: np.random.Generator) -> np.ndarray:
     elif thing in ("moon", "sun"):
         light = (0.96, 0.95, 0.85) if thing == "moon" else (1.0, 0.85, 0.25)
         spot(image, x, -0.4, 0.22, colour=light, soft=0.08)
-    return np.clip(image, 0, 1)
+    return unit(image)
 
 
 #: Thing of a scene -> its polygons from back to front: corners about x, and colour.

@@ -1,8 +1,10 @@
 """Synthetic colour fundus photographs: disc, vessels, and the signs of diabetic and other disease."""
 
+from functools import cache
+
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, blend, blur, curve, ellipse, grid, polygon, spot, spots, strokes, texture
+from kpl_lib.phantoms.paint import SIZE, blend, blur, curve, ellipse, grid, polygon, sheet, spot, spots, strokes, texture, unit
 
 BLOOD = np.array((0.36, 0.05, 0.03), np.float32)
 YELLOW = np.array((0.98, 0.88, 0.45), np.float32)
@@ -34,12 +36,19 @@ def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
             paint(image, findings[name], scene, rng)
     if "haze" in findings:
         image = _veil(image, findings["haze"], rng)
-    return np.clip(image * _aperture(), 0, 1)
+    image *= _aperture()
+    return unit(image)
 
 
+@cache
 def _aperture():
+    return np.clip((0.94 - np.sqrt(_square())) / 0.03, 0, 1)[..., None].astype(np.float32)
+
+
+@cache
+def _square():
     xx, yy = grid()
-    return np.clip((0.94 - np.sqrt(xx**2 + yy**2)) / 0.03, 0, 1)[..., None].astype(np.float32)
+    return xx**2 + yy**2
 
 
 def _retina(findings, rng):
@@ -47,11 +56,13 @@ def _retina(findings, rng):
     tone = np.array((0.8, 0.36, 0.15), np.float32) + rng.normal(0, (0.04, 0.03, 0.02)).astype(np.float32)
     if "pale_fundus" in findings:
         tone = np.array((0.88, 0.58, 0.34), np.float32) + rng.normal(0, 0.02, 3).astype(np.float32)
-    glow = 1 - 0.3 * (xx**2 + yy**2) + 0.08 * (xx * rng.normal() + yy * rng.normal())
-    image = (tone * glow[..., None]).astype(np.float32)
+    glow = 1 - 0.3 * _square() + 0.08 * (xx * rng.normal() + yy * rng.normal())
+    image = sheet(tone)
+    image *= glow[..., None]
     if "tigroid" in findings:
         image *= 1 - 0.16 * np.clip(texture(rng, 11), -1, 1.5)[..., None]
-    return image * (1 + 0.02 * texture(rng, 20))[..., None]
+    image *= (1 + 0.02 * texture(rng, 20))[..., None]
+    return image
 
 
 def _disc(image, disc, findings, rng):
