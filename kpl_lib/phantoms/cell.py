@@ -3,6 +3,7 @@
 import numpy as np
 
 from kpl_lib.phantoms.paint import SIZE, blend, curve, grid, polygon, ring, sheet, spot, spots, strokes, texture, unit
+from kpl_lib.phantoms.phrases import pick
 
 PURPLE = np.array((0.36, 0.16, 0.5), np.float32)
 BROWN = np.array((0.25, 0.15, 0.08), np.float32)
@@ -84,7 +85,7 @@ def _schizont(image, value, radius, rng):
 def _gametocyte(image, value, radius, rng):
     angle = rng.uniform(0, 2 * np.pi)
     dx, dy = 0.42 * np.cos(angle), 0.42 * np.sin(angle)
-    blend(image, strokes([(curve((-dx, -dy), (dx, dy), 0.3 * rng.choice((-1, 1)), 14), 0.17)]), PURPLE, 0.75)
+    blend(image, strokes([(curve((-dx, -dy), (dx, dy), 0.3 * pick((-1, 1), rng), 14), 0.17)]), PURPLE, 0.75)
 
 
 def _pigment(image, value, radius, rng):

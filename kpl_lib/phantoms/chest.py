@@ -20,6 +20,7 @@ from kpl_lib.phantoms.paint import (
     texture,
     unit,
 )
+from kpl_lib.phantoms.phrases import pick
 
 SIDES = {"right": -1, "left": 1}  # the patient's right lung is on the viewer's left
 ZONES = {"upper": -0.42, "middle": -0.02, "lower": 0.34}
@@ -236,7 +237,7 @@ def _pacemaker(image, value, lungs, rng):
 def _nodule(image, value, lungs, rng):
     spot(
         image,
-        rng.choice((-1, 1)) * rng.uniform(0.35, 0.6),
+        np.float64(pick((-1, 1), rng) * rng.uniform(0.35, 0.6)),
         rng.uniform(-0.4, 0.3),
         0.04,
         colour=(0.85,),

@@ -7,6 +7,7 @@ most disease names.
 import numpy as np
 
 from kpl_lib.phantoms.paint import SIZE, Points, blend, curve, grid, polygon, ring, sheet, spot, spots, strokes, unit
+from kpl_lib.phantoms.phrases import pick
 
 COLOURS = {
     "red": (0.85, 0.2, 0.2),
@@ -43,7 +44,7 @@ def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
     blend(image, strokes(lines), (0.25,) * 3, 0.8)
     if kind == "treatment":
         for x in (-0.5, 0.0, 0.5):
-            pill = COLOURS[str(rng.choice(("red", "yellow", "white")))]
+            pill = COLOURS[pick(("red", "yellow", "white"), rng)]
             spot(image, x, -0.18, 0.17, 0.09, pill, angle=0.5, soft=0.06)
             ring(image, x, -0.18, 0.18, 0.03, (0.3,) * 3, 0.8, stretch=0.55, angle=0.5)
     if kind == "cause":

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 
 from kpl_lib.phantoms.paint import SIZE, blend, blur, curve, ellipse, grid, polygon, sheet, spot, spots, strokes, texture, unit
+from kpl_lib.phantoms.phrases import pick
 
 BLOOD = np.array((0.36, 0.05, 0.03), np.float32)
 YELLOW = np.array((0.98, 0.88, 0.45), np.float32)
@@ -23,9 +24,9 @@ def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
 
     Chapter: ch-own-images
     """
-    side = rng.choice((-1, 1))
-    disc = (side * rng.uniform(0.42, 0.52), rng.uniform(-0.08, 0.08))
-    macula = (-side * rng.uniform(0.08, 0.18), rng.uniform(0.0, 0.1))
+    side = pick((-1, 1), rng)
+    disc = (np.float64(side * rng.uniform(0.42, 0.52)), rng.uniform(-0.08, 0.08))
+    macula = (np.float64(-side * rng.uniform(0.08, 0.18)), rng.uniform(0.0, 0.1))
     scene = {"side": side, "disc": disc, "macula": macula}
     image = _retina(findings, rng)
     spot(image, *macula, 0.2, colour=image[SIZE // 2, SIZE // 2] * 0.62, opacity=0.6, soft=0.9)
@@ -93,7 +94,7 @@ def _vessels(image, scene, findings, rng):
                 x, y = trunk[at]
                 end = (
                     x + rng.normal(-0.12 * scene["side"], 0.12),
-                    y + rng.uniform(0.15, 0.3) * rng.choice((-1, 1)),
+                    y + rng.uniform(0.15, 0.3) * pick((-1, 1), rng),
                 )
                 lines.append((curve((x, y), end, rng.normal(0, 0.1), 5), 0.022))
     lines.append((curve(scene["disc"], (scene["macula"][0] + 0.1 * scene["side"], 0.25), 0.1, 6), 0.02))
@@ -130,14 +131,14 @@ def _exudates(image, value, scene, rng):
 
 
 def _cotton_wool(image, value, scene, rng):
+    tufts = []
     for _ in range(rng.integers(3, 6)):
         x, y = _anywhere(rng, 0.62)
-        tufts = [
-            (x + rng.normal(0, 0.03), y + rng.normal(0, 0.03), rng.uniform(0.06, 0.09), rng.uniform(0, 3))
-            for _ in range(3)
-        ]
-        x, y, radius, turn = np.transpose(tufts)
-        spots(image, x, y, radius, 0.055, WHITE, 0.7, turn, 0.9)
+        for _ in range(3):
+            place = x + rng.normal(0, 0.03), y + rng.normal(0, 0.03)
+            tufts.append((*place, rng.uniform(0.06, 0.09), rng.uniform(0, 3)))
+    x, y, radius, turn = np.transpose(tufts)
+    spots(image, x, y, radius, 0.055, WHITE, 0.7, turn, 0.9)
 
 
 def _new_vessels(image, value, scene, rng):
@@ -146,7 +147,7 @@ def _new_vessels(image, value, scene, rng):
     for angle in np.linspace(0, 2 * np.pi, 15, endpoint=False):
         reach = rng.uniform(0.18, 0.32)
         end = (x + reach * np.cos(angle), y + reach * np.sin(angle))
-        lines.append((curve((x, y), end, rng.choice((-1, 1)) * 0.45, 8), 0.018))
+        lines.append((curve((x, y), end, pick((-1, 1), rng) * 0.45, 8), 0.018))
     blend(image, strokes(lines), (0.62, 0.02, 0.05), 0.95)
 
 

@@ -4,6 +4,7 @@ Coordinates are in the unit box: x to the right and y downwards, both from -1 to
 to 1. A soft shape is painted only inside its own window, so a small lesion costs microseconds.
 """
 
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from itertools import pairwise
 from math import atan2, degrees
@@ -34,7 +35,7 @@ def sheet(colour, size: int = SIZE) -> np.ndarray:
 
 def unit(values: np.ndarray) -> np.ndarray:
     """Clip to 0..1, in place."""
-    return np.minimum(np.maximum(values, 0, out=values), 1, out=values)
+    return values.clip(0, 1, out=values)
 
 
 def _window(cx, cy, reach, size) -> tuple[slice, slice]:
@@ -44,14 +45,17 @@ def _window(cx, cy, reach, size) -> tuple[slice, slice]:
     return low, high
 
 
-def _turned(cx, cy, angle, window, size) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets from a point along two axes that are turned by `angle`, float64; without a turn `[1, w]` and `[h, 1]`."""
-    xx, yy = grid(size)
-    dx, dy = xx[:, window[1]] - cx, yy[window[0]] - cy
-    if angle == 0:
+def _turned(dx, dy, angle) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets along two axes that are turned by `angle`, float64."""
+    if isinstance(angle, float) and angle == 0:  # rows and columns stay apart, and small
         return dx.astype(np.float64), dy.astype(np.float64)
     cos, sin = np.cos(angle), np.sin(angle)
     return dx * cos + dy * sin, dy * cos - dx * sin
+
+
+def _soft_edge(along, across, rx, ry, soft, size) -> np.ndarray:
+    edge = np.maximum(soft, 1.2 / (size * np.minimum(rx, ry)))
+    return unit((1 - np.sqrt((along / rx) ** 2 + (across / ry) ** 2)) / edge + 0.5)
 
 
 def ellipse(cx, cy, rx, ry, angle=0.0, soft=0.15, size=SIZE) -> tuple[tuple[slice, slice], np.ndarray]:
@@ -60,10 +64,25 @@ def ellipse(cx, cy, rx, ry, angle=0.0, soft=0.15, size=SIZE) -> tuple[tuple[slic
     `soft` is the edge width relative to the radius.
     """
     window = _window(cx, cy, max(rx, ry) * (1 + soft) + 2 / size, size)
-    along, across = _turned(cx, cy, angle, window, size)
-    radius = np.sqrt((along / rx) ** 2 + (across / ry) ** 2)
-    edge = max(soft, 1.2 / (size * min(rx, ry)))
-    return window, unit((1 - radius) / edge + 0.5)
+    xx, yy = grid(size)
+    along, across = _turned(xx[:, window[1]] - cx, yy[window[0]] - cy, angle)
+    return window, _soft_edge(along, across, rx, ry, soft, size)
+
+
+def ellipses(cx, cy, rx, ry, angle=0.0, soft=0.15, size=SIZE) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """Windows and masks of n ellipses, as `ellipse` gives them one by one; places are `[n]`, sizes and angles may be."""
+    rx, ry, angle = (np.reshape(v, (-1, 1, 1)) if np.ndim(v) else v for v in (rx, ry, angle))
+    reach = np.ravel(np.maximum(rx, ry) * (1 + soft) + 2 / size)
+    ends = np.array(((cy - reach, cy + reach + 2 / size), (cx - reach, cx + reach + 2 / size)))
+    ends = ((ends + 1) / 2 * size).clip(0, size).astype(int)
+    steps = np.arange((ends[:, 1] - ends[:, 0]).max())
+    dy, dx = (
+        axis.ravel().take(low[:, None] + steps, mode="clip") - centres[:, None]
+        for axis, low, centres in zip(grid(size)[::-1], ends[:, 0], (cy, cx), strict=True)
+    )
+    masks = _soft_edge(*_turned(dx[:, None, :], dy[:, :, None], angle), rx, ry, soft, size)
+    for mask, ((top, bottom), (left, right)) in zip(masks, ends.transpose(2, 0, 1).tolist(), strict=True):
+        yield (slice(top, bottom), slice(left, right)), mask[: bottom - top, : right - left]
 
 
 def blend(
@@ -81,34 +100,17 @@ def spot(image, cx, cy, rx, ry=None, colour=(1, 1, 1), opacity=1.0, angle=0.0, s
 
 
 def spots(image, cx, cy, rx, ry=None, colour=(1, 1, 1), opacity=1.0, angle=0.0, soft=0.3) -> None:
-    """Paint many soft ellipses, one after another: as `spot`, with arrays `[n]` of places and perhaps of radii, turns."""
+    """Paint n soft ellipses, one after another; places are `[n]`, sizes and angles may be."""
+    colour = np.asarray(colour, dtype=np.float32)
     for window, mask in ellipses(cx, cy, rx, rx if ry is None else ry, angle, soft, len(image)):
         blend(image, mask, colour, opacity, window)
-
-
-def ellipses(cx, cy, rx, ry, angle=0.0, soft=0.15, size=SIZE) -> list[tuple[tuple[slice, slice], np.ndarray]]:
-    """Windows and masks of n ellipses at once: as `ellipse`, with arrays `[n]`."""
-    rx, ry, angle = (np.broadcast_to(values, len(cx))[:, None, None] for values in (rx, ry, angle))
-    reach = (np.maximum(rx, ry) * (1 + soft) + 2 / size)[:, 0, 0]
-    low, high = (
-        np.clip((np.stack((cy, cx)) + side + 1) / 2 * size, 0, size).astype(int) for side in (-reach, reach + 2 / size)
-    )
-    steps = np.arange((high - low).max())
-    xx, yy = grid(size)
-    dx = xx[0].take(low[1][:, None] + steps, mode="clip") - cx[:, None]
-    dy = yy[:, 0].take(low[0][:, None] + steps, mode="clip") - cy[:, None]
-    cos, sin = np.cos(angle), np.sin(angle)
-    dx, dy = dx[:, None, :], dy[:, :, None]
-    radius = np.sqrt(((dx * cos + dy * sin) / rx) ** 2 + ((dy * cos - dx * sin) / ry) ** 2)
-    masks = unit((1 - radius) / np.maximum(soft, 1.2 / (size * np.minimum(rx, ry))) + 0.5)
-    windows = [(slice(*rows), slice(*columns)) for rows, columns in np.stack((low, high), -1).transpose(1, 0, 2).tolist()]
-    return [((r, c), mask[: r.stop - r.start, : c.stop - c.start]) for (r, c), mask in zip(windows, masks)]
 
 
 def ring(image, cx, cy, radius, width, colour, opacity=1.0, stretch=1.0, angle=0.0) -> None:
     """Paint a soft ring: an ellipse less a smaller one."""
     window, outer = ellipse(cx, cy, radius, radius * stretch, angle, 0.25, len(image))
-    along, across = _turned(cx, cy, angle, window, len(image))
+    xx, yy = grid(len(image))
+    along, across = _turned(xx[:, window[1]] - cx, yy[window[0]] - cy, angle)
     inner = max(radius - width, 1e-3)
     distance = np.sqrt(along**2 + (across / stretch) ** 2) / inner
     blend(image, outer * unit((distance - 1) / 0.25 + 0.5), colour, opacity, window)
@@ -185,10 +187,12 @@ def texture(rng: np.random.Generator, cells: int, size: int = SIZE) -> np.ndarra
     """Smooth noise `[S, S]` of mean 0 and deviation about 1, `cells` bumps across; linear between the cells."""
     coarse = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32)
     low, near, far = _between(cells, size)
-    fine = 0.0
-    for row, weight in ((low, near), (low + 1, far)):
-        rows = coarse[row] * weight[:, None]
-        fine = fine + rows[:, low] * near + rows[:, low + 1] * far
+    above, below = coarse[low] * near[:, None], coarse[low + 1] * far[:, None]
+    fine = above.take(low, 1) * near
+    for rows, column, weight in ((above, low + 1, far), (below, low, near), (below, low + 1, far)):
+        part = rows.take(column, 1)
+        part *= weight
+        fine += part
     return fine.astype(np.float32)
 
 

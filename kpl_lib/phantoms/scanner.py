@@ -67,9 +67,10 @@ def _develop(light, gamma, contrast, middle):
 def _move(painted, turn, shift, zoom):
     """Rotate, shift and zoom about the middle; the margin repeats the edge, so no wedge tells the style."""
     pad = SIZE // 4
-    around = np.arange(-pad, SIZE + pad)
     planes = (np.clip(painted, 0, 1) * 255).astype(np.uint8).transpose(2, 0, 1)
-    wide = planes.take(around, 1, mode="clip").take(around, 2, mode="clip")
+    tall = planes.take(np.arange(-pad, SIZE + pad), 1, mode="clip")
+    wide = np.empty((len(tall), SIZE + 2 * pad, SIZE + 2 * pad), np.uint8)
+    wide[..., :pad], wide[..., pad:-pad], wide[..., -pad:] = tall[..., :1], tall, tall[..., -1:]
     cos, sin = np.cos(np.deg2rad(turn)) / zoom, np.sin(np.deg2rad(turn)) / zoom
     middle = SIZE / 2
     x0 = pad + middle - cos * middle - sin * middle + shift[0]
