@@ -7,6 +7,7 @@ from kpl_lib.phantoms.phrases import pick
 
 PURPLE = np.array((0.36, 0.16, 0.5), np.float32)
 BROWN = np.array((0.25, 0.15, 0.08), np.float32)
+ANGLES = np.linspace(0, 2 * np.pi, 72, endpoint=False)
 
 
 def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
@@ -38,14 +39,13 @@ def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
 
 
 def _outline(radius, findings, rng):
-    angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     stretch, turn = rng.uniform(0.82, 1.0), rng.uniform(0, np.pi)
-    shape = radius * (1 + 0.025 * np.sin(2 * angles + turn) + 0.02 * np.sin(3 * angles - turn))
+    shape = radius * (1 + 0.025 * np.sin(2 * ANGLES + turn) + 0.02 * np.sin(3 * ANGLES - turn))
     if "crenation" in findings:
-        shape = shape * (1 + 0.065 * np.sin(13 * angles + turn))
-    x, y = shape * np.cos(angles), stretch * shape * np.sin(angles)
+        shape = shape * (1 + 0.065 * np.sin(13 * ANGLES + turn))
+    x, y = shape * np.cos(ANGLES), stretch * shape * np.sin(ANGLES)
     cos, sin = np.cos(turn), np.sin(turn)
-    return polygon(list(zip(x * cos - y * sin, x * sin + y * cos, strict=True)), softness=0.012)
+    return polygon(np.stack((x * cos - y * sin, x * sin + y * cos), axis=1), softness=0.012)
 
 
 def _inside(radius, rng, reach=0.58, count=()):

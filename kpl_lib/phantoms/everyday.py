@@ -39,8 +39,9 @@ def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
         y = -0.38 + 0.145 * row
         left = -0.62 if kind == "symptoms" else -0.82
         lines.append(([(left, y), (rng.uniform(0.5, 0.85), y)], 0.045))
-        if kind == "symptoms":
-            spot(image, -0.76, y, 0.035, colour=(0.15,) * 3)
+    if kind == "symptoms":
+        y = np.array([points[0][1] for points, _ in lines], np.float32)
+        spots(image, np.full_like(y, -0.76), y, 0.035, colour=(0.15,) * 3)
     blend(image, strokes(lines), (0.25,) * 3, 0.8)
     if kind == "treatment":
         for x in (-0.5, 0.0, 0.5):

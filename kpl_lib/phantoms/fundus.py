@@ -180,9 +180,7 @@ def _scar(image, value, scene, rng):
     x, y = scene["macula"]
     angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     reach = rng.uniform(0.2, 0.28) * (1 + 0.18 * rng.standard_normal(20))
-    patch = polygon(
-        list(zip(x + reach * np.cos(angles), y + reach * np.sin(angles), strict=True)), softness=0.02
-    )
+    patch = polygon(np.stack((x + reach * np.cos(angles), y + reach * np.sin(angles)), axis=1), softness=0.02)
     blend(image, patch, (0.95, 0.83, 0.6), 0.9)
     for _ in range(7):
         spot(

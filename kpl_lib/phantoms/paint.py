@@ -145,24 +145,35 @@ def _line(draw: ImageDraw.ImageDraw, pixels: Points, width: int) -> None:
         draw.pieslice(box, start - 90, end - 90, fill=255)
 
 
-def polygon(*outlines: Points, size: int = SIZE, softness: float = 0.0) -> np.ndarray:
+def polygon(*outlines: Points | np.ndarray, size: int = SIZE, softness: float = 0.0) -> np.ndarray:
     """A filled mask `[S, S]` of one or several outlines, blurred by `softness` (in the unit box)."""
     scale = size * SUPERSAMPLING
     large = Image.new("L", (scale, scale))
     draw = ImageDraw.Draw(large)
     for points in outlines:
-        draw.polygon([((x + 1) / 2 * scale, (y + 1) / 2 * scale) for x, y in points], fill=255)
-    return blur(_reduced(large), softness * size / 2)
+        draw.polygon(((np.asarray(points) + 1) / 2 * scale).ravel().tolist(), fill=255)
+    return _reduced(large, softness * size / 2)
 
 
-def _reduced(large: Image.Image) -> np.ndarray:
-    return np.asarray(large.reduce(SUPERSAMPLING), dtype=np.float32) / 255
+def _reduced(large: Image.Image, sigma: float = 0.0) -> np.ndarray:
+    """A large drawing as a mask, blurred; only the part that is drawn on is worked out."""
+    mask = np.zeros((large.height // SUPERSAMPLING, large.width // SUPERSAMPLING), np.float32)
+    drawn = large.getbbox()
+    if drawn is None:
+        return mask
+    left, top, right, bottom = (v // SUPERSAMPLING for v in (*drawn[:2], *(v + SUPERSAMPLING - 1 for v in drawn[2:])))
+    box = large.reduce(SUPERSAMPLING, tuple(SUPERSAMPLING * v for v in (left, top, right, bottom)))
+    part = np.asarray(box) / np.float32(255)
+    mask[top:bottom, left:right] = part
+    if sigma:
+        reach = len(_bell(sigma)) // 2
+        part = mask[max(top - reach, 0) : bottom + reach, max(left - reach, 0) : right + reach]
+        part[:] = blur(part, sigma)
+    return mask
 
 
 def blur(mask: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur of a mask `[S, S]` or an image `[S, S, channels]`; `sigma` in pixels, 0 leaves it as it is."""
-    if sigma == 0:
-        return mask
+    """Gaussian blur of a mask `[S, S]` or an image `[S, S, channels]`; `sigma` in pixels."""
     weights = _bell(sigma)
     return correlate1d(correlate1d(mask, weights, 0), weights, 1)
 
@@ -185,15 +196,15 @@ def _between(cells: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def texture(rng: np.random.Generator, cells: int, size: int = SIZE) -> np.ndarray:
     """Smooth noise `[S, S]` of mean 0 and deviation about 1, `cells` bumps across; linear between the cells."""
-    coarse = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32)
+    coarse = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32).T
     low, near, far = _between(cells, size)
-    above, below = coarse[low] * near[:, None], coarse[low + 1] * far[:, None]
-    fine = above.take(low, 1) * near
-    for rows, column, weight in ((above, low + 1, far), (below, low, near), (below, low + 1, far)):
-        part = rows.take(column, 1)
-        part *= weight
-        fine += part
-    return fine.astype(np.float32)
+    fine = np.zeros((size, size))  # turned: whole rows are copied
+    for rows in (coarse.take(low, 1) * near, coarse.take(low + 1, 1) * far):
+        for row, weight in ((low, near), (low + 1, far)):
+            part = rows.take(row, 0)
+            part *= weight[:, None]
+            fine += part
+    return fine.T.astype(np.float32, order="C")
 
 
 def curve(start, end, bend: float, points: int = 8) -> Points:
