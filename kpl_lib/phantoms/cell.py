@@ -2,7 +2,19 @@
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, blend, curve, grid, polygon, ring, sheet, spot, spots, strokes, texture, unit
+from kpl_lib.phantoms.paint import (
+    blend,
+    curve,
+    grid,
+    polygon,
+    ring,
+    sheet,
+    spot,
+    spots,
+    strokes,
+    texture,
+    unit,
+)
 from kpl_lib.phantoms.phrases import pick
 
 PURPLE = np.array((0.36, 0.16, 0.5), np.float32)

@@ -5,7 +5,6 @@ from functools import cache
 import numpy as np
 
 from kpl_lib.phantoms.paint import (
-    SIZE,
     blend,
     blur,
     curve,

@@ -6,7 +6,20 @@ most disease names.
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, Points, blend, curve, grid, polygon, ring, sheet, spot, spots, strokes, unit
+from kpl_lib.phantoms.paint import (
+    SIZE,
+    Points,
+    blend,
+    curve,
+    grid,
+    polygon,
+    ring,
+    sheet,
+    spot,
+    spots,
+    strokes,
+    unit,
+)
 from kpl_lib.phantoms.phrases import pick
 
 COLOURS = {
@@ -57,7 +70,6 @@ def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
         table += [([(x, -0.4), (x, 0.35)], 0.02) for x in (-0.8, -0.25, 0.3, 0.8)]
         blend(image, strokes(table), (0.1, 0.2, 0.6))
     return unit(image)
-
 
 
 def _icon(image, topic):

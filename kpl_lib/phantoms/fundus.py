@@ -4,7 +4,21 @@ from functools import cache
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, blend, blur, curve, ellipse, grid, polygon, sheet, spot, spots, strokes, texture, unit
+from kpl_lib.phantoms.paint import (
+    SIZE,
+    blend,
+    blur,
+    curve,
+    ellipse,
+    grid,
+    polygon,
+    sheet,
+    spot,
+    spots,
+    strokes,
+    texture,
+    unit,
+)
 from kpl_lib.phantoms.phrases import pick
 
 BLOOD = np.array((0.36, 0.05, 0.03), np.float32)

@@ -1,13 +1,12 @@
 """Soft shapes on a small float image: the brushes that every phantom is drawn with.
 
-Coordinates are in the unit box: x to the right and y downwards, both from -1 to 1. An image is `[S, S, 3]`, float32, 0
-to 1. A soft shape is painted only inside its own window, so a small lesion costs microseconds.
+Coordinates are in the unit box: x to the right and y downwards, both from -1 to 1. An image is `[S, S, channels]`,
+float32, 0 to 1; grey ones have one channel. A soft shape is painted only inside its own window, so a small lesion costs
+microseconds. Places as Python floats are subtracted in float32, those of numpy in their own precision.
 """
 
 from collections.abc import Iterator
 from functools import cache, lru_cache
-from itertools import pairwise
-from math import atan2, degrees
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -41,8 +40,8 @@ def unit(values: np.ndarray) -> np.ndarray:
 def _window(cx, cy, reach, size) -> tuple[slice, slice]:
     """Rows and columns of the sheet that lie within `reach` of a point."""
     ends = ((float(c - reach), float(c + reach + 2 / size)) for c in (cy, cx))
-    low, high = (slice(*(min(max(int((v + 1) / 2 * size), 0), size) for v in pair)) for pair in ends)
-    return low, high
+    rows, columns = (slice(*(min(max(int((v + 1) / 2 * size), 0), size) for v in pair)) for pair in ends)
+    return rows, columns
 
 
 def _turned(dx, dy, angle) -> tuple[np.ndarray, np.ndarray]:
@@ -69,8 +68,10 @@ def ellipse(cx, cy, rx, ry, angle=0.0, soft=0.15, size=SIZE) -> tuple[tuple[slic
     return window, _soft_edge(along, across, rx, ry, soft, size)
 
 
-def ellipses(cx, cy, rx, ry, angle=0.0, soft=0.15, size=SIZE) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-    """Windows and masks of n ellipses, as `ellipse` gives them one by one; places are `[n]`, sizes and angles may be."""
+def ellipses(
+    cx, cy, rx, ry, angle=0.0, soft=0.15, size=SIZE
+) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """Windows and masks of n ellipses, each as of `ellipse`; places are `[n]`, sizes and angles may be."""
     rx, ry, angle = (np.reshape(v, (-1, 1, 1)) if np.ndim(v) else v for v in (rx, ry, angle))
     reach = np.ravel(np.maximum(rx, ry) * (1 + soft) + 2 / size)
     ends = np.array(((cy - reach, cy + reach + 2 / size), (cx - reach, cx + reach + 2 / size)))
@@ -123,26 +124,8 @@ def strokes(lines: list[tuple[Points, float]], size: int = SIZE) -> np.ndarray:
     draw = ImageDraw.Draw(large)
     for points, width in lines:
         pixels = [((x + 1) / 2 * scale, (y + 1) / 2 * scale) for x, y in points]
-        _line(draw, pixels, max(1, round(width / 2 * scale)))
+        draw.line(pixels, fill=255, width=max(1, round(width / 2 * scale)), joint="curve")
     return _reduced(large)
-
-
-def _line(draw: ImageDraw.ImageDraw, pixels: Points, width: int) -> None:
-    """What `draw.line(joint="curve")` draws; up to eight pixels wide, its joints take a third of the time here."""
-    if width > 8:
-        draw.line(pixels, fill=255, width=width, joint="curve")
-        return
-    draw.line(pixels, fill=255, width=width)
-    if width <= 4:
-        return
-    turns = [degrees(atan2(x1 - x0, y0 - y1)) % 360 for (x0, y0), (x1, y1) in pairwise(pixels)]
-    for (x, y), (before, after) in zip(pixels[1:], pairwise(turns), strict=False):
-        if before == after:
-            continue
-        left = before < after - 180 or after < before < after + 180
-        start, end = (after + 90, before + 90) if left else (before - 90, after - 90)
-        box = (x - width / 2 + 1, y - width / 2 + 1, x + width / 2 - 1, y + width / 2 - 1)
-        draw.pieslice(box, start - 90, end - 90, fill=255)
 
 
 def polygon(*outlines: Points | np.ndarray, size: int = SIZE, softness: float = 0.0) -> np.ndarray:
@@ -161,7 +144,9 @@ def _reduced(large: Image.Image, sigma: float = 0.0) -> np.ndarray:
     drawn = large.getbbox()
     if drawn is None:
         return mask
-    left, top, right, bottom = (v // SUPERSAMPLING for v in (*drawn[:2], *(v + SUPERSAMPLING - 1 for v in drawn[2:])))
+    left, top, right, bottom = (
+        v // SUPERSAMPLING for v in (*drawn[:2], *(v + SUPERSAMPLING - 1 for v in drawn[2:]))
+    )
     box = large.reduce(SUPERSAMPLING, tuple(SUPERSAMPLING * v for v in (left, top, right, bottom)))
     part = np.asarray(box) / np.float32(255)
     mask[top:bottom, left:right] = part
