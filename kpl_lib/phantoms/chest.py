@@ -6,7 +6,6 @@ import numpy as np
 
 from kpl_lib.phantoms.paint import (
     blend,
-    blur,
     curve,
     ellipse,
     ellipses,
@@ -97,7 +96,7 @@ def _markings(image, lungs, rng):
             angle = rng.uniform(-1.3, 1.3)
             end = (side * (0.2 + 0.42 * np.cos(angle)), 0.02 + 0.5 * np.sin(angle))
             lines.append((curve((side * 0.16, 0.0), end, rng.uniform(-0.15, 0.15), 6), 0.022))
-    image += (0.08 * lungs * blur(strokes(lines), 0.6))[..., None]
+    image += (0.08 * lungs * strokes(lines, sigma=0.6))[..., None]
 
 
 def _ribs(image, rng):

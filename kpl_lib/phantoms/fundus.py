@@ -177,7 +177,7 @@ def _fibrous(image, value, scene, rng):
     lines = [
         (curve(start, _anywhere(rng, 0.75), rng.normal(0, 0.2), 8), rng.uniform(0.05, 0.08)) for _ in range(4)
     ]
-    blend(image, blur(strokes(lines), 1.0), (0.86, 0.85, 0.8), 0.85)
+    blend(image, strokes(lines, sigma=1.0), (0.86, 0.85, 0.8), 0.85)
 
 
 def _drusen(image, value, scene, rng):

@@ -117,15 +117,18 @@ def ring(image, cx, cy, radius, width, colour, opacity=1.0, stretch=1.0, angle=0
     blend(image, outer * unit((distance - 1) / 0.25 + 0.5), colour, opacity, window)
 
 
-def strokes(lines: list[tuple[Points, float]], size: int = SIZE) -> np.ndarray:
-    """A mask `[S, S]` of poly-lines, each with its width; drawn large, then reduced, so edges are smooth."""
+def strokes(lines: list[tuple[Points, float]], size: int = SIZE, sigma: float = 0.0) -> np.ndarray:
+    """A mask `[S, S]` of poly-lines, each with its width, blurred by `sigma` pixels.
+
+    It is drawn large, then reduced, so edges are smooth.
+    """
     scale = size * SUPERSAMPLING
     large = Image.new("L", (scale, scale))
     draw = ImageDraw.Draw(large)
     for points, width in lines:
         pixels = [((x + 1) / 2 * scale, (y + 1) / 2 * scale) for x, y in points]
         draw.line(pixels, fill=255, width=max(1, round(width / 2 * scale)), joint="curve")
-    return _reduced(large)
+    return _reduced(large, sigma)
 
 
 def polygon(*outlines: Points | np.ndarray, size: int = SIZE, softness: float = 0.0) -> np.ndarray:
@@ -144,12 +147,10 @@ def _reduced(large: Image.Image, sigma: float = 0.0) -> np.ndarray:
     drawn = large.getbbox()
     if drawn is None:
         return mask
-    left, top, right, bottom = (
-        v // SUPERSAMPLING for v in (*drawn[:2], *(v + SUPERSAMPLING - 1 for v in drawn[2:]))
-    )
+    left, top = (v // SUPERSAMPLING for v in drawn[:2])
+    right, bottom = (-(-v // SUPERSAMPLING) for v in drawn[2:])
     box = large.reduce(SUPERSAMPLING, tuple(SUPERSAMPLING * v for v in (left, top, right, bottom)))
-    part = np.asarray(box) / np.float32(255)
-    mask[top:bottom, left:right] = part
+    mask[top:bottom, left:right] = np.asarray(box) / np.float32(255)
     if sigma:
         reach = len(_bell(sigma)) // 2
         part = mask[max(top - reach, 0) : bottom + reach, max(left - reach, 0) : right + reach]

@@ -22,7 +22,7 @@ def acquire(painted: np.ndarray, style: str, rng: np.random.Generator, grey: boo
         painted: colours from 0 to 1, `[S, S, 3]`.
         style: `seen`, as the encoder was trained with, or `unseen`.
         rng: where chance comes from.
-        grey: whether the image has no colour.
+        grey: whether the image has no colour; its first channel is taken.
 
     Returns:
         The photograph, uint8 `[S, S, 3]`.
