@@ -49,7 +49,7 @@ def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
     for name, paint in _FINDINGS.items():
         if name in findings:
             paint(image, findings[name], lungs, rng)
-    return np.repeat(unit(image), 3, axis=2)
+    return np.stack([unit(image[..., 0])] * 3).transpose(1, 2, 0)
 
 
 def _body(rng):
