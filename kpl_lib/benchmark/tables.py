@@ -90,9 +90,7 @@ NOTE = (
     "difference against the plain text proxy on the same text. Majority is the share of the commonest class. "
     "Each value of a swept parameter has its own row."
 )
-BESIDE = (
-    "Published figures are others' own, on their splits and with their texts: see data/published/README.md."
-)
+BESIDE = "Published figures are others' own, on their splits, with their texts: data/published/README.md."
 
 
 @dataclass(frozen=True)

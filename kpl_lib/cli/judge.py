@@ -22,7 +22,7 @@ def judge(
     check_files({"--out": out}, {"the table": table, "--labels": labels, "--against": against})
     if table is None and (not features or labels or against or at_least is not None):
         raise InputError(
-            "name the table to judge, and what by: kpl judge table.csv --labels labels.csv, or --against later.csv"
+            "name a table, and what by: kpl judge table.csv --labels labels.csv, or --against later.csv"
         )
     if at_least is not None and not 0 < at_least < 1:
         raise InputError(f"--at-least {at_least:g}: write a share between 0 and 1, such as 0.85")

@@ -25,9 +25,7 @@ def data_dir() -> Path:
     for candidate in (here / "data", here.parent / "data"):
         if (candidate / "knowledge").is_dir():
             return candidate
-    raise InputError(
-        f"the data folder is missing beside {here}: reinstall kpl_lib, or clone the repository again"
-    )
+    raise InputError(f"the data folder is missing beside {here}: reinstall kpl_lib, or clone it again")
 
 
 def shipped(folder: str) -> tuple[str, ...]:
@@ -118,9 +116,7 @@ def read_json(path: str | Path) -> dict:
         content = json.loads(text, object_pairs_hook=_unique)
     except _TwiceError as twice:
         key = twice.args[0]
-        raise InputError(
-            f"{path}: {key!r} stands twice{_again(text, key)}; merge the two, or rename one"
-        ) from None
+        raise InputError(f"{path}: {key!r} stands twice{_again(text, key)}; keep one of them") from None
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}; correct it there"

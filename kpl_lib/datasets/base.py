@@ -70,9 +70,7 @@ class ImageDataset:
             if values is None:
                 continue
             if len(values) != len(self.paths):
-                raise InputError(
-                    f"{self.name}: {len(values)} {what} for {len(self.paths)} images; give one each"
-                )
+                raise InputError(f"{self.name}: {len(values)} {what} for {len(self.paths)} images; one each")
             object.__setattr__(self, what, [int(v) if what == "labels" else str(v) for v in values])
         wrong = [label for label in self.labels or () if not 0 <= label < len(self.class_names)]
         if wrong:

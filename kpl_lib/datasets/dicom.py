@@ -72,10 +72,7 @@ def _check_scan(path: Path, scan: "Dataset", most_pixels: int) -> None:
     if frames > 1:
         raise InputError(f"{path}: holds {frames} frames; save the one you mean as its own file")
     if scan.Rows * scan.Columns > most_pixels:
-        raise InputError(
-            f"{path}: {scan.Columns} x {scan.Rows} pixels, more than {most_pixels:,}; "
-            "make it smaller, or leave it out"
-        )
+        raise InputError(f"{path}: {scan.Columns} x {scan.Rows} pixels, more than {most_pixels:,}; shrink it")
 
 
 def _grey(scan: "Dataset", stored: np.ndarray) -> np.ndarray:

@@ -233,9 +233,7 @@ def _sweeps(kernel: Tensor, n: int, sums: Group) -> Tensor:
     for done in range(SWEEPS):
         b = n / len(column) / sums.total(column)
         if not bool(b.isfinite().all()):
-            raise InputError(
-                f"a class has no mass at the temperature {TEMPERATURE}: its images are too far away"
-            )
+            raise InputError(f"a class has no mass at the temperature {TEMPERATURE}: its images are too far")
         if done + 1 < SWEEPS:
             column, scaling = torch.zeros_like(column), b.to(kernel.dtype)
             for k in kernel.split(SWEPT):

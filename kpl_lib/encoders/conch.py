@@ -72,5 +72,5 @@ def load_conch(package: ModuleType, weights: Path, device: torch.device) -> tupl
         return model.eval(), transform, ConchTokenizer(package.get_tokenizer())
     except Exception as error:  # a package of others raises anything
         raise InputError(
-            f"{CONCH}: its own loader fails ({one_line(error, 200, kind=True)}); fetch it again"
+            f"{CONCH}: its loader fails ({one_line(error, 200, kind=True)}); refetch it"
         ) from None

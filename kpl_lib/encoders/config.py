@@ -64,9 +64,7 @@ def check_config(name: str, config: object) -> dict:
         raise InputError(f"{name}: text_cfg is no table of settings; copy it from the model again")
     refused = sorted(set(text.get("tokenizer_kwargs") or {}) - set(TOKENIZER_OPTIONS))
     if refused:
-        raise InputError(
-            f"{name}: tokenizer option {refused[0]!r} is refused, it could run code; take it out"
-        )
+        raise InputError(f"{name}: tokenizer option {refused[0]!r} could run code; take it out")
     if any(text.get(key) for key in HUB_FILES):
         need("transformers", f"{name}: its tokenizer")
     return config
@@ -98,12 +96,10 @@ def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
     except Exception as error:  # whatever a foreign model makes open_clip raise is the model's fault
         if "trust_remote_code" in str(error):
             raise InputError(
-                f"{source.name}: it needs code of its own, which is never run; choose another"
+                f"{source.name}: it needs code of its own, never run here; choose another"
             ) from None
         why = one_line(error, 200, kind=True)
-        raise InputError(
-            f"{source.name}: open_clip cannot load it ({why}); take all files from one model"
-        ) from None
+        raise InputError(f"{source.name}: open_clip cannot load it ({why}); take one model's files") from None
     if isinstance(getattr(model, "text", None), HFTextEncoder):
         model.text.to(PRECISIONS[precision])  # open_clip casts its linear layers alone
     size, text = getattr(tokenizer, "vocab_size", None), source.config["text_cfg"]
@@ -192,9 +188,7 @@ def openai_config(tensors: dict[str, Tensor]) -> dict:
             },
         }
     except KeyError as error:
-        raise InputError(
-            f"not OpenAI's layout: no tensor {error}; name the architecture: 'ARCH/FILE'"
-        ) from None
+        raise InputError(f"not OpenAI's layout: no tensor {error}; name it 'ARCH/FILE'") from None
 
 
 def check_activation(name: str, architecture: str) -> None:

@@ -295,9 +295,7 @@ def from_folder(folder: Path) -> Source:
             return from_transformers(str(folder), partial(_first, folder))
         if len(files) == 1:
             return from_file(files[0])
-        raise InputError(
-            f"{folder}: no {CONFIG} there; name the folder of an open_clip model, or one file in it"
-        )
+        raise InputError(f"{folder}: no {CONFIG} there; name the folder of an open_clip model, or one file")
     settings = read_json(folder / CONFIG)
     config = check_config(str(folder / CONFIG), settings.get("model_cfg"))
     text = config["text_cfg"]

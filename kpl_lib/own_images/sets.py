@@ -54,8 +54,7 @@ def check_enough(coverage: float, part: Mapping[str, int] | None, dataset: Image
     if len(units) < least:
         kind = "images" if groups is None else "patients"
         raise InputError(
-            f"--coverage {coverage:g}: {len(units)} labelled {kind} are too few, it needs at least {least}: "
-            "label more, or ask for less"
+            f"--coverage {coverage:g}: {len(units)} labelled {kind} are too few, it needs {least}: label more"
         )
 
 

@@ -65,17 +65,13 @@ def share_changes(first: Classification, second: Classification) -> tuple[ShareC
     Chapter: ch-own-images
     """
     if set(first.class_names) != set(second.class_names):
-        raise InputError(
-            f"other classes: {', '.join(first.class_names)}; and {', '.join(second.class_names)}"
-        )
+        raise InputError(f"other classes: {', '.join(first.class_names)}; {', '.join(second.class_names)}")
     if (first.groups is None) != (second.groups is None):
         raise InputError("only one table has the column 'patient': give --group-pattern to both, or to none")
     tables = [rows if rows.groups is None else by_patient(rows) for rows in (first, second)]
     both = {*(first.groups or first.paths)} & {*(second.groups or second.paths)}
     if both:
-        raise InputError(
-            f"{min(both)!r} stands in both tables: compare other images, of patients with other codes"
-        )
+        raise InputError(f"{min(both)!r} stands in both tables: compare other images, of other patients")
     found = []
     for name in first.class_names:
         k, n = zip(*((rows.labels.count(name), len(rows.labels)) for rows in tables), strict=True)

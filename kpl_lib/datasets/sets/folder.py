@@ -39,9 +39,7 @@ def load(root: str | Path, labelled: bool = False) -> ImageDataset:
     classes = {folder.name: list_folder(folder).images for folder in listing.folders}
     classes = {label: found for label, found in classes.items() if found}
     if not classes:
-        raise InputError(
-            f"{root}: no subfolders with images; make one for each class, or read it without labels"
-        )
+        raise InputError(f"{root}: no subfolders with images; make one a class, or read it unlabelled")
     paths = [path for found in classes.values() for path in found]
     labels = [label for label, found in enumerate(classes.values()) for _ in found]
     return file_dataset(name, root, paths, tuple(classes), labels)
@@ -219,9 +217,7 @@ def _column(table: Path, column: str, root: Path, files: list[Path]) -> dict[int
         meant = (os.path.normpath(base / row["path"]) for base in (root, table.parent, Path()))
         index = next((place[path] for path in meant if path in place), None)
         if index is None:
-            raise InputError(
-                f"{table}: line {line} names {row['path']!r}, which is no image of {root}; mend it"
-            )
+            raise InputError(f"{table}: line {line} names {row['path']!r}, no image of {root}; mend it")
         if index in found:
             raise InputError(f"{table}: lines {found[index][0]} and {line} name the same image; keep one")
         if not row[column]:
@@ -247,9 +243,7 @@ def _matched(root: Path, files: list[Path], pattern: str) -> list[str]:
     try:
         rule = re.compile(pattern)
     except re.error as error:
-        raise InputError(
-            f"--group-pattern {pattern!r} is no regular expression: {error}; correct it"
-        ) from None
+        raise InputError(f"--group-pattern {pattern!r} is no regular expression: {error}") from None
     names = []
     for file in files:
         path = file.relative_to(root).as_posix()

@@ -76,9 +76,7 @@ def _by_devkit(truth: Path, folder: Path, images: int, known: dict[str, int]) ->
     rows = read_lines(truth, 1)
     labels = [order[whole_number(truth, line, row[0], 1, len(order))] for line, row in rows]
     if len(labels) != images:
-        raise InputError(
-            f"{truth}: {len(labels):,} labels for {images:,} images in {folder}; copy both again"
-        )
+        raise InputError(f"{truth}: {len(labels):,} labels for {images:,} images in {folder}; copy both anew")
     listed = [(line, f"ILSVRC2012_val_{i:08d}.JPEG") for i, (line, _) in enumerate(rows, 1)]
     return listed_files(truth, folder, listed), labels
 

@@ -81,13 +81,9 @@ def load(
         raise InputError(f"unknown phantom dataset {name!r}; choose one of {', '.join(NAMES)}")
     for option, value in (("scanner", scanner), ("balance", balance), ("split", split)):
         if value not in OPTIONS[option]:
-            raise InputError(
-                f"{name}: {option}={value!r} is unknown; choose one of {', '.join(OPTIONS[option])}"
-            )
+            raise InputError(f"{name}: {option}={value!r} is unknown; known: {', '.join(OPTIONS[option])}")
     if not isinstance(n, int) or n < 1 or not isinstance(seed, int) or seed < 0:
-        raise InputError(
-            f"{name}: n must be a whole number >= 1 and seed one >= 0, got n={n!r}, seed={seed!r}"
-        )
+        raise InputError(f"{name}: n must be a whole number >= 1, seed one >= 0: n={n!r}, seed={seed!r}")
     task = name.removeprefix("phantom-")
     key = (_STREAM[split], NAMES.index(name), STYLES.index(scanner), OPTIONS["balance"].index(balance), seed)
     labels, findings = _draw(task, balance, n, key)

@@ -42,9 +42,7 @@ def load(card: DatasetCard, root: str | Path) -> ImageDataset:
     for path in paths:
         match = re.fullmatch(rf"{prefix}_\d+_([01])\.png", path.name, re.IGNORECASE)
         if match is None:
-            raise InputError(
-                f"{path}: not named {prefix}_NUMBER_0.png or ..._1.png, so its label is unknown; take it away"
-            )
+            raise InputError(f"{path}: not named {prefix}_NUMBER_0.png or ..._1.png; take it away")
         labels.append(int(match[1]))
     _match_readings(folder, {path.stem for path in paths})
     return file_dataset(card.name, folder, paths, card.class_names, labels)
