@@ -115,14 +115,10 @@ class Inputs:
             base = _names_alone(classes) if knowledge == CLASS_NAMES else KnowledgeBase.load(knowledge)
             found = match_classes(base, classes)
             if not found.complete:
-                what, names = (
-                    "lacks" if found.missing else "has more classes:",
-                    found.missing or found.left_over,
-                )
-                raise InputError(
-                    f"knowledge base {knowledge!r} {what} {', '.join(names)} of {self.spec.label}: "
-                    "give it the classes of the dataset, under the same names"
-                )
+                what = "lacks" if found.missing else "has more classes:"
+                names = f"{', '.join(found.missing or found.left_over)} of {self.spec.label}"
+                cure = "give it the classes of the dataset, under the same names"
+                raise InputError(f"knowledge base {knowledge!r} {what} {names}: {cure}")
             self._bases[knowledge] = found.knowledge
         return self._bases[knowledge]
 

@@ -43,11 +43,10 @@ def beside_log(rows: Iterable[dict]) -> pd.DataFrame:
     ours = {}
     for row in rows:
         own = row["knowledge"] == row["dataset"] and row["prior"] == "uniform" and row["text"] == "top-k"
-        if own and row["metrics"]["accuracy"][0] is not None:
+        accuracy = row["metrics"]["accuracy"]
+        if own and accuracy[0] is not None:
             encoder = row["encoder"].replace("-quickgelu/openai", "")
-            ours[row["dataset"], encoder, row["parameters"].get("k"), row["classifier"]] = row["metrics"][
-                "accuracy"
-            ]
+            ours[row["dataset"], encoder, row["parameters"].get("k"), row["classifier"]] = accuracy
     lines = []
     text = read_text(data_dir() / "published" / LOG, what="table of published figures")
     for one in csv.DictReader(io.StringIO(text)):

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from kpl_lib.benchmark.published import compare
 from kpl_lib.benchmark.rows import read_rows
-from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import pandas as pd
-from kpl_lib.common.files import atomic_path
+from kpl_lib.common.files import atomic_path, make_folder
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -216,12 +215,7 @@ def _percent(x: float, sign: str = "") -> str:
 
 def _write(made: Tables, rows: pd.DataFrame, out: Path) -> tuple[Path, ...]:
     """Write each table three times, all rows and the report; each file whole or not at all."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {out}: {error.strerror}; name a folder that you may write to"
-        ) from None
+    make_folder(out)
     texts = {}
     for title, table in made.tables.items():
         name = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-").lower()

@@ -83,7 +83,7 @@ class ImageDataset:
         index = range(len(self))[index]  # from the end, too; an IndexError ends a loop
         return self.read(index), None if self.labels is None else self.labels[index]
 
-    def subset(self, indices: Sequence[int], name: str | None = None) -> "ImageDataset":
+    def subset(self, indices: Sequence[int]) -> "ImageDataset":
         """Return the images with these numbers, in this order.
 
         Its fingerprint is made of this one's and the numbers, so its features can be cached too.
@@ -94,7 +94,7 @@ class ImageDataset:
             return None if values is None else [values[row] for row in rows]
 
         return ImageDataset(
-            name or self.name,
+            self.name,
             partial(_read_row, self, rows),
             pick(self.paths),
             self.class_names,

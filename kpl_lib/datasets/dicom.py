@@ -44,10 +44,8 @@ def read_dicom(path: Path, most_pixels: int) -> Image.Image:
         return Image.fromarray(_shown(scan)).convert("RGB")
     except (NotImplementedError, RuntimeError):  # what pydicom raises where no decoder is installed
         how = scan.file_meta.TransferSyntaxUID.name
-        raise InputError(
-            f"{path}: compressed as {how}, for which no decoder is here; run `pip install python-gdcm`, "
-            "or save it uncompressed"
-        ) from None
+        cure = "run `pip install python-gdcm`, or save it uncompressed"
+        raise InputError(f"{path}: compressed as {how}, for which no decoder is here; {cure}") from None
 
 
 def _shown(scan: "Dataset") -> np.ndarray:

@@ -176,9 +176,8 @@ def _need_root(name: str, root: str | Path | None) -> Path:
         return Path(root)
     found = default_root(name)
     if not found.is_dir():
-        raise InputError(
-            f"dataset {name!r} is not in {found}: name its folder as root=..., or run `kpl datasets get {name}`"
-        )
+        how = f"name its folder as root=..., or run `kpl datasets get {name}`"
+        raise InputError(f"dataset {name!r} is not in {found}: {how}")
     return found
 
 

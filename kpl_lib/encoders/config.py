@@ -82,13 +82,9 @@ def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
     try:
         name = register_config(source.config)
         with _quiet():
-            model, _, transform = open_clip.create_model_and_transforms(
-                name,
-                device=device,
-                precision=precision,
-                pretrained_text=False,
-                **{f"image_{key}": source.preprocess.get(key) for key in PIXELS},
-            )
+            pixels = {f"image_{key}": source.preprocess.get(key) for key in PIXELS}
+            how = {"device": device, "precision": precision, "pretrained_text": False}
+            model, _, transform = open_clip.create_model_and_transforms(name, **how, **pixels)
         _fill(model, dict(weights.tensors))
         tokenizer = open_clip.get_tokenizer(name)
     except OSError:  # a file of the text tower that has to be fetched: the hub says how
@@ -104,9 +100,8 @@ def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
         model.text.to(PRECISIONS[precision])  # open_clip casts its linear layers alone
     size, text = getattr(tokenizer, "vocab_size", None), source.config["text_cfg"]
     if size is not None and "vocab_size" in text and size != text["vocab_size"]:
-        raise InputError(
-            f"{source.name}: {size} vocabulary entries, {text['vocab_size']} in its configuration; copy both again"
-        )
+        two = f"{size} vocabulary entries, {text['vocab_size']} in its configuration"
+        raise InputError(f"{source.name}: {two}; copy both again")
     return model.eval(), transform, tokenizer
 
 

@@ -144,8 +144,5 @@ def warn_truncated(tokenizer: Callable, texts: list[str], tokens: Tensor) -> Non
     full = (tokens[:, -1] != padding).nonzero()[:, 0].tolist()
     longer = [texts[i] for i in full if count(texts[i]) > tokenizer.context_length]
     if longer:
-        warnings.warn(
-            f"{len(longer)} texts have more than {tokenizer.context_length} tokens and are cut: {longer[0]!r}",
-            UserWarning,
-            stacklevel=4,
-        )
+        many = f"{len(longer)} texts have more than {tokenizer.context_length} tokens"
+        warnings.warn(f"{many} and are cut: {longer[0]!r}", UserWarning, stacklevel=4)

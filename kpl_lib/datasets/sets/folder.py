@@ -173,8 +173,8 @@ def _files(root: Path) -> list[Path]:
     if not listing.images and not inner:
         raise _no_images(root, listing)
     if listing.images and inner:
-        message = f"{root}: {len(inner)} images in its subfolders are not read, as it holds images itself"
-        warnings.warn(message, UserWarning, stacklevel=3)
+        said = f"{root}: {len(inner)} images in its subfolders are not read, as it holds images itself"
+        warnings.warn(said, UserWarning, stacklevel=3)
     return list(listing.images) or inner
 
 
@@ -231,10 +231,8 @@ def _whole_column(table: Path, column: str, root: Path, files: list[Path]) -> li
     found = _column(table, column, root, files)
     missing = [file for i, file in enumerate(files) if i not in found]
     if missing:
-        raise InputError(
-            f"{table}: a {column} for {len(found)} of {len(files)} images; the first without is {missing[0]}; "
-            "add a line for each"
-        )
+        some = f"for {len(found)} of {len(files)} images, none for {missing[0]}"
+        raise InputError(f"{table}: a {column} {some}; add a line for each")
     return [found[i] for i in range(len(files))]
 
 

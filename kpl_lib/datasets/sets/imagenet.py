@@ -1,7 +1,7 @@
 """`imagenet`: photographs of 1000 kinds of things (ILSVRC 2012), validation images.
 
-Where: https://image-net.org/challenges/LSVRC/2012/2012-downloads.php (Russakovsky et al. 2015, IJCV 115, 211-252).
-Licence: ImageNet's terms, non-commercial research and education. Archives are checked against the MD5s of torchvision.
+Russakovsky et al. 2015, IJCV 115, 211-252; source and licence stand in `data/datasets.json`. Archives are checked
+against the MD5s of torchvision.
 
 Labels 0 to 999 are the WordNet numbers (`n01440764`, ...) in sorted order, as in torchvision and every CLIP list. Three
 layouts are read: one folder a WordNet number (torchvision's `val/n01440764/...`); flat with the development kit

@@ -50,32 +50,19 @@ def load(
     n: int = 2000,
     seed: int = 0,
 ) -> ImageDataset:
-    """Draw one of the four synthetic phantom datasets.
+    """Draw one of the four synthetic phantom datasets, labelled, 96 x 96 RGB; images are rendered when they are read.
 
     The findings of each image are drawn from its class, then painted, then photographed by the `scanner`. The same
     arguments give the same images on every machine (to rounding); image i does not depend on `n`.
 
     Args:
-        name: `phantom-chest`, `phantom-retinopathy`, `phantom-malaria` or `phantom-cataract`.
         scanner: `seen` is the style of the encoder's pretraining; `unseen` has less contrast, tint, noise,
             blur and motion.
         balance: `even` classes, or `skewed` ones with one common class and rare others.
         split: hyper-parameters are chosen on `dev`; `test` is for the reported figures.
-        n: number of images.
-        seed: another seed, other images.
-
-    Returns:
-        An `ImageDataset` with labels. Images are 96 x 96 RGB, rendered when they are read.
 
     Raises:
         InputError: for an unknown name or option, or n < 1.
-
-    Example:
-        >>> dataset = load("phantom-chest", n=4, split="dev")
-        >>> dataset.class_names, dataset[0][0].size
-        (('normal chest', 'tuberculosis'), (96, 96))
-
-    Chapter: ch-zero-shot
     """
     if name not in NAMES:
         raise InputError(f"unknown phantom dataset {name!r}; choose one of {', '.join(NAMES)}")

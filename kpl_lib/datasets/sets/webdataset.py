@@ -97,9 +97,8 @@ def _samples(shard: Path) -> list[Sample]:
                 key = f"{folder}/{stem}".lstrip("/")
                 _add(found.setdefault(key, Sample(key, shard)), dot + rest, member, tar)
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise InputError(
-            f"{shard}: not a whole plain tar file ({one_line(error)}); unpack .gz shards, or copy it again"
-        ) from None
+        why = f"not a whole plain tar file ({one_line(error)})"
+        raise InputError(f"{shard}: {why}; unpack .gz shards, or copy it again") from None
     return list(found.values())
 
 
