@@ -1,11 +1,10 @@
 """`kpl judge`: a table against some labels, and against a later table or folder. Heavy imports wait."""
 
-import json
 from dataclasses import asdict, replace
 
 from kpl_lib.cli.own import NOTE, argument, check_files, option, say
 from kpl_lib.common.errors import InputError
-from kpl_lib.common.files import atomic_path
+from kpl_lib.common.files import write_json
 
 
 def judge(
@@ -37,8 +36,7 @@ def judge(
     say(NOTE)
     print("\n".join(lines))
     if out is not None:
-        with atomic_path(out) as temporary:
-            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_json(out, found)
         say(f"wrote {out}")
 
 

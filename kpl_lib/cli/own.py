@@ -120,9 +120,8 @@ def fit(
     method = {"classifier": classifier, "k": k, "parameters": parse_settings(settings)}
     where = {"encoder": named(encoder), "device": device, "skip_unreadable": skip_unreadable}
     where |= {"accept_phantom": accept_phantom, "workers": workers}
-    run, page = _run(
-        images, knowledge, {"--out": out, "--report": report}, thumbnails, **method, **truth, **where
-    )
+    outputs = {"--out": out, "--report": report}
+    run, page = _run(images, knowledge, outputs, thumbnails, **method, **truth, **where)
     FittedModel.of(run).save(out)
     _write_report(page, report)
     if run.classifier.joint is not None:
@@ -207,15 +206,14 @@ def _value(text: str) -> object:
 
 def check_files(outputs: dict[str, str | None], inputs: dict[str, str | None]) -> None:
     """Refuse what could not be written, or would be written over what is read, before anything is read."""
-    seen = {
-        os.path.realpath(os.path.expanduser(path)): name for name, path in inputs.items() if path is not None
-    }
-    for option, path in outputs.items():
+    seen: dict[str, str] = {}
+    for name, path in (inputs | outputs).items():
         if path is not None:
-            check_writable(path)
-            other = seen.setdefault(os.path.realpath(os.path.expanduser(path)), option)
-            if other != option:
-                raise InputError(f"{option} {path}: the same file as {other}; name another")
+            if name in outputs:
+                check_writable(path)
+            other = seen.setdefault(os.path.realpath(os.path.expanduser(path)), name)
+            if other != name and name in outputs:
+                raise InputError(f"{name} {path}: the same file as {other}; name another")
 
 
 def _run(images: str, knowledge: str, outputs: dict[str, str | None], thumbnails: int, **options):

@@ -1,10 +1,9 @@
 """`kpl scale`: the method on a made-up set of any size, and where the time goes. Heavy imports wait."""
 
-import json
 from dataclasses import asdict
 
 from kpl_lib.cli.own import Device, option, say
-from kpl_lib.common.files import atomic_path, check_writable
+from kpl_lib.common.files import check_writable, write_json
 
 
 def scale(
@@ -26,6 +25,5 @@ def scale(
         return
     print(report)
     if out is not None:
-        with atomic_path(out) as temporary:
-            temporary.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+        write_json(out, asdict(report))
         say(f"wrote {out}")

@@ -146,10 +146,8 @@ def with_controls(
     Chapter: ch-benchmark
     """
     if bank.class_names != kb.class_names:
-        raise InputError(
-            f"the bank has classes {', '.join(bank.class_names)}, the knowledge base {kb.name!r} has "
-            f"{', '.join(kb.class_names)}: encode that one"
-        )
+        both = [", ".join(names) for names in (bank.class_names, kb.class_names)]
+        raise InputError(f"the bank has classes {both[0]}, {kb.name!r} has {both[1]}: encode that one")
     count = max(1, round(sum(bank.counts) / len(bank)))
     drawn = [waffle_texts(kb.class_names, count, seed) for seed in range(check_count(seeds, "seeds"))]
     texts = {

@@ -5,12 +5,11 @@ Found by name, read strictly, written whole or not at all; every fault is one li
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError, among, short
-from kpl_lib.common.files import atomic_path, read_json, read_text, shipped
+from kpl_lib.common.files import atomic_path, read_json, read_text, shipped, write_json
 from kpl_lib.knowledge.description import TEMPLATE, Description
 
 HEAD_KEYS = ("name", "modality", "origin", "template", "name_template")
@@ -63,12 +62,6 @@ def write_base(path: str | Path, parts: Mapping) -> None:
         for name, found in parts["records"].items()
     }
     write_json(path, {**{key: parts[key] for key in HEAD_KEYS}, "classes": classes})
-
-
-def write_json(path: str | Path, content: Mapping) -> None:
-    """Write JSON as people read it, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def import_file(path: Path, format: str, section: str | None = None) -> dict[str, object]:

@@ -127,11 +127,9 @@ def classify_folder(
         if method.text in CONTROLS:
             bank = with_controls(bank, kb, model.encode_texts)
         prediction = method.fit_predict(made, bank)
-        known = (
-            features.labels
-            if part is None
-            else torch.tensor([part.get(path, -1) for path in features.meta["paths"]])
-        )
+        known = features.labels
+        if part is not None:
+            known = torch.tensor([part.get(path, -1) for path in features.meta["paths"]])
         sets = None if coverage is None else sets_of(prediction, features, known, coverage)
         ranking = None
         if len(model.names) > 1:
@@ -144,9 +142,8 @@ def classify_folder(
         names = tuple(tuple(kb.class_names[c] for c in row.nonzero()[:, 0]) for row in sets.sets.sets.cpu())
         result = replace(result, sets=names, answers=sets.sets.answers)
     notes += getattr(method, "findings", ())
-    return FolderRun(
-        kb, dataset, model, method, features, bank, prediction, result, known, sets, ranking, tuple(notes)
-    )
+    found = (features, bank, prediction, result, known, sets, ranking, tuple(notes))
+    return FolderRun(kb, dataset, model, method, *found)
 
 
 def rank_folder(

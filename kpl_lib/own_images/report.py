@@ -96,9 +96,8 @@ def shown(text: object, longest: int = LONGEST) -> str:
 
 
 def _facts(run: FolderRun) -> dict[str, str]:
-    parameters = ", ".join(
-        f"{name} {value}" for name, value in run.classifier.parameters_with(run.bank).items()
-    )
+    given = run.classifier.parameters_with(run.bank)
+    parameters = ", ".join(f"{name} {value}" for name, value in given.items())
     facts = {"Images": f"{len(run.features):,} of {run.dataset.name}"}
     if run.result.groups is not None:
         facts["Patients"] = f"{len(set(run.result.groups)):,}"

@@ -76,9 +76,8 @@ def share_changes(first: Classification, second: Classification) -> tuple[ShareC
     for name in first.class_names:
         k, n = zip(*((rows.labels.count(name), len(rows.labels)) for rows in tables), strict=True)
         p1, p2 = k[0] / n[0], k[1] / n[1]
-        (l1, u1), (l2, u2) = (
-            binomtest(a, b).proportion_ci(LEVEL, "wilson") for a, b in zip(k, n, strict=True)
-        )
+        limits = [binomtest(a, b).proportion_ci(LEVEL, "wilson") for a, b in zip(k, n, strict=True)]
+        (l1, u1), (l2, u2) = limits
         low, high = p2 - p1 - hypot(p2 - l2, u1 - p1), p2 - p1 + hypot(u2 - p2, p1 - l1)
         found.append(ShareChange(name, (k[0], n[0]), (k[1], n[1]), float(low), float(high)))
     return tuple(found)
