@@ -63,7 +63,7 @@ def beside_log(rows: Iterable[dict]) -> pd.DataFrame:
 def log_page(pairs: pd.DataFrame) -> str:
     """The pairs as a page of Markdown: means for each set, encoder and stage over the values of k."""
     if pairs.empty:
-        return "# Beside the released log\n\nNo row has set, encoder and k of a figure there yet.\n"
+        return "# Beside the released log\n\nNo row has the set, encoder and k of a figure there yet.\n"
     groups = pairs.groupby(["dataset", "encoder", "stage"], sort=False)
     table = groups[["theirs", "ours", "difference"]].mean().round(1).reset_index()
     table["within"] = [f"{group['within'].sum()} of {len(group)}" for _, group in groups]

@@ -20,9 +20,8 @@ def judge(
     """Say how many answers are right, with exact intervals, and what has changed; patients are kept whole."""
     check_files({"--out": out}, {"the table": table, "--labels": labels, "--against": against})
     if table is None and (not features or labels or against or at_least is not None):
-        raise InputError(
-            "name a table, and what by: kpl judge table.csv --labels labels.csv, or --against later.csv"
-        )
+        how = "kpl judge table.csv --labels labels.csv, or --against later.csv"
+        raise InputError(f"name the table to judge, and what by: {how}")
     if at_least is not None and not 0 < at_least < 1:
         raise InputError(f"--at-least {at_least:g}: write a share between 0 and 1, such as 0.85")
     if features and len(set(features)) != 2:

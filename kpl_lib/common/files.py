@@ -118,9 +118,8 @@ def read_json(path: str | Path) -> dict:
         key = twice.args[0]
         raise InputError(f"{path}: {key!r} stands twice{_again(text, key)}; keep one of them") from None
     except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}; correct it there"
-        ) from None
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"{path}: broken JSON at {place}: {error.msg}; correct it there") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: broken JSON ({str(error)[:80]}); correct it") from None
     if not isinstance(content, dict):

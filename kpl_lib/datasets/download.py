@@ -98,7 +98,7 @@ def _receive(answer, part: Path, done: int, title: str, progress: bool) -> None:
 
     left, free = int(answer.headers.get("Content-Length") or 0), shutil.disk_usage(part.parent).free
     if left > free:
-        raise InputError(f"{part.parent}: {left / 1e9:.2f} GB needed, {free / 1e9:.2f} free; make room")
+        raise InputError(f"{part.parent}: {left / 1e9:.2f} GB are needed, {free / 1e9:.2f} free; make room")
     shown = {"desc": title, "unit": "B", "unit_scale": True, "disable": not progress, "delay": 2}
     bar = tqdm(total=done + left or None, initial=done, **shown)
     with open(part, "ab" if done else "wb") as out, bar:

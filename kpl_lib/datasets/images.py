@@ -78,13 +78,12 @@ def readable(path: str | Path) -> Iterator[None]:
     except PermissionError:
         raise InputError(f"{path}: may not be read; change its permissions, or leave it out") from None
     except UnidentifiedImageError:
-        raise InputError(f"{path}: no image that can be read; make it a PNG, or leave it out") from None
+        raise InputError(f"{path}: not an image that can be read; convert it, or leave it out") from None
     except Image.DecompressionBombError:
         raise InputError(f"{path}: more than {MAX_PIXELS:,} pixels; shrink it, or leave it out") from None
     except Exception as error:  # decoders raise nearly anything on broken files
-        raise InputError(
-            f"{path}: broken image ({one_line(error)}); copy it again, or leave it out"
-        ) from None
+        why = f"broken image ({one_line(error)})"
+        raise InputError(f"{path}: {why}; copy it again from its source, or leave it out") from None
 
 
 def decode(file: Path | BinaryIO, path: str | Path) -> Image.Image:

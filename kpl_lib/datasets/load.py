@@ -202,7 +202,7 @@ def _take_variants(name: str, words: list[str], options: dict) -> None:
             raise InputError(f"dataset {name!r}: unknown variant {word!r}; {among(word, known)}")
         key, value = known[word]
         if options.setdefault(key, value) != value:
-            raise InputError(f"dataset {name!r}: {key} is {word!r}, and {options[key]!r} beside it; say one")
+            raise InputError(f"dataset {name!r}: {key} is {word!r} and {options[key]!r}; say it once")
 
 
 def _call(name: str, module: str, *arguments, **options) -> ImageDataset:

@@ -72,7 +72,7 @@ def net_benefit(
     if t.ndim != 1 or not ((t >= 0) & (t < 1)).all():
         raise InputError(f"thresholds must lie in 0..1, below 1, not {thresholds!r}")
     if ill.all() or not ill.any():
-        raise InputError("labels: net benefit needs images with and without the positive class")
+        raise InputError("labels: net benefit takes images of both kinds; there is one kind")
     share = float(ill.mean()) if prevalence is None else _share(prevalence, "prevalence")
     treated = p[:, None] >= t
     odds = t / (1 - t)

@@ -128,11 +128,9 @@ class Calibration:
         """
         e = _excess(prediction.probabilities, self.score, self.penalty, self.rank)
         if names_of(prediction) != self.class_names:
-            both = [", ".join(names) for names in (names_of(prediction), self.class_names)]
-            cure = "calibrate with the same classes"
-            raise InputError(
-                f"prediction: its classes are {both[0]}, those of the calibration {both[1]}: {cure}"
-            )
+            own, theirs = (", ".join(names) for names in (names_of(prediction), self.class_names))
+            said = f"its classes are {own}, those of the calibration {theirs}"
+            raise InputError(f"prediction: {said}: calibrate with the same classes")
         return PredictionSets(e <= self.excess.to(e.device), self.class_names, self)
 
 
@@ -263,12 +261,9 @@ def _threshold(own: Tensor, unit: Tensor, coverage: float, what: str, grouped: b
     _, place, sizes = unit.unique(return_inverse=True, return_counts=True)
     if len(sizes) < needed(coverage):
         kind = "labelled patients" if grouped else "labelled images"
-        least = (
-            f"{needed(coverage)}{' of each class' if what != 'labels' else ''}: label more, or ask for less"
-        )
-        raise InputError(
-            f"{what}: {len(sizes)} {kind} are too few, coverage {coverage:g} needs at least {least}"
-        )
+        least = f"at least {needed(coverage)}{' of each class' if what != 'labels' else ''}"
+        few = f"{len(sizes)} {kind} are too few, coverage {coverage:g} needs {least}"
+        raise InputError(f"{what}: {few}: label more, or ask for less")
     values, order = own.sort()
     weight = (1 / sizes.double())[place][order].cumsum(0)
     return values[int((weight < coverage * (len(sizes) + 1) - NOISE).sum())]

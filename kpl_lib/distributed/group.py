@@ -199,9 +199,8 @@ class Group(Sums):
             if isinstance(rows, Tensor) and rows.dim() == 2 and len(rows) == 0:
                 raise InputError("it has no image: start at most as many processes as there are images")
             if isinstance(rows, Tensor) and self._nccl() and rows.device.type != "cuda":
-                raise InputError(
-                    f"rows on {rows.device}, but NCCL sends from GPU to GPU: use joined's device"
-                )
+                here = rows.device
+                raise InputError(f"rows on {here}, and NCCL sends from GPU to GPU: use joined's device")
             mine = make()
             facts = None if rows is None else (rows.shape[1], str(rows.dtype), rows.device.type)
         except InputError as error:

@@ -37,9 +37,8 @@ def told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"cache {folder}: {error.strerror or error}; name one that you may write to"
-        ) from None
+        why = error.strerror or error
+        raise InputError(f"cache {folder}: {why}; name a folder that you may write to") from None
 
 
 def remember(folder: str | Path, job: Job, maker: str) -> Features | Patches:

@@ -68,6 +68,5 @@ def load_conch(package: ModuleType, weights: Path, device: torch.device) -> tupl
         model, transform = package.create_model_from_pretrained(ARCHITECTURE, str(weights), device=device)
         return model.eval(), transform, ConchTokenizer(package.get_tokenizer())
     except Exception as error:  # a package of others raises anything
-        raise InputError(
-            f"{CONCH}: its loader fails ({one_line(error, 200, kind=True)}); refetch it"
-        ) from None
+        why = f"its own loader fails ({one_line(error, 200, kind=True)})"
+        raise InputError(f"{CONCH}: {why}; fetch it again") from None

@@ -64,7 +64,7 @@ def check_config(name: str, config: object) -> dict:
         raise InputError(f"{name}: text_cfg is no table of settings; copy it from the model again")
     refused = sorted(set(text.get("tokenizer_kwargs") or {}) - set(TOKENIZER_OPTIONS))
     if refused:
-        raise InputError(f"{name}: tokenizer option {refused[0]!r} could run code; take it out")
+        raise InputError(f"{name}: tokenizer option {refused[0]!r} is refused, it could run code; drop it")
     if any(text.get(key) for key in HUB_FILES):
         need("transformers", f"{name}: its tokenizer")
     return config
@@ -91,11 +91,10 @@ def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
         raise
     except Exception as error:  # whatever a foreign model makes open_clip raise is the model's fault
         if "trust_remote_code" in str(error):
-            raise InputError(
-                f"{source.name}: it needs code of its own, never run here; choose another"
-            ) from None
-        why = one_line(error, 200, kind=True)
-        raise InputError(f"{source.name}: open_clip cannot load it ({why}); take one model's files") from None
+            why = "it needs code of its own, which is never run; choose another"
+            raise InputError(f"{source.name}: {why}") from None
+        why = f"open_clip cannot load it ({one_line(error, 200, kind=True)})"
+        raise InputError(f"{source.name}: {why}; take all files from one model") from None
     if isinstance(getattr(model, "text", None), HFTextEncoder):
         model.text.to(PRECISIONS[precision])  # open_clip casts its linear layers alone
     size, text = getattr(tokenizer, "vocab_size", None), source.config["text_cfg"]

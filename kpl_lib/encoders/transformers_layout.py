@@ -52,7 +52,8 @@ def clip_config(name: str, settings: dict) -> dict:
     """
     kind = settings.get("model_type")
     if kind != "clip":
-        raise InputError(f"{name}: {CONFIG} is of a {kind!r} model; of transformers' only 'clip' is read")
+        read = "of transformers' layouts 'clip' alone is read"
+        raise InputError(f"{name}: {CONFIG} is of a {kind!r} model; {read}")
     text, vision = (_tower(name, settings, part) for part in ("text", "vision"))
     ends = text["eos_token_id"] in (2, VOCABULARY - 1)  # old files say 2 and mean the largest
     if text["vocab_size"] != VOCABULARY or not ends:

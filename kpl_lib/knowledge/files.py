@@ -103,7 +103,7 @@ def _format(path: str | Path, name: str, section: str | None) -> tuple[str, str]
     if name not in FORMATS:
         raise InputError(f"unknown format {name!r}: {among(name, FORMATS, 0.4)}")
     if section is not None and name != "kpl":
-        raise InputError(f"{path}: section {section!r} given, but only kpl files have sections; leave it out")
+        raise InputError(f"{path}: section {section!r}, but only the kpl format has sections; leave it out")
     return FORMATS[name]
 
 
@@ -198,7 +198,8 @@ def _read_csv(path: Path) -> dict[str, list[Description]]:
                 records.setdefault(name, []).append(description)
             line = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{path}: broken CSV from line {line} on: {error}; check its quotes") from None
+        place = f"in the record that begins in line {line}"
+        raise InputError(f"{path}: broken CSV {place}: {error}; check its quotes") from None
     _refuse_twins(path, records)
     return records
 

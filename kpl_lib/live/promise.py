@@ -52,10 +52,9 @@ def set_sizes(asked: Sequence[int], ways: Mapping[str, tuple[Tensor, Tensor]]) -
     held += diagonal.mark_line(strokeDash=[4, 4], color=COLOURS["grey"]) + _marked(way, reached, ".1f")
     size = alt.Y("size:Q", title="classes in a set, mean", scale=alt.Scale(domain=[0, len(row) - 1]))
     thirds = {"scale": alt.Scale(domain=[0, 118]), "axis": alt.Axis(values=[0, 50, 100])}
+    length = alt.X("sets:Q", title="sets, %", **thirds)
     rows = drawn(bars).transform_filter("datum.way == way && datum.p == asked")
-    rows = rows.encode(
-        x=alt.X("sets:Q", title="sets, %", **thirds), y=alt.Y("classes:O", title="classes in the set")
-    )
+    rows = rows.encode(x=length, y=alt.Y("classes:O", title="classes in the set"))
     counted = rows.mark_bar(color=COLOURS["blue"]) + numbers(rows, "sets:Q", ".1f")
     right = [part.properties(width=230, height=130) for part in (held, _marked(way, size, ".2f"))]
     chart = alt.hconcat(counted.properties(width=190, height=320), alt.vconcat(*right), spacing=30)

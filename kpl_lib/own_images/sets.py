@@ -53,9 +53,8 @@ def check_enough(coverage: float, part: Mapping[str, int] | None, dataset: Image
     least = needed(coverage)
     if len(units) < least:
         kind = "images" if groups is None else "patients"
-        raise InputError(
-            f"--coverage {coverage:g}: {len(units)} labelled {kind} are too few, it needs {least}: label more"
-        )
+        few = f"{len(units)} labelled {kind} are too few, it needs at least {least}"
+        raise InputError(f"--coverage {coverage:g}: {few}: label more, or ask for less")
 
 
 def sets_of(prediction: Prediction, features: Features, labels: Tensor, coverage: float) -> FolderSets:

@@ -65,7 +65,8 @@ def share_changes(first: Classification, second: Classification) -> tuple[ShareC
     Chapter: ch-own-images
     """
     if set(first.class_names) != set(second.class_names):
-        raise InputError(f"other classes: {', '.join(first.class_names)}; {', '.join(second.class_names)}")
+        both = [", ".join(rows.class_names) for rows in (first, second)]
+        raise InputError(f"other classes: {both[0]}; and {both[1]}")
     if (first.groups is None) != (second.groups is None):
         raise InputError("only one table has the column 'patient': give --group-pattern to both, or to none")
     tables = [rows if rows.groups is None else by_patient(rows) for rows in (first, second)]

@@ -214,10 +214,11 @@ def _column(table: Path, column: str, root: Path, files: list[Path]) -> dict[int
     place = {os.path.normpath(file): i for i, file in enumerate(files)}
     found: dict[int, tuple[int, str]] = {}
     for line, row in read_table(table, ("path", column)):
-        meant = (os.path.normpath(base / row["path"]) for base in (root, table.parent, Path()))
+        name = row["path"]
+        meant = (os.path.normpath(base / name) for base in (root, table.parent, Path()))
         index = next((place[path] for path in meant if path in place), None)
         if index is None:
-            raise InputError(f"{table}: line {line} names {row['path']!r}, no image of {root}; mend it")
+            raise InputError(f"{table}: line {line} names {name!r}, which is no image of {root}; mend it")
         if index in found:
             raise InputError(f"{table}: lines {found[index][0]} and {line} name the same image; keep one")
         if not row[column]:

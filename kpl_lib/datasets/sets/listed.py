@@ -97,7 +97,7 @@ def _by_image(path: Path, images: dict, low: int, high: int) -> dict[int, int]:
     }
     odd = sorted(numbers.keys() ^ images.keys())
     if odd:
-        raise InputError(f"{path}: image {odd[0]} stands in one of it and images.txt; copy both again")
+        raise InputError(f"{path}: image {odd[0]} stands in it or in images.txt, not in both; copy both anew")
     return numbers
 
 
@@ -120,7 +120,8 @@ def _pets(base: Path, folder: Path, part: str, names: tuple[str, ...]) -> Found:
         for line, (stem, number, *_) in rows:
             label = whole_number(listed, line, number, 1, len(names)) - 1
             if stem.rpartition("_")[0].replace("_", " ").casefold() != names[label].casefold():
-                raise InputError(f"{listed}: line {line}: {stem} is class {number}, {names[label]}; mend it")
+                said = f"calls {stem} class {number}, {names[label]}"
+                raise InputError(f"{listed}: line {line} {said}; copy it again")
             labels.append(label)
     return paths, names, labels
 

@@ -106,6 +106,5 @@ def _check_memory(path: Path, needed: int) -> None:
         return
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory / 2:
-        raise InputError(
-            f"{path}: {needed / 1e9:.0f} GB, more than half of the memory; take a smaller size or split"
-        )
+        much = f"{needed / 1e9:.0f} GB of images, more than half of the memory"
+        raise InputError(f"{path}: {much}; take a smaller size or split")

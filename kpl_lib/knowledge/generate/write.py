@@ -205,9 +205,8 @@ def _failure(faults: Mapping[str, EndpointError], total: int, whole: int, folder
     """One line: why, which classes, and what is kept."""
     asked = {name: error for name, error in faults.items() if str(error) != NOT_ASKED}
     worst = max(asked.values(), key=lambda error: error.fatal)
-    said = (
-        f"{worst}; {len(asked)} of {total} classes failed: {_some([*map(repr, asked)])}; {whole} are finished"
-    )
+    said = f"{worst}; {len(asked)} of {total} classes failed: {_some([*map(repr, asked)])}"
+    said += f"; {whole} are finished"
     kept = f"kept in {folder}: run the same command again" if folder else "lost, as no cache was named"
     return f"{said} and {kept}" if whole else said
 
