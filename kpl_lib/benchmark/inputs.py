@@ -124,11 +124,8 @@ class Inputs:
 
     def checksum(self, setting: Setting, resamples: int) -> str:
         """Checksum of everything that a row depends on: images, labels, encoder, texts, parameters, code."""
-        parts = [
-            self._images(self.dataset),
-            self.encoder.fingerprint,
-            [setting.prior, setting.seed, resamples, self.spec.positive, self.spec.ordered],
-        ]
+        asked = [setting.prior, setting.seed, resamples, self.spec.positive, self.spec.ordered]
+        parts = [self._images(self.dataset), self.encoder.fingerprint, asked]
         if setting.reference:
             pool = self.pool_dataset
             parts += [pool and self._images(pool), setting.parameters, code_checksum(LINES, *MEASURES)]

@@ -245,10 +245,8 @@ def _rows(
         ratio = None if against is None else against / took
         return Speed(what, took, *limit, limit[0] / took, against, ratio, made)
 
-    rows = [
-        row("transposed loop", seconds["transposed"] / done, step, plain, done),
-        row("gradient step", seconds["step"] / done, step, plain, done),
-    ]
+    rows = [row("transposed loop", seconds["transposed"] / done, step, plain, done)]
+    rows.append(row("gradient step", seconds["step"] / done, step, plain, done))
     if stopped:
         limit = stopped * step[0], step[1]
         rows.append(row("2,000 released steps", seconds["released"], limit, STEPS * plain, stopped))

@@ -182,10 +182,8 @@ def overview(rows: pd.DataFrame) -> pd.DataFrame:
             line[f"balanced accuracy, {variant}"] = _percent(part.mean())
         if "difference_balanced_accuracy" in found:
             gain = found["difference_balanced_accuracy"]
-            line |= {
-                "Δ balanced, mean": _percent(gain.mean(), "+"),
-                "Δ balanced, worst": _percent(gain.min(), "+"),
-            }
+            line["Δ balanced, mean"] = _percent(gain.mean(), "+")
+            line["Δ balanced, worst"] = _percent(gain.min(), "+")
         line["seconds"] = f"{found['seconds'].mean():.3f}"
         lines.append(line)
     return pd.DataFrame(lines)

@@ -62,8 +62,8 @@ def encode(
         "batch_size": batch_size,
         "workers": workers,
         "on_error": "skip" if skip_unreadable else "raise",
-        "cache": (cache or default_folder()) if data.fingerprint else None,
     }
+    options["cache"] = (cache or default_folder()) if data.fingerprint else None
     if shared:
         written = encode_shared(model, data, out, patches=patches, **options)
         if written is None:
@@ -107,10 +107,8 @@ def _say_agreement(model, data, features) -> None:
     same = (mixed @ others.T - own).argmax(dim=1) == (full @ others.T - own).argmax(dim=1)
     what = "class names" if named else "images"
     cosine = (mixed * full).sum(dim=1).min()
-    say(
-        f"mixed precision against float32 on {len(few)} images: {int(same.sum())} nearest {what} are the same, "
-        f"cosines from {cosine:.5f}"
-    )
+    found = f"{int(same.sum())} nearest {what} are the same, cosines from {cosine:.5f}"
+    say(f"mixed precision against float32 on {len(few)} images: {found}")
 
 
 def _dataset(dataset: str | None, images: str | None, root: str | None, split: str | None):
@@ -137,11 +135,8 @@ GROUPS = {
     "config": ("image_size", "context_length", "width", "tokenizer", "activation", *PIXELS),
     "weights": ("weights",),
     "logit_scale": ("logit_scale", "logit_scale_known"),
-    "licence": ("licence",),
-    "use": ("use",),
-    "training_data": ("training_data",),
-    "note": ("note",),
 }
+GROUPS |= {fact: (fact,) for fact in ("licence", "use", "training_data", "note")}
 
 
 @app.command("list")

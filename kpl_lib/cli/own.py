@@ -125,10 +125,8 @@ def fit(
     FittedModel.of(run).save(out)
     _write_report(page, report)
     if run.classifier.joint is not None:
-        say(
-            f"{classifier} judged each image by others, near it or before it: `kpl predict` places images one by one, "
-            "and may differ from classify"
-        )
+        how = "`kpl predict` places images one by one, and may differ from classify"
+        say(f"{classifier} judged each image by others, near it or before it: {how}")
     say(f"wrote {out}: {classifier} fitted to {len(run.result.paths)} images")
 
 

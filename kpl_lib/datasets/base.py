@@ -93,15 +93,9 @@ class ImageDataset:
         def pick(values):
             return None if values is None else [values[row] for row in rows]
 
-        return ImageDataset(
-            self.name,
-            partial(_read_row, self, rows),
-            pick(self.paths),
-            self.class_names,
-            pick(self.labels),
-            pick(self.groups),
-            partial(_subset_fingerprint, self, rows),
-        )
+        paths, labels, groups = map(pick, (self.paths, self.labels, self.groups))
+        read, later = partial(_read_row, self, rows), partial(_subset_fingerprint, self, rows)
+        return ImageDataset(self.name, read, paths, self.class_names, labels, groups, later)
 
 
 def _read_row(dataset: ImageDataset, rows: list[int], index: int) -> Image.Image:

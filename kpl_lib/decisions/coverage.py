@@ -116,11 +116,8 @@ def _covered(hit: np.ndarray, unit: np.ndarray, level: float) -> Estimate:
         n = groups if p in (0, 1) else float(np.clip(p * (1 - p) / v if v else count, groups, count))
     low, high = (1 - level) / 2, (1 + level) / 2
     x = p * n
-    return Estimate(
-        p,
-        float(stats.beta.ppf(low, x, n - x + 1)) if p > 0 else 0.0,
-        float(stats.beta.ppf(high, x + 1, n - x)) if p < 1 else 1.0,
-    )
+    low = float(stats.beta.ppf(low, x, n - x + 1)) if p > 0 else 0.0
+    return Estimate(p, low, float(stats.beta.ppf(high, x + 1, n - x)) if p < 1 else 1.0)
 
 
 def cross_coverage(

@@ -200,11 +200,13 @@ def check_activation(name: str, architecture: str) -> None:
     if open_clip.get_model_config(architecture).get("quick_gelu"):
         return
     right = architecture + QUICK
-    cure = name.replace(architecture, right, 1)
-    raise InputError(
-        f"encoder {name!r}: the weights were trained with QuickGELU, and {architecture} has GELU, which would "
-        f"give wrong features; {f'say {cure!r}' if right in open_clip.list_models() else 'choose other weights'}"
+    cure = (
+        f"say {name.replace(architecture, right, 1)!r}"
+        if right in open_clip.list_models()
+        else "choose other weights"
     )
+    wrong = f"the weights were trained with QuickGELU, and {architecture} has GELU"
+    raise InputError(f"encoder {name!r}: {wrong}, which would give wrong features; {cure}")
 
 
 def preprocessing(architecture: str) -> dict | None:

@@ -56,11 +56,8 @@ def _ask_everywhere(pool: AttentionPool2d, grid: Tensor) -> Tensor:
     """Attention pooling `[n, 1 + P, D]` of a map `[n, W, h, w]`: row 0 is what the pool gives, then each position."""
     x = grid.flatten(2).transpose(1, 2)
     x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + pool.positional_embedding.to(x.dtype)
-    query, key, value = (
-        layer(x).unflatten(2, (pool.num_heads, -1)).transpose(1, 2)
-        for layer in (pool.q_proj, pool.k_proj, pool.v_proj)
-    )
-    mixed = F.scaled_dot_product_attention(query, key, value)
+    asked = [layer(x).unflatten(2, (pool.num_heads, -1)) for layer in (pool.q_proj, pool.k_proj, pool.v_proj)]
+    mixed = F.scaled_dot_product_attention(*(heads.transpose(1, 2) for heads in asked))
     return pool.c_proj(mixed.transpose(1, 2).flatten(2))
 
 

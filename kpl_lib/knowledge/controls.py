@@ -99,10 +99,8 @@ def swap_texts(classes: Mapping[str, Sequence[str]], seed: int) -> dict[str, lis
     Chapter: ch-text-proxies
     """
     names = list(classes)
-    return {
-        name: list(classes[names[other]])
-        for name, other in zip(names, derangement(len(names), seed), strict=True)
-    }
+    others = zip(names, derangement(len(names), seed), strict=True)
+    return {name: list(classes[names[other]]) for name, other in others}
 
 
 def derangement(n: int, seed: int) -> list[int]:

@@ -47,12 +47,9 @@ def render(run: FolderRun, measured: ReportFacts | None = None, thumbnails: int 
     Chapter: ch-own-images
     """
     groups, gap = find_groups(run), find_gap(run)
+    folder, how = jinja2.FileSystemLoader(data_dir() / "templates"), {"undefined": jinja2.StrictUndefined}
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(data_dir() / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, **how
     )
     templates.filters["shown"] = shown
     return templates.get_template("report.html").render(

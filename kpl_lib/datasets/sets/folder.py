@@ -133,10 +133,8 @@ def known_labels(
         root = Path("" if mixed else os.path.commonpath([os.path.dirname(path) for path in images]))
         files = images
     found = _column(Path(labels), "label", root, files)
-    return {
-        str(files[i]): _number(name, classes, f"{labels}: line {line}: label")
-        for i, (line, name) in found.items()
-    }
+    told = ((files[i], name, f"{labels}: line {line}: label") for i, (line, name) in found.items())
+    return {str(file): _number(name, classes, where) for file, name, where in told}
 
 
 def open_files(places: Sequence[str | Path]) -> ImageDataset:

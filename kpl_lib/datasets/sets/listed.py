@@ -129,10 +129,8 @@ def _pets(base: Path, folder: Path, part: str, names: tuple[str, ...]) -> Found:
 def _places(base: Path, folder: Path, part: str, _: tuple[str, ...]) -> Found:
     """Lists beside the images or in a folder of theirs; names as in `data/class_names/places365.json`."""
     lists = base / "filelist_places365-standard"
-    classes, listed = (
-        lists / name if (lists / name).exists() and not (base / name).exists() else base / name
-        for name in ("categories_places365.txt", "places365_val.txt")
-    )
+    files = [(base / name, lists / name) for name in ("categories_places365.txt", "places365_val.txt")]
+    classes, listed = (inner if inner.exists() and not own.exists() else own for own, inner in files)
     named = read_lines(classes, 2)  # `/a/airfield 0`
     bare = [(line, n, name[3:] if name[:1] == name[2:3] == "/" else name) for line, (name, n) in named]
     names = _numbered("places365", classes, bare, 0)
