@@ -58,11 +58,8 @@ def encode(
     shared = place().world > 1  # one of several processes that torchrun started
     model = load_encoder(encoder, own_device(device) if shared else device, precision)
     start = time.perf_counter()
-    options = {
-        "batch_size": batch_size,
-        "workers": workers,
-        "on_error": "skip" if skip_unreadable else "raise",
-    }
+    on_error = "skip" if skip_unreadable else "raise"
+    options = {"batch_size": batch_size, "workers": workers, "on_error": on_error}
     options["cache"] = (cache or default_folder()) if data.fingerprint else None
     if shared:
         written = encode_shared(model, data, out, patches=patches, **options)

@@ -155,7 +155,9 @@ def _fetching(name: str, kind: type[Exception] = Exception) -> Iterator[None]:
             said += f"where there is one and copy {constants.HF_HUB_CACHE} here, or use 'phantom'"
         else:
             gated = isinstance(error.__context__, GatedRepoError)
-            cure = "ask for access on its page, then `hf auth login`" if gated else "check name and network"
+            cure = (
+                "ask for access on its page, then `hf auth login`" if gated else "check the name and network"
+            )
             said += f"could not be fetched ({why}); {cure}, or use 'phantom'"
         raise InputError(said) from None
 

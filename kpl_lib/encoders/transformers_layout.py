@@ -58,7 +58,7 @@ def clip_config(name: str, settings: dict) -> dict:
     ends = text["eos_token_id"] in (2, VOCABULARY - 1)  # old files say 2 and mean the largest
     if text["vocab_size"] != VOCABULARY or not ends:
         own = f"a vocabulary of {text['vocab_size']} that ends texts with {text['eos_token_id']}"
-        raise InputError(f"{name}: {own}; only CLIP's of {VOCABULARY} is read: choose another model")
+        raise InputError(f"{name}: {own}; only CLIP's own of {VOCABULARY} is read: choose another")
     for fact in ("hidden_act", "layer_norm_eps"):
         known = ("quick_gelu", "gelu") if fact == "hidden_act" else (1e-5,)
         if text[fact] != vision[fact] or text[fact] not in known:

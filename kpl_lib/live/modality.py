@@ -92,7 +92,7 @@ def _images(name: str, features: Mapping, banks: Mapping, proxies: Mapping, pict
     """A row for each image of a set: its picture, its scores, and what closing the gap adds to them."""
     found, bank, weights = features[name], banks[name], proxies[name]
     if found.labels is None or len(pictures[name]) != len(found) or len(weights) != len(bank):
-        many = f"{len(found)} images, {len(pictures[name])} pictures, {len(bank)} classes, {len(weights)}"
+        many = f"{len(found)} images and {len(pictures[name])} pictures, {len(bank)} classes, {len(weights)}"
         raise InputError(f"live.gap_map: {name!r} has {many} proxies; give one each, and labels")
     gap = found.images.mean(dim=0) - torch.cat(list(bank.descriptions)).mean(dim=0)
     shared = {"set": name, "kind": "image", "offset": _digits(weights @ gap), "order": [*range(len(bank))]}

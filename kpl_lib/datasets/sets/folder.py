@@ -230,7 +230,7 @@ def _whole_column(table: Path, column: str, root: Path, files: list[Path]) -> li
     found = _column(table, column, root, files)
     missing = [file for i, file in enumerate(files) if i not in found]
     if missing:
-        some = f"for {len(found)} of {len(files)} images, none for {missing[0]}"
+        some = f"for {len(found)} of {len(files)} images; the first without is {missing[0]}"
         raise InputError(f"{table}: a {column} {some}; add a line for each")
     return [found[i] for i in range(len(files))]
 
