@@ -277,7 +277,8 @@ def from_file(path: Path, architecture: str | None = None) -> Source:
 
 def from_folder(folder: Path) -> Source:
     """A folder with `open_clip_config.json`, weights, tokenizer; or a CLIP of `transformers`; or a file of OpenAI."""
-    files = _weight_files(folder)
+    files = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    files = [path for path in files if path.suffix == ".safetensors"] or files  # rather than pickled ones
     if not (folder / CONFIG).is_file():
         if (folder / layout.CONFIG).is_file():
             return from_transformers(str(folder), partial(_first, folder))
@@ -313,12 +314,6 @@ def _inside(folder: Path, name: str, key: str) -> Path | None:
         return (folder / name).resolve()
     own = key == "hf_tokenizer_name" and (folder / "tokenizer_config.json").is_file()
     return folder.resolve() if own else None
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The weights of a folder; safetensors are preferred to pickled ones."""
-    files = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
-    return [path for path in files if path.suffix == ".safetensors"] or files
 
 
 def _vocabulary(folder: Path, text: dict) -> dict:
