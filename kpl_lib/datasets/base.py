@@ -83,7 +83,7 @@ class ImageDataset:
         index = range(len(self))[index]  # from the end, too; an IndexError ends a loop
         return self.read(index), None if self.labels is None else self.labels[index]
 
-    def subset(self, indices: Sequence[int]) -> "ImageDataset":
+    def subset(self, indices: Sequence[int], name: str | None = None) -> "ImageDataset":
         """Return the images with these numbers, in this order.
 
         Its fingerprint is made of this one's and the numbers, so its features can be cached too.
@@ -95,7 +95,7 @@ class ImageDataset:
 
         paths, labels, groups = map(pick, (self.paths, self.labels, self.groups))
         read, later = partial(_read_row, self, rows), partial(_subset_fingerprint, self, rows)
-        return ImageDataset(self.name, read, paths, self.class_names, labels, groups, later)
+        return ImageDataset(name or self.name, read, paths, self.class_names, labels, groups, later)
 
 
 def _read_row(dataset: ImageDataset, rows: list[int], index: int) -> Image.Image:
