@@ -162,7 +162,7 @@ def run_at_scale(
         with report._stage("transport", sums):
             scaling = _sweeps(kernel, images, sums)
         with report._stage("closed form", sums):
-            proxies = _closed_form(shards, kernel, scaling, *moments, sums, report)
+            proxies = _closed_form(shards, kernel, scaling, moments, sums, report)
         with report._stage("predictions", sums):
             cases = _predict(shards, kernel, *proxies)
         with report._stage("metrics", sums):
@@ -230,16 +230,10 @@ def _sweeps(kernel: Tensor, n: int, sums: Group) -> Tensor:
 
 
 def _closed_form(
-    shards: Shards,
-    kernel: Tensor,
-    scaling: Tensor,
-    total: Tensor,
-    scatter: Tensor,
-    sums: Group,
-    report: ScaleReport,
+    shards: Shards, kernel: Tensor, scaling: Tensor, moments: list[Tensor], sums: Group, report: ScaleReport
 ) -> tuple[Tensor, Tensor]:
     """Directions and offsets of the closed form with an intercept, both over the temperature of the probabilities."""
-    n, every, kept = report.images, -(-report.images // FITTED), []
+    n, every, kept, (total, scatter) = report.images, -(-report.images // FITTED), [], moments
     mass, label_sums = torch.zeros_like(total[:1]).expand(len(scaling)).clone(), 0
     for at, x in shards.blocks():
         y = kernel[at] * scaling

@@ -47,9 +47,9 @@ def render(run: FolderRun, measured: ReportFacts | None = None, thumbnails: int 
     Chapter: ch-own-images
     """
     groups, gap = find_groups(run), find_gap(run)
-    folder, how = jinja2.FileSystemLoader(data_dir() / "templates"), {"undefined": jinja2.StrictUndefined}
+    folder, strict = jinja2.FileSystemLoader(data_dir() / "templates"), jinja2.StrictUndefined
     templates = jinja2.Environment(
-        loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, **how
+        loader=folder, autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True
     )
     templates.filters["shown"] = shown
     return templates.get_template("report.html").render(
