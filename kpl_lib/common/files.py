@@ -116,7 +116,8 @@ def read_json(path: str | Path) -> dict:
         content = json.loads(text, object_pairs_hook=_unique)
     except _TwiceError as twice:
         key = twice.args[0]
-        raise InputError(f"{path}: {key!r} stands twice{_again(text, key)}; keep one of them") from None
+        said = f"{key!r} stands twice{_again(text, key)}"
+        raise InputError(f"{path}: {said}; merge the two, or rename one") from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{path}: broken JSON at {place}: {error.msg}; correct it there") from None

@@ -85,7 +85,7 @@ def _resume(url: str, part: Path, title: str, progress: bool) -> None:
             return
         answer.raise_for_status()
         if answer.headers.get("Content-Type", "").startswith("text/html"):
-            how = "download the file in a browser and use --archive"
+            how = "open it in a browser, download the file by hand and use --archive"
             raise InputError(f"{url}: the server answers with a web page, not the file; {how}")
         place = answer.headers.get("Content-Range", "")
         goes_on = answer.status_code == 206 and place.startswith(f"bytes {have}-")

@@ -45,7 +45,8 @@ class KnowledgeBase:
             raise InputError(f"knowledge base {self.name!r}: no classes; give at least one")
         for name, descriptions in self.records.items():
             if not descriptions:
-                raise InputError(f"base {self.name!r}: class {name!r} has no descriptions; add some")
+                bare = f"class {name!r} has no descriptions; add some, or drop it"
+                raise InputError(f"knowledge base {self.name!r}: {bare}")
         check_template(self.template, "{description}")
         check_template(self.name_template, "{class}")
 

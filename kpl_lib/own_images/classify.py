@@ -269,7 +269,7 @@ def _knowledge(name_or_path: str | Path) -> KnowledgeBase:
     """Load the knowledge base; refuse what no table or method can hold."""
     kb = KnowledgeBase.load(name_or_path)
     if len(kb.class_names) < 2:
-        raise InputError(f"{name_or_path}: one class only, {kb.class_names[0]!r}; give two or more")
+        raise InputError(f"{name_or_path}: one class only, {kb.class_names[0]!r}; give at least two")
     taken = [name for name in kb.class_names if name in COLUMNS]
     if taken:
         raise InputError(f"{name_or_path}: class {taken[0]!r} is called like a column; rename it")
@@ -290,7 +290,8 @@ def _method(classifier: str, k: int | None, parameters: Mapping[str, object]) ->
 def _check_number(count: int, classes: int, method: Classifier, images: str | Path) -> None:
     """Refuse, or warn about, too few images for a method that reads them as a set."""
     if method.transductive and count < 2:
-        raise InputError(f"{images}: {count} image, and {method.name!r} reads a set; add some, or use 'clip'")
+        one = f"{count} image, and {method.name!r} reads images as a set"
+        raise InputError(f"{images}: {one}; add some, or use 'clip'")
     if method.transductive and count < FEW * classes:
         few = f"{count} images for {classes} classes are few: {method.name!r} reads them as a set"
         warnings.warn(f"{few}; 'clip' and 'cupl' read each image alone", UserWarning, stacklevel=3)
