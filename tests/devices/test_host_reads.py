@@ -12,7 +12,10 @@ from kpl_lib.classifiers import available, create
 from kpl_lib.features import Features
 
 STORED = json.loads(host_reads.FILE.read_text(encoding="utf-8"))
-MORE = 1.1  # loops that stop at a tolerance take a step more or less where sums are rounded another way
+# Where sums are rounded another way, steps die out sooner or later, but the host looks eight times in 2,000 at most;
+# and a loop of sweeps may end one look later.
+MOST = {"solvers.gradient.descend": 8, "solvers.gradient.descend_in_order": 8}
+ONE_MORE = {"solvers.scaling._sweeps_elsewhere"}
 
 
 def test_everything_that_is_counted_is_stored_with_its_size_and_versions():
@@ -22,13 +25,13 @@ def test_everything_that_is_counted_is_stored_with_its_size_and_versions():
 
 @pytest.mark.parametrize("name", STORED["reads"])
 def test_no_place_reads_more_than_is_stored(name):
-    stored = STORED["reads"][name]
-    over = {
-        place: (found, stored.get(place, 0))
-        for place, found in host_reads.count(name).items()
-        if found > MORE * stored.get(place, 0)
+    stored = {
+        place: max(count, MOST.get(place, 0)) + (place in ONE_MORE)
+        for place, count in STORED["reads"][name].items()
     }
-    assert not over, f"now and stored: {over}; read less, or count again: python tests/devices/host_reads.py"
+    found = host_reads.count(name)
+    over = {place: (now, stored.get(place, 0)) for place, now in found.items() if now > stored.get(place, 0)}
+    assert not over, f"now and at most: {over}; read less, or count again: python tests/devices/host_reads.py"
 
 
 @pytest.fixture(scope="module")
