@@ -7,6 +7,7 @@ import sys
 import time
 import zipfile
 from dataclasses import replace
+from itertools import pairwise
 
 import dataset_layouts as layouts
 import pytest
@@ -14,6 +15,7 @@ from file_server import serving
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets import card, load_dataset
+from kpl_lib.datasets import download as downloading
 from kpl_lib.datasets import get as dataset_get
 from kpl_lib.datasets.base import Archive
 from kpl_lib.datasets.download import download, verify
@@ -24,6 +26,12 @@ CONTENT = os.urandom(3_000_000)
 
 def md5(content):
     return f"md5:{hashlib.md5(content).hexdigest()}"
+
+
+@pytest.fixture
+def one_try(monkeypatch):
+    """A connection that breaks is not taken up again."""
+    monkeypatch.setattr(downloading, "PAUSES", ())
 
 
 @pytest.fixture
@@ -46,7 +54,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["file.bin"]
 
 
-def test_a_half_download_goes_on_after_its_last_byte(server, tmp_path):
+def test_a_half_download_goes_on_after_its_last_byte(server, tmp_path, one_try):
     server.stop = 1_200_000
     with pytest.raises(InputError, match="repeat the command to go on"):
         fetch(server, tmp_path)
@@ -168,7 +176,18 @@ def test_get_downloads_checks_unpacks_and_loads(malaria):
     assert len(server.asked) == 1
 
 
-def test_get_goes_on_after_a_broken_connection(malaria):
+def test_get_goes_on_by_itself_after_broken_connections(malaria, monkeypatch):
+    waited = []
+    monkeypatch.setattr(downloading.time, "sleep", waited.append)
+    server, root = malaria
+    server.stops = [700_000, 900_000]
+    assert len(get("malaria", root, progress=False).dataset) == 4
+    starts = [int((wanted or "bytes=0-")[6:-1]) for _, wanted in server.asked]
+    assert waited == [downloading.PAUSES[0]] * 2 and len(starts) == 3
+    assert all(700_000 - downloading.BLOCK < b - a <= 900_000 for a, b in pairwise(starts))
+
+
+def test_get_goes_on_after_a_broken_connection(malaria, one_try):
     server, root = malaria
     server.stop = 700_000
     with pytest.raises(InputError, match="go on"):

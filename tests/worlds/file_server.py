@@ -12,12 +12,14 @@ class Files:
         content: path -> bytes.
         ranges: whether it goes on in the middle of a file.
         stop: bytes after which it hangs up; None sends all.
+        stops: the same for one answer each, before `stop` counts.
         hang: cleared, it keeps silent instead of hanging up.
         status: answer with this status instead.
     """
 
     def __init__(self, content):
         self.content, self.ranges, self.stop, self.status = content, True, None, None
+        self.stops = []
         self.hang = threading.Event()
         self.hang.set()
         self.asked = []
@@ -50,7 +52,8 @@ def serving(content):
                 self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
             self.send_header("Content-Length", str(len(whole) - start))
             self.end_headers()
-            self.wfile.write(whole[start:][: files.stop])
+            stop = files.stops.pop(0) if files.stops else files.stop
+            self.wfile.write(whole[start:][:stop])
             files.hang.wait(30)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
