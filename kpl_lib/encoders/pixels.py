@@ -75,15 +75,15 @@ class Pixels(Dataset):
             return None, failed
         scaling, pixels = self._parts[1], torch.stack(good)
         if scaling is not None:
-            pixels = scaled(pixels, scaling).permute(0, 3, 1, 2)
+            pixels = scale_batch(pixels, scaling).permute(0, 3, 1, 2)
         return pixels.contiguous(memory_format=self.layout), failed
 
 
-def scaled(pixels: Tensor, scaling: Normalize) -> Tensor:
+def scale_batch(pixels: Tensor, scaling: Normalize) -> Tensor:
     """8-bit images `[n, H, W, 3]` scaled as `ToTensor` and `Normalize` scale each, to the same bits.
 
     Example:
-        >>> scaled(torch.full((1, 1, 2, 3), 255, dtype=torch.uint8), Normalize([0.5, 0.5, 1], [0.5, 1, 1]))
+        >>> scale_batch(torch.full((1, 1, 2, 3), 255, dtype=torch.uint8), Normalize([0.5, 0.5, 1], [0.5, 1, 1]))
         tensor([[[[1.0000, 0.5000, 0.0000],
                   [1.0000, 0.5000, 0.0000]]]])
     """
