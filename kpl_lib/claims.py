@@ -4,7 +4,6 @@ A chapter ends with `notebook.claims("PAGE")`. The statements are data: see `cla
 """
 
 import html
-import json
 import platform
 import re
 import warnings
@@ -18,7 +17,7 @@ import torch
 
 from kpl_lib.claim_files import Claim, Page, compiled
 from kpl_lib.common.errors import one_line
-from kpl_lib.common.files import atomic_path
+from kpl_lib.common.files import make_folder, write_json
 
 HELD, DIFFERS, UNMEASURED = "comes out", "differs", "not measured"
 
@@ -104,14 +103,11 @@ class Outcomes:
     def save(self, folder: str | Path) -> Path:
         """Write what was measured as FOLDER/PAGE.json."""
         path = Path(folder) / f"{self.page.name}.json"
-        told = [{"says": row.claim.says, "status": row.status, "error": row.error} for row in self.rows]
-        found = [{"measured": row.measured, "held": row.held} for row in self.rows]
-        claims = [said | values for said, values in zip(told, found, strict=True)]
+        facts = ("status", "error", "measured", "held")
+        claims = [{"says": row.claim.says} | {f: getattr(row, f) for f in facts} for row in self.rows]
         head = {"page": self.page.name, "digest": self.page.digest, "machine": self.machine}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            record = json.dumps(head | {"claims": claims}, indent=1, ensure_ascii=False)
-            temporary.write_text(record, encoding="utf-8")
+        make_folder(path.parent)
+        write_json(path, head | {"claims": claims})
         return path
 
 

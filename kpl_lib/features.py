@@ -459,30 +459,24 @@ def check_same_images(one: Features, two: Features, who: str) -> None:
         raise InputError(f"{who} hold images of other contents under the same names; {cure}")
     if one.class_names and two.class_names and one.class_names != two.class_names:
         raise InputError(f"{who} have other classes, or another order of them; {cure}")
-    if (
-        one.labels is not None
-        and two.labels is not None
-        and not torch.equal(one.labels.cpu(), two.labels.cpu())
-    ):
-        row = int((one.labels.cpu() != two.labels.cpu()).nonzero()[0])
+    known = [part.labels.cpu() for part in (one, two) if part.labels is not None]
+    if len(known) == 2 and not torch.equal(*known):
+        row = int((known[0] != known[1]).nonzero()[0])
         raise InputError(f"the labels of {who} differ, first in row {row}; {cure}")
 
 
 def _join_banks(banks: list[TextBank], factors: list[float]) -> TextBank:
     first, cure = banks[0], "encode one knowledge base with all encoders"
     for number, bank in enumerate(banks[1:], 2):
+        who, texts = f"join: banks 1 and {number}", (bank.texts, first.texts)
         if bank.class_names != first.class_names:
-            raise InputError(
-                f"join: banks 1 and {number} have other classes, or another order of them; {cure}"
-            )
-        if bank.counts != first.counts or (
-            bank.texts != first.texts and any(bank.texts) and any(first.texts)
-        ):
-            raise InputError(f"join: banks 1 and {number} hold other descriptions; {cure}")
+            raise InputError(f"{who} have other classes, or another order of them; {cure}")
+        if bank.counts != first.counts or (texts[0] != texts[1] and all(map(any, texts))):
+            raise InputError(f"{who} hold other descriptions; {cure}")
         if bank.names.device != first.names.device:
-            raise InputError(f"join: banks 1 and {number} are on different devices; move one with .to")
+            raise InputError(f"{who} are on different devices; move one with .to")
         if _lengths(bank) != _lengths(first):
-            raise InputError(f"join: banks 1 and {number} hold other controls; {cure}")
+            raise InputError(f"{who} hold other controls; {cure}")
 
     def side(pick: Callable[[TextBank], Sequence[Tensor]]) -> tuple[Tensor, ...]:
         return tuple(side_by_side(rows, factors) for rows in zip(*map(pick, banks), strict=True))

@@ -9,13 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kpl_lib.common.checks import (
-    check_classes,
-    check_count,
-    check_images,
-    check_same_space,
-    working_dtype,
-)
+from kpl_lib.common.checks import check_classes, check_count, check_images, check_same_space, working_dtype
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.sums import ALONE, Sums
 from kpl_lib.features import TextBank, mean_image, one_by_one, side_by_side

@@ -90,8 +90,12 @@ def _temperature(
     every = -(-n // CALIBRATE)
     mine = slice(-first % every, None, every)
     scores, labels = sums.gathered(_scores(images[mine], directions, offset), pseudo_labels[mine])
-    t = torch.tensor(softmax_temperature(scores, labels), dtype=torch.float64, device=images.device)
-    return float(sums.first(t)[0])
+    t = softmax_temperature(scores, labels)
+    return (
+        t
+        if sums.world == 1
+        else float(sums.first(torch.tensor(t, dtype=torch.float64, device=images.device))[0])
+    )
 
 
 @torch.no_grad()

@@ -276,9 +276,8 @@ class Grid:
             if wish not in held:
                 raise InputError(f"unknown classifier {wish!r}: {among(wish, sorted(held))}")
         blocks = tuple({**block, "only": tuple(classifiers)} for block in self.blocks)
-        return replace(
-            grid, blocks=blocks, references=tuple(r for r in self.references if r["name"] in classifiers)
-        )
+        references = tuple(r for r in self.references if r["name"] in classifiers)
+        return replace(grid, blocks=blocks, references=references)
 
     def settings(self) -> tuple[Setting, ...]:
         """Every run of the grid, once, by dataset and encoder; references last."""

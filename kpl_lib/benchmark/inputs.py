@@ -115,24 +115,17 @@ class Inputs:
             base = _names_alone(classes) if knowledge == CLASS_NAMES else KnowledgeBase.load(knowledge)
             found = match_classes(base, classes)
             if not found.complete:
-                what, names = (
-                    "lacks" if found.missing else "has more classes:",
-                    found.missing or found.left_over,
-                )
-                raise InputError(
-                    f"knowledge base {knowledge!r} {what} {', '.join(names)} of {self.spec.label}: "
-                    "give it the classes of the dataset, under the same names"
-                )
+                what = "lacks" if found.missing else "has more classes:"
+                names = f"{', '.join(found.missing or found.left_over)} of {self.spec.label}"
+                cure = "give it the classes of the dataset, under the same names"
+                raise InputError(f"knowledge base {knowledge!r} {what} {names}: {cure}")
             self._bases[knowledge] = found.knowledge
         return self._bases[knowledge]
 
     def checksum(self, setting: Setting, resamples: int) -> str:
         """Checksum of everything that a row depends on: images, labels, encoder, texts, parameters, code."""
-        parts = [
-            self._images(self.dataset),
-            self.encoder.fingerprint,
-            [setting.prior, setting.seed, resamples, self.spec.positive, self.spec.ordered],
-        ]
+        asked = [setting.prior, setting.seed, resamples, self.spec.positive, self.spec.ordered]
+        parts = [self._images(self.dataset), self.encoder.fingerprint, asked]
         if setting.reference:
             pool = self.pool_dataset
             parts += [pool and self._images(pool), setting.parameters, code_checksum(LINES, *MEASURES)]

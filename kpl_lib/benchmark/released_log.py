@@ -43,11 +43,10 @@ def beside_log(rows: Iterable[dict]) -> pd.DataFrame:
     ours = {}
     for row in rows:
         own = row["knowledge"] == row["dataset"] and row["prior"] == "uniform" and row["text"] == "top-k"
-        if own and row["metrics"]["accuracy"][0] is not None:
+        accuracy = row["metrics"]["accuracy"]
+        if own and accuracy[0] is not None:
             encoder = row["encoder"].replace("-quickgelu/openai", "")
-            ours[row["dataset"], encoder, row["parameters"].get("k"), row["classifier"]] = row["metrics"][
-                "accuracy"
-            ]
+            ours[row["dataset"], encoder, row["parameters"].get("k"), row["classifier"]] = accuracy
     lines = []
     text = read_text(data_dir() / "published" / LOG, what="table of published figures")
     for one in csv.DictReader(io.StringIO(text)):
@@ -64,9 +63,7 @@ def beside_log(rows: Iterable[dict]) -> pd.DataFrame:
 def log_page(pairs: pd.DataFrame) -> str:
     """The pairs as a page of Markdown: means for each set, encoder and stage over the values of k."""
     if pairs.empty:
-        return (
-            "# Beside the released log\n\nNo row has the set, the encoder and the k of a figure there yet.\n"
-        )
+        return "# Beside the released log\n\nNo row has the set, encoder and k of a figure there yet.\n"
     groups = pairs.groupby(["dataset", "encoder", "stage"], sort=False)
     table = groups[["theirs", "ours", "difference"]].mean().round(1).reset_index()
     table["within"] = [f"{group['within'].sum()} of {len(group)}" for _, group in groups]

@@ -207,8 +207,6 @@ class Runner:
     def _measure(self, predictions: list[Prediction], seed: int) -> Figures:
         features, spec = self.inputs.features, self.inputs.spec
         if seed not in self._blocks:
-            drawn = bootstrap_weights(
-                features.labels.cpu().numpy(), features.meta.get("groups"), self.resamples, seed
-            )
-            self._blocks[seed] = list(drawn)
+            facts = features.labels.cpu().numpy(), features.meta.get("groups")
+            self._blocks[seed] = list(bootstrap_weights(*facts, self.resamples, seed))
         return figures_of(predictions, features.labels, self._blocks[seed], spec.positive, spec.ordered)

@@ -66,9 +66,8 @@ class ResultsFile:
         elif self._seen != self._state():
             rows, torn = parse(self.path)
             if torn is not None:
-                warnings.warn(
-                    f"{self.path}: {torn}; cut off, its run is done again", UserWarning, stacklevel=3
-                )
+                said = f"{self.path}: {torn}; cut off, its run is done again"
+                warnings.warn(said, UserWarning, stacklevel=3)
             if torn is not None or not self.path.read_bytes().endswith(b"\n"):
                 self._replace(rows)
             self._rows, self._seen = {row["key"]: row for row in rows}, self._state()

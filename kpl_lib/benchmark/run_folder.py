@@ -1,7 +1,6 @@
 """A folder of rows that can be shown to others: the rows, what they were made from, and whether the two agree."""
 
 import hashlib
-import json
 import math
 import re
 from collections import Counter
@@ -18,7 +17,7 @@ from kpl_lib.classifiers.base import available as known_classifiers
 from kpl_lib.classifiers.references import REFERENCES
 from kpl_lib.common.errors import InputError, among, closest
 from kpl_lib.common.extras import pandas as pd
-from kpl_lib.common.files import atomic_path, data_dir, make_folder, read_json
+from kpl_lib.common.files import data_dir, make_folder, read_json, write_json
 from kpl_lib.datasets.load import card
 from kpl_lib.encoders.load import available as shipped_encoders
 from kpl_lib.encoders.table import encoder_table
@@ -59,8 +58,7 @@ class RunFolder:
             facts |= {"date": datetime.now(UTC).isoformat(timespec="seconds")}
             facts |= {"device": device} if device else {}
             facts[part] = dict(sorted({**facts[part], name: found}.items()))
-            with atomic_path(self.path / FACTS) as temporary:
-                temporary.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            write_json(self.path / FACTS, facts)
 
 
 def run_name(dataset: str, encoder: str) -> str:

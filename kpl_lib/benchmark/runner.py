@@ -156,13 +156,9 @@ def run(
         check_count(workers, "workers", 0)
     ResultsFile(out).rows()  # refused, or mended, before anything runs
     settings, cache, done = grid.settings(), str(cache or default_folder()), []
+    how = {"device": device, "cache": cache, "workers": workers}
     batches = [
-        Batch(
-            partial(Inputs, dataset, encoders, device, cache, workers),
-            tuple(found),
-            Path(out),
-            grid.resamples,
-        )
+        Batch(partial(Inputs, dataset, encoders, **how), tuple(found), Path(out), grid.resamples)
         for (dataset, encoders), found in groupby(settings, key=lambda one: (one.dataset, one.encoders))
     ]
     with tqdm(total=len(settings), desc="benchmark", unit="run", disable=not progress) as bar:

@@ -35,9 +35,8 @@ from kpl_lib.vision_proxies import fit_proxies, ridge_proxies
 SIDE = 768  # rows of the square product
 PASS = 1 << 24  # bytes that are read to time a pass; small arrays are read several times
 STEPS, SWEEPS = 2000, 200  # steps of the published method; sweeps that are timed together
-CLOCK = (
-    time.perf_counter if os.name == "nt" else time.process_time
-)  # on Windows that one ticks 64 times a second
+#: On Windows the time of the process ticks 64 times a second.
+CLOCK = time.perf_counter if os.name == "nt" else time.process_time
 
 
 @dataclass(frozen=True)
@@ -230,12 +229,7 @@ def solver_speeds(
 
 
 def _rows(
-    seconds: dict[str, float],
-    rates: Rates,
-    shape: tuple[int, int, int],
-    sentences: int,
-    done: int,
-    stopped: int,
+    seconds: dict[str, float], rates: Rates, shape: tuple[int, ...], sentences: int, done: int, stopped: int
 ) -> tuple[Speed, ...]:
     """What was timed, beside the least that it can take."""
     n, d, c = shape
@@ -245,27 +239,21 @@ def _rows(
     closed = rates.limit("images", read, n * d * m + 2 * n * d * c, m**3 / 3 + 2 * m * m * c)
     s = c * sentences
     listing = rates.limit("images", read + 4 * s * d, n * d, 2 * s * d)
+    sweep = rates.limit("plan", 16 * n * c, 0, 4 * n * c)
 
     def row(what: str, took: float, limit: tuple[float, str], against: float | None, made: int = 0) -> Speed:
         ratio = None if against is None else against / took
         return Speed(what, took, *limit, limit[0] / took, against, ratio, made)
 
-    rows = [
-        row("transposed loop", seconds["transposed"] / done, step, plain, done),
-        row("gradient step", seconds["step"] / done, step, plain, done),
-    ]
+    rows = [row("transposed loop", seconds["transposed"] / done, step, plain, done)]
+    rows.append(row("gradient step", seconds["step"] / done, step, plain, done))
     if stopped:
         limit = stopped * step[0], step[1]
         rows.append(row("2,000 released steps", seconds["released"], limit, STEPS * plain, stopped))
     return (
         *rows,
         row("closed form", seconds["closed form"], closed, STEPS * plain),
-        row(
-            "sweep of transport",
-            seconds["sweeps"] / SWEEPS,
-            rates.limit("plan", 16 * n * c, 0, 4 * n * c),
-            None,
-        ),
+        row("sweep of transport", seconds["sweeps"] / SWEEPS, sweep, None),
         row("text proxies", seconds["texts"], listing, None),
     )
 
@@ -284,12 +272,10 @@ def interleaved(
     works: dict[str, Callable[[], object]], arrays: dict[str, Tensor], repeats: int
 ) -> tuple[dict[str, float], Rates]:
     """Median seconds of each work, and the rates of the machine, from runs in turn."""
-    a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE, dtype=torch.float64)
+    single, double = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE, dtype=torch.float64)
     passes = {name: max(1, PASS // (x.nbytes)) for name, x in arrays.items()}
-    machine = {
-        f"read {name}": lambda x=x, n=passes[name]: [x.sum() for _ in range(n)] for name, x in arrays.items()
-    }
-    machine |= {"single": lambda: a @ a, "double": lambda: b @ b}
+    machine = {f"read {a}": lambda x=x, n=passes[a]: [x.sum() for _ in range(n)] for a, x in arrays.items()}
+    machine |= {"single": lambda: single @ single, "double": lambda: double @ double}
     every, times = works | machine, {name: [] for name in works | machine}
     for turn in range(repeats + 1):
         for name, work in every.items():

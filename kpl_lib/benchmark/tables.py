@@ -9,9 +9,8 @@ from pathlib import Path
 
 from kpl_lib.benchmark.published import compare
 from kpl_lib.benchmark.rows import read_rows
-from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import pandas as pd
-from kpl_lib.common.files import atomic_path
+from kpl_lib.common.files import atomic_path, make_folder
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -90,9 +89,7 @@ NOTE = (
     "difference against the plain text proxy on the same text. Majority is the share of the commonest class. "
     "Each value of a swept parameter has its own row."
 )
-BESIDE = (
-    "Published figures are others' own, on their splits and with their texts: see data/published/README.md."
-)
+BESIDE = "Published figures are others' own, on their splits, with their texts: data/published/README.md."
 
 
 @dataclass(frozen=True)
@@ -185,10 +182,8 @@ def overview(rows: pd.DataFrame) -> pd.DataFrame:
             line[f"balanced accuracy, {variant}"] = _percent(part.mean())
         if "difference_balanced_accuracy" in found:
             gain = found["difference_balanced_accuracy"]
-            line |= {
-                "Δ balanced, mean": _percent(gain.mean(), "+"),
-                "Δ balanced, worst": _percent(gain.min(), "+"),
-            }
+            line["Δ balanced, mean"] = _percent(gain.mean(), "+")
+            line["Δ balanced, worst"] = _percent(gain.min(), "+")
         line["seconds"] = f"{found['seconds'].mean():.3f}"
         lines.append(line)
     return pd.DataFrame(lines)
@@ -218,12 +213,7 @@ def _percent(x: float, sign: str = "") -> str:
 
 def _write(made: Tables, rows: pd.DataFrame, out: Path) -> tuple[Path, ...]:
     """Write each table three times, all rows and the report; each file whole or not at all."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {out}: {error.strerror}; name a folder that you may write to"
-        ) from None
+    make_folder(out)
     texts = {}
     for title, table in made.tables.items():
         name = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-").lower()

@@ -5,49 +5,13 @@ create, available, register, Classifier, Prediction. May import: the files of th
 of images, encoders or knowledge.
 """
 
-from kpl_lib.classifiers import (
-    adapt,
-    anchored_probe,
-    calip,
-    centred_text,
-    gda,
-    inmap,
-    kpl,
-    kpl_adaptive,
-    kpl_em,
-    oga,
-    otter,
-    robust_vote,
-    sinkhorn_labels,
-    sota,
-    ss_text,
-    transclip,
-    zero_shot,
-    zlap,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from kpl_lib.classifiers.base import Classifier, available, create, register
 from kpl_lib.prediction import Prediction
 
 __all__ = ["Classifier", "Prediction", "available", "create", "register"]
 
-#: The files of methods: importing one makes its names known to `create`.
-METHODS = (
-    adapt,
-    anchored_probe,
-    calip,
-    centred_text,
-    gda,
-    inmap,
-    kpl,
-    kpl_adaptive,
-    kpl_em,
-    oga,
-    otter,
-    robust_vote,
-    sinkhorn_labels,
-    sota,
-    ss_text,
-    transclip,
-    zero_shot,
-    zlap,
-)
+for file in iter_modules(__path__):  # importing the file of a method makes its name known to `create`
+    import_module(f"{__name__}.{file.name}")

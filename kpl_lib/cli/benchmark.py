@@ -2,34 +2,24 @@
 
 import os
 import sys
-from typing import Annotated
 
 import typer
 
-from kpl_lib.cli.own import Workers
+from kpl_lib.cli.own import Workers, argument, option
 
 app = typer.Typer(help="Compare classifiers on datasets; resumable.", no_args_is_help=True)
 
 
-@app.callback()
-def benchmark() -> None:
-    """Compare classifiers on datasets; resumable."""
-
-
 @app.command("run")
 def run_grid(
-    out: Annotated[str, typer.Option(help="Results file (.jsonl); rows that are there already are kept.")],
-    grid: Annotated[
-        str, typer.Option(help="Name of a grid that ships ('phantom'), or a .json file.")
-    ] = "phantom",
-    classifiers: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
-    datasets: Annotated[
-        str | None, typer.Option(help="Only these: names, starts or patterns, by commas.")
-    ] = None,
-    n: Annotated[int | None, typer.Option(help="Images of each dataset, where they are drawn.")] = None,
-    resamples: Annotated[int | None, typer.Option(help="Bootstrap resamples of the intervals.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Processes; one a core, 2 at most, unless said.")] = None,
-    device: Annotated[str | None, typer.Option(help="'cpu' or 'cuda'; chosen unless said.")] = None,
+    out: option("Results file (.jsonl); rows that are there already are kept.", str),
+    grid: option("Name of a grid that ships ('phantom'), or a .json file.", str) = "phantom",
+    classifiers: option("Only these, separated by commas.") = None,
+    datasets: option("Only these: names, starts or patterns, by commas.") = None,
+    n: option("Images of each dataset, where they are drawn.", int | None) = None,
+    resamples: option("Bootstrap resamples of the intervals.", int | None) = None,
+    jobs: option("Processes; one a core, 2 at most, unless said.", int | None) = None,
+    device: option("'cpu' or 'cuda'; chosen unless said.") = None,
     workers: Workers = None,
 ) -> None:
     """Do the runs that the results file does not hold yet; exit code 2 if some fail."""
@@ -47,8 +37,8 @@ def run_grid(
 
 @app.command("report")
 def report_rows(
-    file: Annotated[str, typer.Argument(help="What `kpl benchmark run` wrote.")],
-    out: Annotated[str | None, typer.Option(help="Folder for the tables: Markdown, CSV, LaTeX.")] = None,
+    file: argument("What `kpl benchmark run` wrote."),
+    out: option("Folder for the tables: Markdown, CSV, LaTeX.") = None,
 ) -> None:
     """Print the overview, real rows beside published figures; write it and a table for each dataset."""
     from kpl_lib.benchmark.tables import NOTE, report
@@ -60,9 +50,7 @@ def report_rows(
 
 
 @app.command("check")
-def check_rows(
-    folder: Annotated[str, typer.Argument(help="What `kpl reproduce` wrote.")],
-) -> None:
+def check_rows(folder: argument("What `kpl reproduce` wrote.")) -> None:
     """Check that a folder of rows can be shown to others; a line a problem, and exit code 2 if there are some."""
     from kpl_lib.benchmark.run_folder import check_folder
 

@@ -1,17 +1,15 @@
 """`kpl datasets ...`: datasets on the command line. Heavy imports wait until a command needs them."""
 
-from typing import Annotated
-
 import typer
+
+from kpl_lib.cli.own import argument, flag, option
 
 app = typer.Typer(help="Datasets that can be loaded by name.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_datasets(
-    details: Annotated[
-        bool, typer.Option("--details", help="Add images, licence, and how to get it.")
-    ] = False,
+    details: flag("--details", "Add images, licence, and how to get it.") = False,
 ) -> None:
     """Print the names of the datasets."""
     from kpl_lib.datasets.load import FAMILIES, available, card
@@ -27,15 +25,9 @@ def list_datasets(
 
 @app.command("get")
 def get_dataset(
-    name: Annotated[
-        str, typer.Argument(help="A name of `kpl datasets list`; 'medmnist-path/64' for a size.")
-    ],
-    root: Annotated[
-        str | None, typer.Option(help="Its folder; KPL_DATA/NAME or ~/.cache/kpl/data/NAME unless said.")
-    ] = None,
-    archive: Annotated[
-        list[str] | None, typer.Option(help="A file that you downloaded yourself; may be repeated.")
-    ] = None,
+    name: argument("A name of `kpl datasets list`; 'medmnist-path/64' for a size."),
+    root: option("Its folder; KPL_DATA/NAME or ~/.cache/kpl/data/NAME unless said.") = None,
+    archive: option("A file that you downloaded yourself; may be repeated.", list[str] | None) = None,
 ) -> None:
     """Download a dataset, check it and unpack it; where a program may not, say the steps. Exit code 1 then."""
     from kpl_lib.datasets.get import get
@@ -48,15 +40,11 @@ def get_dataset(
 
 @app.command("check")
 def check_named(
-    name: Annotated[
-        str, typer.Argument(help="A name of `kpl datasets list`; 'folder' or 'csv' for your own.")
-    ],
-    root: Annotated[str | None, typer.Option(help="Its folder, or the table of 'csv'.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="A part; the evaluation set of the paper unless said.")
-    ] = None,
-    sample: Annotated[int, typer.Option(min=1, help="How many images are decoded.")] = 200,
-    everything: Annotated[bool, typer.Option("--all", help="Decode all images, list all findings.")] = False,
+    name: argument("A name of `kpl datasets list`; 'folder' or 'csv' for your own."),
+    root: option("Its folder, or the table of 'csv'.") = None,
+    split: option("A part; the evaluation set of the paper unless said.") = None,
+    sample: option("How many images are decoded.", int, min=1) = 200,
+    everything: flag("--all", "Decode all images, list all findings.") = False,
 ) -> None:
     """Count, hash every file, decode some; exit code 1 where something has to be corrected."""
     from kpl_lib.datasets.check import check_dataset

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from typing import Annotated
 
 import typer
 
@@ -14,7 +13,10 @@ from kpl_lib.cli.own import (
     Knowledge,
     Skip,
     Workers,
+    argument,
+    flag,
     named,
+    option,
     say,
     say_skipped,
 )
@@ -24,27 +26,20 @@ from kpl_lib.common.files import check_writable, default_folder
 
 def encode(
     encoder: EncoderName = None,
-    dataset: Annotated[str | None, typer.Option(help="A name that `kpl datasets list` prints.")] = None,
-    images: Annotated[str | None, typer.Option(help="Or a folder of images.")] = None,
-    root: Annotated[str | None, typer.Option(help="Folder of the dataset's files.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Part of the dataset; the evaluation set unless said.")
-    ] = None,
-    out: Annotated[str | None, typer.Option(help="Features to write (.safetensors).")] = None,
-    cache: Annotated[
-        str | None,
-        typer.Option(help="Folder that keeps features and stopped runs; ~/.cache/kpl unless said."),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    dataset: option("A name that `kpl datasets list` prints.") = None,
+    images: option("Or a folder of images.") = None,
+    root: option("Folder of the dataset's files.") = None,
+    split: option("Part of the dataset; the evaluation set unless said.") = None,
+    out: option("Features to write (.safetensors).") = None,
+    cache: option("Folder that keeps features and stopped runs; ~/.cache/kpl unless said.") = None,
+    batch_size: option("Images a step.", int) = 64,
     workers: Workers = None,
-    precision: Annotated[str | None, typer.Option(help="'fp32', 'mixed', 'fp16' or 'bf16'.")] = None,
+    precision: option("'fp32', 'mixed', 'fp16' or 'bf16'.") = None,
     device: Device = None,
-    patches: Annotated[bool, typer.Option("--patches", help="Patch features too, as 'calip' needs.")] = False,
+    patches: flag("--patches", "Patch features too, as 'calip' needs.") = False,
     skip_unreadable: Skip = False,
     accept_phantom: AcceptPhantom = False,
-    download_only: Annotated[
-        bool, typer.Option("--download-only", help="Fetch the encoder for later use without a network.")
-    ] = False,
+    download_only: flag("--download-only", "Fetch the encoder for later use without a network.") = False,
 ) -> None:
     """Encode images once, into one file of features. A stopped run goes on where it was."""
     from kpl_lib.distributed.encode import WrittenFeatures, encode_shared
@@ -63,12 +58,9 @@ def encode(
     shared = place().world > 1  # one of several processes that torchrun started
     model = load_encoder(encoder, own_device(device) if shared else device, precision)
     start = time.perf_counter()
-    options = {
-        "batch_size": batch_size,
-        "workers": workers,
-        "on_error": "skip" if skip_unreadable else "raise",
-        "cache": (cache or default_folder()) if data.fingerprint else None,
-    }
+    on_error = "skip" if skip_unreadable else "raise"
+    options = {"batch_size": batch_size, "workers": workers, "on_error": on_error}
+    options["cache"] = (cache or default_folder()) if data.fingerprint else None
     if shared:
         written = encode_shared(model, data, out, patches=patches, **options)
         if written is None:
@@ -112,10 +104,8 @@ def _say_agreement(model, data, features) -> None:
     same = (mixed @ others.T - own).argmax(dim=1) == (full @ others.T - own).argmax(dim=1)
     what = "class names" if named else "images"
     cosine = (mixed * full).sum(dim=1).min()
-    say(
-        f"mixed precision against float32 on {len(few)} images: {int(same.sum())} nearest {what} are the same, "
-        f"cosines from {cosine:.5f}"
-    )
+    found = f"{int(same.sum())} nearest {what} are the same, cosines from {cosine:.5f}"
+    say(f"mixed precision against float32 on {len(few)} images: {found}")
 
 
 def _dataset(dataset: str | None, images: str | None, root: str | None, split: str | None):
@@ -142,11 +132,8 @@ GROUPS = {
     "config": ("image_size", "context_length", "width", "tokenizer", "activation", *PIXELS),
     "weights": ("weights",),
     "logit_scale": ("logit_scale", "logit_scale_known"),
-    "licence": ("licence",),
-    "use": ("use",),
-    "training_data": ("training_data",),
-    "note": ("note",),
 }
+GROUPS |= {fact: (fact,) for fact in ("licence", "use", "training_data", "note")}
 
 
 @app.command("list")
@@ -164,7 +151,7 @@ def list_encoders() -> None:
 def rank(
     images: Images,
     knowledge: Knowledge,
-    encoder: Annotated[list[str], typer.Option(help="Two or more, each with its own --encoder.")],
+    encoder: option("Two or more, each with its own --encoder.", list[str]),
     device: Device = None,
     skip_unreadable: Skip = False,
     accept_phantom: AcceptPhantom = False,
@@ -192,7 +179,7 @@ def _print_table(texts: list[list[str]]) -> None:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A name of `kpl encoders list`.")]) -> None:
+def show(name: argument("A name of `kpl encoders list`.")) -> None:
     """Print what is known about one model, and where each fact comes from."""
     from kpl_lib.encoders.table import encoder_row, sources
 

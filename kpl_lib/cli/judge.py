@@ -1,41 +1,27 @@
 """`kpl judge`: a table against some labels, and against a later table or folder. Heavy imports wait."""
 
-import json
 from dataclasses import asdict, replace
-from typing import Annotated
 
-import typer
-
-from kpl_lib.cli.own import NOTE, check_files, say
+from kpl_lib.cli.own import NOTE, argument, check_files, option, say
 from kpl_lib.common.errors import InputError
-from kpl_lib.common.files import atomic_path
+from kpl_lib.common.files import write_json
 
 
 def judge(
-    table: Annotated[
-        str | None, typer.Argument(help="A table that `kpl classify` or `kpl predict` wrote.")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Table path,label (.csv) of some of its images, drawn at random.")
-    ] = None,
-    at_least: Annotated[
-        float | None, typer.Option(help="Is the share of right answers above this one, such as 0.85?")
-    ] = None,
-    against: Annotated[
-        str | None, typer.Option(help="A later table: are the classes called as often as before?")
-    ] = None,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(help="Twice, files of `kpl encode`: could the images be of one source?"),
-    ] = None,
-    out: Annotated[str | None, typer.Option(help="Also write the figures (.json).")] = None,
+    table: argument("A table that `kpl classify` or `kpl predict` wrote.", str | None) = None,
+    labels: option("Table path,label (.csv) of some of its images, drawn at random.") = None,
+    at_least: option("Is the share of right answers above this one, such as 0.85?", float | None) = None,
+    against: option("A later table: are the classes called as often as before?") = None,
+    features: option(
+        "Twice, files of `kpl encode`: could the images be of one source?", list[str] | None
+    ) = None,
+    out: option("Also write the figures (.json).") = None,
 ) -> None:
     """Say how many answers are right, with exact intervals, and what has changed; patients are kept whole."""
     check_files({"--out": out}, {"the table": table, "--labels": labels, "--against": against})
     if table is None and (not features or labels or against or at_least is not None):
-        raise InputError(
-            "name the table to judge, and what by: kpl judge table.csv --labels labels.csv, or --against later.csv"
-        )
+        how = "kpl judge table.csv --labels labels.csv, or --against later.csv"
+        raise InputError(f"name the table to judge, and what by: {how}")
     if at_least is not None and not 0 < at_least < 1:
         raise InputError(f"--at-least {at_least:g}: write a share between 0 and 1, such as 0.85")
     if features and len(set(features)) != 2:
@@ -49,8 +35,7 @@ def judge(
     say(NOTE)
     print("\n".join(lines))
     if out is not None:
-        with atomic_path(out) as temporary:
-            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_json(out, found)
         say(f"wrote {out}")
 
 

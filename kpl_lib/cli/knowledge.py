@@ -3,11 +3,11 @@
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from kpl_lib.cli.own import check_files
+from kpl_lib.cli.own import argument, check_files, flag, option
 from kpl_lib.common.errors import InputError, among
 from kpl_lib.common.files import check_writable, read_text
 
@@ -22,19 +22,12 @@ FORMATS = "'cupl', 'descriptors', 'kpl' or 'csv'."
 
 @app.command("check")
 def check_knowledge(
-    file: Annotated[str, typer.Argument(help="A .json file, or a name that `kpl doctor` lists.")],
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="Compare with its classes: a dataset, a class list, or a file of names."),
-    ] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="'phantom', 'path:DIR', 'ARCH/TAG' or 'hf-hub:ORG/NAME': adds spread.")
-    ] = None,
-    images: Annotated[
-        str | None, typer.Option(help="A dataset or a folder; with an encoder: adds coverage.")
-    ] = None,
-    figure: Annotated[str | None, typer.Option(help="Figure of the coverage to write, .png or .svg.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Print every finding.")] = False,
+    file: argument("A .json file, or a name that `kpl doctor` lists."),
+    dataset: option("Compare with its classes: a dataset, a class list, or a file of names.") = None,
+    encoder: option("'phantom', 'path:DIR', 'ARCH/TAG' or 'hf-hub:ORG/NAME': adds spread.") = None,
+    images: option("A dataset or a folder; with an encoder: adds coverage.") = None,
+    figure: option("Figure of the coverage to write, .png or .svg.") = None,
+    everything: flag("--all", "Print every finding.") = False,
 ) -> None:
     """Report what is wrong with a knowledge base on one page; exit code 1 where something has to be corrected.
 
@@ -67,15 +60,11 @@ def check_knowledge(
 
 @app.command("import")
 def import_knowledge(
-    source: Annotated[str, typer.Argument(help="The file.")],
-    format: Annotated[str, typer.Option(help=FORMATS)],
-    out: Annotated[str, typer.Option(help="File to write (.json).")],
-    section: Annotated[
-        str | None, typer.Option(help="Section of a kpl file; its only one unless said.")
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Keep these classes: a dataset, a class list, or a file of names.")
-    ] = None,
+    source: argument("The file."),
+    format: option(FORMATS, str),
+    out: option("File to write (.json).", str),
+    section: option("Section of a kpl file; its only one unless said.") = None,
+    classes: option("Keep these classes: a dataset, a class list, or a file of names.") = None,
 ) -> None:
     """Read a file of another format and write it in ours; classes are matched by name, never by position."""
     from kpl_lib.knowledge.base import KnowledgeBase
@@ -93,12 +82,10 @@ def import_knowledge(
 
 @app.command("export")
 def export_knowledge(
-    file: Annotated[str, typer.Argument(help="A .json file, or a name that `kpl doctor` lists.")],
-    format: Annotated[str, typer.Option(help=FORMATS)],
-    out: Annotated[str, typer.Option(help="File to write.")],
-    section: Annotated[
-        str | None, typer.Option(help="Section of a kpl file; the name of the base unless said.")
-    ] = None,
+    file: argument("A .json file, or a name that `kpl doctor` lists."),
+    format: option(FORMATS, str),
+    out: option("File to write.", str),
+    section: option("Section of a kpl file; the name of the base unless said.") = None,
 ) -> None:
     """Write a knowledge base for other people's code."""
     from kpl_lib.knowledge.base import KnowledgeBase
@@ -111,27 +98,21 @@ def export_knowledge(
 
 @app.command("generate")
 def generate_knowledge(
-    classes: Annotated[
-        str, typer.Argument(help="'cub', 'places365', 'imagenet', a base, or a file with one name a line.")
-    ],
-    out: Annotated[str, typer.Option(help="File to write (.json).")],
-    model: Annotated[str | None, typer.Option(help="Language model; KPL_LLM_MODEL unless said.")] = None,
-    prompt: Annotated[
-        str, typer.Option(help="'visual', 'cupl-like', 'kpl-like', or a .json file.")
-    ] = "visual",
-    per_class: Annotated[int, typer.Option(help="Descriptions of each class.")] = 50,
-    modality: Annotated[str | None, typer.Option(help="Kind of picture; 'photograph' unless said.")] = None,
-    concurrency: Annotated[int, typer.Option(help="Calls at the same time.")] = 16,
-    seed: Annotated[int, typer.Option(help="Passed to the server.")] = 0,
-    temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 0.7,
-    max_tokens: Annotated[int | None, typer.Option(help="The most tokens of an answer.")] = None,
-    cache: Annotated[
-        str | None, typer.Option(help="Folder of finished classes; OUT.cache unless said.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds that a call may be silent.")] = 120.0,
-    retries: Annotated[int, typer.Option(help="How often a failed call is repeated.")] = 5,
-    price_in: Annotated[float | None, typer.Option(help="Price of a million tokens in.")] = None,
-    price_out: Annotated[float | None, typer.Option(help="Price of a million tokens out.")] = None,
+    classes: argument("'cub', 'places365', 'imagenet', a base, or a file with one name a line."),
+    out: option("File to write (.json).", str),
+    model: option("Language model; KPL_LLM_MODEL unless said.") = None,
+    prompt: option("'visual', 'cupl-like', 'kpl-like', or a .json file.", str) = "visual",
+    per_class: option("Descriptions of each class.", int) = 50,
+    modality: option("Kind of picture; 'photograph' unless said.") = None,
+    concurrency: option("Calls at the same time.", int) = 16,
+    seed: option("Passed to the server.", int) = 0,
+    temperature: option("Of the sampling.", float) = 0.7,
+    max_tokens: option("The most tokens of an answer.", int | None) = None,
+    cache: option("Folder of finished classes; OUT.cache unless said.") = None,
+    timeout: option("Seconds that a call may be silent.", float) = 120.0,
+    retries: option("How often a failed call is repeated.", int) = 5,
+    price_in: option("Price of a million tokens in.", float | None) = None,
+    price_out: option("Price of a million tokens out.", float | None) = None,
 ) -> None:
     """Let a language model describe each class; a stopped run goes on where it was.
 
@@ -141,23 +122,12 @@ def generate_knowledge(
 
     names, kind = read_classes(classes)
     priced = price_in is not None or price_out is not None
-    done = generate(
-        names,
-        prompt=prompt,
-        per_class=per_class,
-        model=model,
-        modality=modality or kind or MODALITY,
-        name=Path(out).stem,
-        concurrency=concurrency,
-        seed=seed,
-        cache=cache or f"{out}.cache",
-        out=out,
-        prices=(price_in or 0.0, price_out or 0.0) if priced else None,
-        timeout=timeout,
-        retries=retries,
-        temperature=temperature,
-        max_tokens=max_tokens,
-    )
+    asked = {"prompt": prompt, "per_class": per_class, "modality": modality or kind or MODALITY}
+    sampled = {"model": model, "seed": seed, "temperature": temperature, "max_tokens": max_tokens}
+    patience = {"concurrency": concurrency, "timeout": timeout, "retries": retries}
+    kept = {"name": Path(out).stem, "out": out, "cache": cache or f"{out}.cache"}
+    prices = (price_in or 0.0, price_out or 0.0) if priced else None
+    done = generate(names, prices=prices, **asked, **sampled, **patience, **kept)
     print(f"{done.report}\nwrote {out}")
 
 

@@ -14,48 +14,43 @@ from kpl_lib.common.files import atomic_path, check_writable
 
 NOTE = "research and teaching only, not for clinical use"
 
-Images = Annotated[str, typer.Option(help="Folder of images; or one subfolder a class.")]
-Knowledge = Annotated[str, typer.Option(help="A .json file, or a name that `kpl doctor` lists.")]
-Table = Annotated[str, typer.Option(help="Table to write (.csv).")]
-EncoderNames = Annotated[
-    list[str] | None,
-    typer.Option("--encoder", help="As for `kpl encode`; several are joined."),
-]
-EncoderName = Annotated[
-    str | None,
-    typer.Option(help="'hf-hub:ORG/NAME', 'ARCH/TAG', 'path:DIR', or 'phantom' for synthetic images."),
-]
-AcceptPhantom = Annotated[
-    bool,
-    typer.Option("--accept-phantom", help="Let a phantom encoder read images that are no phantoms; warns."),
-]
-Method = Annotated[str, typer.Option(help="Method, such as 'kpl' or 'clip'; `kpl doctor` lists all.")]
-Kept = Annotated[int | None, typer.Option(help="Descriptions kept per class; 8 unless said.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="A parameter of the method, NAME=VALUE; may stand often.")
-]
-Labels = Annotated[
-    str | None, typer.Option(help="Table path,label (.csv), to measure with; no method reads it.")
-]
-Coverage = Annotated[
-    float | None,
-    typer.Option(help="Add sets that hold the true class this often, such as 0.9; some labels are enough."),
-]
-Groups = Annotated[str | None, typer.Option(help="Table path,group (.csv): the patient of each image.")]
-Pattern = Annotated[
-    str | None, typer.Option(help=r"Or a regular expression that finds the patient in a path: '^([^_]+)_'.")
-]
-Device = Annotated[str | None, typer.Option(help="'cpu' or 'cuda'; chosen unless said.")]
-Skip = Annotated[
-    bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and list them.")
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(help="Processes that decode images; what is soonest, by a timed batch, unless said."),
-]
-Report = Annotated[str | None, typer.Option(help="Report to write (.html): one file, opens offline.")]
-Thumbnails = Annotated[int, typer.Option(help="Small images in the report, 0 to 200.")]
-ByPatient = Annotated[str | None, typer.Option(help="Table of patients to write (.csv).")]
+
+def option(text: str, kind: object = str | None, *names: str, **how: object) -> object:
+    """The type of an option of a command, with what `--help` says of it."""
+    return Annotated[kind, typer.Option(*names, help=text, **how)]
+
+
+def flag(name: str, text: str) -> object:
+    """The type of an option that is given or not."""
+    return option(text, bool, name)
+
+
+def argument(text: str, kind: object = str) -> object:
+    """The type of an argument of a command."""
+    return Annotated[kind, typer.Argument(help=text)]
+
+
+Images = option("Folder of images; or one subfolder a class.", str)
+Knowledge = option("A .json file, or a name that `kpl doctor` lists.", str)
+Table = option("Table to write (.csv).", str)
+EncoderNames = option("As for `kpl encode`; several are joined.", list[str] | None, "--encoder")
+EncoderName = option("'hf-hub:ORG/NAME', 'ARCH/TAG', 'path:DIR', or 'phantom' for synthetic images.")
+AcceptPhantom = flag("--accept-phantom", "Let a phantom encoder read images that are no phantoms; warns.")
+Method = option("Method, such as 'kpl' or 'clip'; `kpl doctor` lists all.", str)
+Kept = option("Descriptions kept per class; 8 unless said.", int | None)
+Settings = option("A parameter of the method, NAME=VALUE; may stand often.", list[str] | None, "--set")
+Labels = option("Table path,label (.csv), to measure with; no method reads it.")
+Coverage = option(
+    "Add sets that hold the true class this often, such as 0.9; some labels are enough.", float | None
+)
+Groups = option("Table path,group (.csv): the patient of each image.")
+Pattern = option(r"Or a regular expression that finds the patient in a path: '^([^_]+)_'.")
+Device = option("'cpu' or 'cuda'; chosen unless said.")
+Skip = flag("--skip-unreadable", "Leave out images that cannot be read, and list them.")
+Workers = option("Processes that decode images; what is soonest, by a timed batch, unless said.", int | None)
+Report = option("Report to write (.html): one file, opens offline.")
+Thumbnails = option("Small images in the report, 0 to 200.", int)
+ByPatient = option("Table of patients to write (.csv).")
 
 
 def classify(
@@ -101,7 +96,7 @@ def classify(
 def fit(
     images: Images,
     knowledge: Knowledge,
-    out: Annotated[str, typer.Option(help="Model to write (.safetensors).")],
+    out: option("Model to write (.safetensors).", str),
     encoder: EncoderNames = None,
     classifier: Method = RECOMMENDED,
     k: Kept = None,
@@ -125,27 +120,23 @@ def fit(
     method = {"classifier": classifier, "k": k, "parameters": parse_settings(settings)}
     where = {"encoder": named(encoder), "device": device, "skip_unreadable": skip_unreadable}
     where |= {"accept_phantom": accept_phantom, "workers": workers}
-    run, page = _run(
-        images, knowledge, {"--out": out, "--report": report}, thumbnails, **method, **truth, **where
-    )
+    outputs = {"--out": out, "--report": report}
+    run, page = _run(images, knowledge, outputs, thumbnails, **method, **truth, **where)
     FittedModel.of(run).save(out)
     _write_report(page, report)
     if run.classifier.joint is not None:
-        say(
-            f"{classifier} judged each image by others, near it or before it: `kpl predict` places images one by one, "
-            "and may differ from classify"
-        )
+        how = "`kpl predict` places images one by one, and may differ from classify"
+        say(f"{classifier} judged each image by others, near it or before it: {how}")
     say(f"wrote {out}: {classifier} fitted to {len(run.result.paths)} images")
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="What `kpl fit` wrote.")],
-    images: Annotated[list[str], typer.Argument(help="Images, or folders of images.")],
+    model: argument("What `kpl fit` wrote."),
+    images: argument("Images, or folders of images.", list[str]),
     out: Table,
-    encoder: Annotated[
-        list[str] | None,
-        typer.Option(help="Where its encoder is now, if that has moved; of several, all in their order."),
-    ] = None,
+    encoder: option(
+        "Where its encoder is now, if that has moved; of several, all in their order.", list[str] | None
+    ) = None,
     device: Device = None,
     workers: Workers = None,
     skip_unreadable: Skip = False,
@@ -213,15 +204,14 @@ def _value(text: str) -> object:
 
 def check_files(outputs: dict[str, str | None], inputs: dict[str, str | None]) -> None:
     """Refuse what could not be written, or would be written over what is read, before anything is read."""
-    seen = {
-        os.path.realpath(os.path.expanduser(path)): name for name, path in inputs.items() if path is not None
-    }
-    for option, path in outputs.items():
+    seen: dict[str, str] = {}
+    for name, path in (inputs | outputs).items():
         if path is not None:
-            check_writable(path)
-            other = seen.setdefault(os.path.realpath(os.path.expanduser(path)), option)
-            if other != option:
-                raise InputError(f"{option} {path}: the same file as {other}; name another")
+            if name in outputs:
+                check_writable(path)
+            other = seen.setdefault(os.path.realpath(os.path.expanduser(path)), name)
+            if other != name and name in outputs:
+                raise InputError(f"{name} {path}: the same file as {other}; name another")
 
 
 def _run(images: str, knowledge: str, outputs: dict[str, str | None], thumbnails: int, **options):

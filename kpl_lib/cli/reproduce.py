@@ -2,30 +2,21 @@
 
 import os
 import sys
-from typing import Annotated
 
 import typer
 
-from kpl_lib.cli.own import Device, Workers
+from kpl_lib.cli.own import Device, Workers, argument, flag, option
 
 
 def reproduce_sets(
-    out: Annotated[str, typer.Argument(help="Folder of rows; what is there already is kept.")],
-    sets: Annotated[
-        str | None, typer.Option(help="Only these, by commas; those of the paper and MedMNIST unless said.")
-    ] = None,
-    encoders: Annotated[
-        str | None, typer.Option(help="Only these, by commas; the paper's, BiomedCLIP and PLIP unless said.")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Folder of image sets; KPL_DATA or ~/.cache/kpl/data unless said.")
-    ] = None,
-    archives: Annotated[
-        str | None, typer.Option(help="Folder of archives that you downloaded, under their original names.")
-    ] = None,
+    out: argument("Folder of rows; what is there already is kept."),
+    sets: option("Only these, by commas; those of the paper and MedMNIST unless said.") = None,
+    encoders: option("Only these, by commas; the paper's, BiomedCLIP and PLIP unless said.") = None,
+    data: option("Folder of image sets; KPL_DATA or ~/.cache/kpl/data unless said.") = None,
+    archives: option("Folder of archives that you downloaded, under their original names.") = None,
     device: Device = None,
     workers: Workers = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do and cost; stop.")] = False,
+    dry_run: flag("--dry-run", "Say what it would do and cost; stop.") = False,
 ) -> None:
     """Fetch public sets, encode them, run the paper's rows and ours, and compare; exit code 2 if some fail."""
     from kpl_lib.benchmark.plan import plan

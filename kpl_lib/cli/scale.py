@@ -1,23 +1,17 @@
 """`kpl scale`: the method on a made-up set of any size, and where the time goes. Heavy imports wait."""
 
-import json
 from dataclasses import asdict
-from typing import Annotated
 
-import typer
-
-from kpl_lib.cli.own import Device, say
-from kpl_lib.common.files import atomic_path, check_writable
+from kpl_lib.cli.own import Device, option, say
+from kpl_lib.common.files import check_writable, write_json
 
 
 def scale(
-    folder: Annotated[
-        str, typer.Option(help="Where the shards are, or will be: 2 N D bytes, 2.8 GB unless said.")
-    ],
-    images: Annotated[int, typer.Option(help="Images N.")] = 1_800_000,
-    dimensions: Annotated[int, typer.Option(help="Dimensions D.")] = 768,
-    classes: Annotated[int, typer.Option(help="Classes C.")] = 1000,
-    out: Annotated[str | None, typer.Option(help="The same figures to write (.json).")] = None,
+    folder: option("Where the shards are, or will be: 2 N D bytes, 2.8 GB unless said.", str),
+    images: option("Images N.", int) = 1_800_000,
+    dimensions: option("Dimensions D.", int) = 768,
+    classes: option("Classes C.", int) = 1000,
+    out: option("The same figures to write (.json).") = None,
     device: Device = None,
 ) -> None:
     """Go from shards of made-up features to metrics, and print where time and memory go; torchrun shares the work."""
@@ -31,6 +25,5 @@ def scale(
         return
     print(report)
     if out is not None:
-        with atomic_path(out) as temporary:
-            temporary.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+        write_json(out, asdict(report))
         say(f"wrote {out}")

@@ -12,7 +12,6 @@ from kpl_lib.common.errors import InputError
 EXTRAS = {
     "ot": "transport",
     "pandas": "benchmark",
-    "tabulate": "benchmark",
     "altair": "plots",
     "matplotlib": "plots",
     "pyplot": "plots",

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -25,9 +25,7 @@ def data_dir() -> Path:
     for candidate in (here / "data", here.parent / "data"):
         if (candidate / "knowledge").is_dir():
             return candidate
-    raise InputError(
-        f"the data folder is missing beside {here}: reinstall kpl_lib, or clone the repository again"
-    )
+    raise InputError(f"the data folder is missing beside {here}: reinstall kpl_lib, or clone it again")
 
 
 def shipped(folder: str) -> tuple[str, ...]:
@@ -118,13 +116,11 @@ def read_json(path: str | Path) -> dict:
         content = json.loads(text, object_pairs_hook=_unique)
     except _TwiceError as twice:
         key = twice.args[0]
-        raise InputError(
-            f"{path}: {key!r} stands twice{_again(text, key)}; merge the two, or rename one"
-        ) from None
+        said = f"{key!r} stands twice{_again(text, key)}"
+        raise InputError(f"{path}: {said}; merge the two, or rename one") from None
     except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}; correct it there"
-        ) from None
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"{path}: broken JSON at {place}: {error.msg}; correct it there") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: broken JSON ({str(error)[:80]}); correct it") from None
     if not isinstance(content, dict):
@@ -178,6 +174,12 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def write_json(path: str | Path, content: Mapping) -> None:
+    """Write JSON as people read it, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 class _TwiceError(Exception):

@@ -70,9 +70,7 @@ class ImageDataset:
             if values is None:
                 continue
             if len(values) != len(self.paths):
-                raise InputError(
-                    f"{self.name}: {len(values)} {what} for {len(self.paths)} images; give one each"
-                )
+                raise InputError(f"{self.name}: {len(values)} {what} for {len(self.paths)} images; one each")
             object.__setattr__(self, what, [int(v) if what == "labels" else str(v) for v in values])
         wrong = [label for label in self.labels or () if not 0 <= label < len(self.class_names)]
         if wrong:
@@ -95,15 +93,9 @@ class ImageDataset:
         def pick(values):
             return None if values is None else [values[row] for row in rows]
 
-        return ImageDataset(
-            name or self.name,
-            partial(_read_row, self, rows),
-            pick(self.paths),
-            self.class_names,
-            pick(self.labels),
-            pick(self.groups),
-            partial(_subset_fingerprint, self, rows),
-        )
+        paths, labels, groups = map(pick, (self.paths, self.labels, self.groups))
+        read, later = partial(_read_row, self, rows), partial(_subset_fingerprint, self, rows)
+        return ImageDataset(name or self.name, read, paths, self.class_names, labels, groups, later)
 
 
 def _read_row(dataset: ImageDataset, rows: list[int], index: int) -> Image.Image:

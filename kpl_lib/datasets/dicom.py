@@ -43,10 +43,8 @@ def read_dicom(path: Path, most_pixels: int) -> Image.Image:
         return Image.fromarray(_shown(scan)).convert("RGB")
     except (NotImplementedError, RuntimeError):  # what pydicom raises where no decoder is installed
         how = scan.file_meta.TransferSyntaxUID.name
-        raise InputError(
-            f"{path}: compressed as {how}, for which no decoder is here; run `pip install python-gdcm`, "
-            "or save it uncompressed"
-        ) from None
+        cure = "run `pip install python-gdcm`, or save it uncompressed"
+        raise InputError(f"{path}: compressed as {how}, for which no decoder is here; {cure}") from None
 
 
 def _shown(scan: "Dataset") -> np.ndarray:
@@ -71,10 +69,7 @@ def _check_scan(path: Path, scan: "Dataset", most_pixels: int) -> None:
     if frames > 1:
         raise InputError(f"{path}: holds {frames} frames; save the one you mean as its own file")
     if scan.Rows * scan.Columns > most_pixels:
-        raise InputError(
-            f"{path}: {scan.Columns} x {scan.Rows} pixels, more than {most_pixels:,}; "
-            "make it smaller, or leave it out"
-        )
+        raise InputError(f"{path}: {scan.Columns} x {scan.Rows} pixels, more than {most_pixels:,}; shrink it")
 
 
 def _grey(scan: "Dataset", stored: np.ndarray) -> np.ndarray:

@@ -59,9 +59,8 @@ def download(
         raise InputError(f"{url}: the server answers {code}; download it by hand and use --archive") from None
     except (requests.ConnectionError, requests.Timeout):
         host = urlsplit(url).hostname
-        raise InputError(
-            f"{url}: cannot reach {host}; go online and repeat the command, or download it by hand and use --archive"
-        ) from None
+        how = "go online and repeat the command, or download it by hand and use --archive"
+        raise InputError(f"{url}: cannot reach {host}; {how}") from None
     except requests.RequestException as error:
         raise InputError(f"{url}: {one_line(error, 100)}; repeat the command to go on") from None
     except OSError as error:
@@ -118,10 +117,8 @@ def _resume(url: str, part: Path, title: str, progress: bool) -> None:
             return
         answer.raise_for_status()
         if answer.headers.get("Content-Type", "").startswith("text/html"):
-            raise InputError(
-                f"{url}: the server answers with a web page, not the file; open it in a browser, download the file "
-                "by hand and use --archive"
-            )
+            how = "open it in a browser, download the file by hand and use --archive"
+            raise InputError(f"{url}: the server answers with a web page, not the file; {how}")
         place = answer.headers.get("Content-Range", "")
         goes_on = answer.status_code == 206 and place.startswith(f"bytes {have}-")
         _receive(answer, part, have if goes_on else 0, title, progress)
@@ -133,9 +130,7 @@ def _receive(answer, part: Path, done: int, title: str, progress: bool) -> None:
 
     left, free = int(answer.headers.get("Content-Length") or 0), shutil.disk_usage(part.parent).free
     if left > free:
-        raise InputError(
-            f"{part.parent}: {left / 1e9:.2f} GB are needed, {free / 1e9:.2f} are free; make room"
-        )
+        raise InputError(f"{part.parent}: {left / 1e9:.2f} GB are needed, {free / 1e9:.2f} free; make room")
     shown = {"desc": title, "unit": "B", "unit_scale": True, "disable": not progress, "delay": 2}
     bar = tqdm(total=done + left or None, initial=done, **shown)
     with open(part, "ab" if done else "wb") as out, bar:

@@ -83,17 +83,12 @@ def readable(path: str | Path) -> Iterator[None]:
     except PermissionError:
         raise InputError(f"{path}: may not be read; change its permissions, or leave it out") from None
     except UnidentifiedImageError:
-        raise InputError(
-            f"{path}: not an image that can be read; convert it to PNG, or leave it out"
-        ) from None
+        raise InputError(f"{path}: not an image that can be read; convert it, or leave it out") from None
     except Image.DecompressionBombError:
-        raise InputError(
-            f"{path}: more than {MAX_PIXELS:,} pixels; make it smaller, or leave it out"
-        ) from None
+        raise InputError(f"{path}: more than {MAX_PIXELS:,} pixels; shrink it, or leave it out") from None
     except Exception as error:  # decoders raise nearly anything on broken files
-        raise InputError(
-            f"{path}: broken image ({one_line(error)}); copy it again from its source, or leave it out"
-        ) from None
+        why = f"broken image ({one_line(error)})"
+        raise InputError(f"{path}: {why}; copy it again from its source, or leave it out") from None
 
 
 def decode(file: BinaryIO, path: str | Path) -> Image.Image:
@@ -128,9 +123,7 @@ def check_file(path: Path) -> int:
 def _check_header(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise InputError(
-            f"{path}: {width} x {height} pixels, more than {MAX_PIXELS:,}; make it smaller, or leave it out"
-        )
+        raise InputError(f"{path}: {width} x {height} pixels, more than {MAX_PIXELS:,}; shrink it")
     pages = getattr(image, "n_frames", 1)
     if pages > 1 and image.format != "MPO":  # phones add a preview page to a JPEG; the first is the photo
         raise InputError(f"{path}: holds {pages} pages; save the one you mean as its own file")

@@ -127,8 +127,7 @@ def card(name: str) -> DatasetCard:
         if word in variants:
             facts |= variants[word]
         elif word not in VARIANTS.get(family.split("-")[0], {}).get("split", ()):
-            known = ", ".join(variants) or "none"
-            raise InputError(f"dataset {name!r}: unknown variant {word!r}; known: {known}")
+            raise InputError(f"dataset {name!r}: unknown variant {word!r}; {among(word, variants)}")
     names = facts["class_names"]
     facts["class_names"] = class_names(names) if isinstance(names, str) else tuple(names)
     facts["archives"] = tuple(Archive(**archive) for archive in facts["archives"])
@@ -177,9 +176,8 @@ def _need_root(name: str, root: str | Path | None) -> Path:
         return Path(root)
     found = default_root(name)
     if not found.is_dir():
-        raise InputError(
-            f"dataset {name!r} is not in {found}: name its folder as root=..., or run `kpl datasets get {name}`"
-        )
+        how = f"name its folder as root=..., or run `kpl datasets get {name}`"
+        raise InputError(f"dataset {name!r} is not in {found}: {how}")
     return found
 
 
@@ -192,9 +190,7 @@ def _check_own(name: str, root: str | Path | None, options: dict) -> None:
         raise InputError(f"dataset {family!r} needs root=...: the {OWN[family][1]}")
     split = options.pop("split", None)
     if split not in (None, "all"):
-        raise InputError(
-            f"dataset {family!r} has no split {split!r}: name the part as root, and leave split out"
-        )
+        raise InputError(f"dataset {family!r} has no split {split!r}: name that part as root")
 
 
 def _take_variants(name: str, words: list[str], options: dict) -> None:
@@ -203,14 +199,10 @@ def _take_variants(name: str, words: list[str], options: dict) -> None:
     known = {str(value): (key, value) for key, values in variants.items() for value in values}
     for word in words:
         if word not in known:
-            raise InputError(
-                f"dataset {name!r}: unknown variant {word!r}; known: {', '.join(known) or 'none'}"
-            )
+            raise InputError(f"dataset {name!r}: unknown variant {word!r}; {among(word, known)}")
         key, value = known[word]
         if options.setdefault(key, value) != value:
-            raise InputError(
-                f"dataset {name!r}: {key} is {word!r} in the name and {options[key]!r} beside it; say it once"
-            )
+            raise InputError(f"dataset {name!r}: {key} is {word!r} and {options[key]!r}; say it once")
 
 
 def _call(name: str, module: str, *arguments, **options) -> ImageDataset:

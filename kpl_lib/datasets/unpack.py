@@ -119,15 +119,11 @@ def _check(archive: Path, folder: Path, members: list[Member]) -> list[str]:
     if total > _limit(archive):
         raise InputError(f"{archive}: a decompression bomb; {UNSAFE}")
     if total > free:
-        raise InputError(
-            f"{folder}: {total / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free; make room"
-        )
+        raise InputError(f"{folder}: {total / 1e9:.1f} GB are needed, {free / 1e9:.1f} free; make room")
     tops = sorted({parts[0] for parts in seen})
     there = next((top for top in tops if os.path.lexists(folder / top)), None)
     if there is not None:
-        raise InputError(
-            f"{folder / there}: is there already; move it away, then unpack {archive.name} again"
-        )
+        raise InputError(f"{folder / there}: is there already; move it, then unpack {archive.name} again")
     return tops
 
 

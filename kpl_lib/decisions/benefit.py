@@ -72,9 +72,7 @@ def net_benefit(
     if t.ndim != 1 or not ((t >= 0) & (t < 1)).all():
         raise InputError(f"thresholds must lie in 0..1, below 1, not {thresholds!r}")
     if ill.all() or not ill.any():
-        raise InputError(
-            "labels: net benefit needs images with and without the positive class; there is one kind"
-        )
+        raise InputError("labels: net benefit takes images of both kinds; there is one kind")
     share = float(ill.mean()) if prevalence is None else _share(prevalence, "prevalence")
     treated = p[:, None] >= t
     odds = t / (1 - t)
@@ -92,9 +90,7 @@ def _positives(probabilities, labels, positive: int | str | None) -> tuple[np.nd
             raise InputError(f"positive: there are {classes} classes; say which one is the positive one")
         probabilities = probabilities.probabilities[:, which]
     elif positive is not None:
-        raise InputError(
-            "positive: probabilities of one class have no other; give a prediction, or leave it out"
-        )
+        raise InputError("positive: probabilities of one class have no other; leave it out")
     p = torch.as_tensor(probabilities).detach().cpu().double()
     if p.dim() != 1 or not bool(((p >= 0) & (p <= 1)).all()):
         raise InputError("probabilities must be one number in 0..1 for each image")

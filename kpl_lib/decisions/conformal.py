@@ -128,10 +128,9 @@ class Calibration:
         """
         e = _excess(prediction.probabilities, self.score, self.penalty, self.rank)
         if names_of(prediction) != self.class_names:
-            raise InputError(
-                f"prediction: its classes are {', '.join(names_of(prediction))}, those of the calibration "
-                f"{', '.join(self.class_names)}: calibrate with the same classes"
-            )
+            own, theirs = (", ".join(names) for names in (names_of(prediction), self.class_names))
+            said = f"its classes are {own}, those of the calibration {theirs}"
+            raise InputError(f"prediction: {said}: calibrate with the same classes")
         return PredictionSets(e <= self.excess.to(e.device), self.class_names, self)
 
 
@@ -192,12 +191,9 @@ def calibrate(
     known = (y >= 0).nonzero()[:, 0]
     y, unit, own = y[known], unit[known], e[known, y[known]]
     parts = [y == c for c in range(len(names))] if by_class else [y >= 0]
-    found = [
-        _threshold(
-            own[part], unit[part], coverage, f"class {name!r}" if by_class else "labels", groups is not None
-        )
-        for part, name in zip(parts, names, strict=False)
-    ]
+    whose = [f"class {name!r}" for name in names] if by_class else ["labels"]
+    pairs = zip(parts, whose, strict=True)
+    found = [_threshold(own[part], unit[part], coverage, who, groups is not None) for part, who in pairs]
     excess = torch.stack(found).expand(len(names)).clone()
     ties = float((own == excess[y]).double().mean())
     counts = len(own), len(unit.unique())
@@ -239,10 +235,8 @@ def check_coverage(coverage: float) -> float:
         InputError: if it does not.
     """
     if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
-        raise InputError(
-            "coverage is the share of images whose set is to hold the true class (1 - alpha): give more than 0 and "
-            f"less than 1, such as 0.9, not {coverage!r}"
-        )
+        what = "coverage is the share of images whose set is to hold the true class (1 - alpha)"
+        raise InputError(f"{what}: give more than 0 and less than 1, such as 0.9, not {coverage!r}")
     return float(coverage)
 
 
@@ -267,10 +261,9 @@ def _threshold(own: Tensor, unit: Tensor, coverage: float, what: str, grouped: b
     _, place, sizes = unit.unique(return_inverse=True, return_counts=True)
     if len(sizes) < needed(coverage):
         kind = "labelled patients" if grouped else "labelled images"
-        raise InputError(
-            f"{what}: {len(sizes)} {kind} are too few, coverage {coverage:g} needs at least {needed(coverage)}"
-            f"{' of each class' if what != 'labels' else ''}: label more, or ask for less"
-        )
+        least = f"at least {needed(coverage)}{' of each class' if what != 'labels' else ''}"
+        few = f"{len(sizes)} {kind} are too few, coverage {coverage:g} needs {least}"
+        raise InputError(f"{what}: {few}: label more, or ask for less")
     values, order = own.sort()
     weight = (1 / sizes.double())[place][order].cumsum(0)
     return values[int((weight < coverage * (len(sizes) + 1) - NOISE).sum())]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kpl_lib.common.checks import check_count, check_labels
 from kpl_lib.common.errors import InputError
-from kpl_lib.decisions.conformal import Calibration, PredictionSets, calibrate, group_numbers
+from kpl_lib.decisions.conformal import PredictionSets, calibrate, group_numbers
 from kpl_lib.metrics.estimates import Estimate
 from kpl_lib.prediction import Prediction
 
@@ -116,11 +116,8 @@ def _covered(hit: np.ndarray, unit: np.ndarray, level: float) -> Estimate:
         n = groups if p in (0, 1) else float(np.clip(p * (1 - p) / v if v else count, groups, count))
     low, high = (1 - level) / 2, (1 + level) / 2
     x = p * n
-    return Estimate(
-        p,
-        float(stats.beta.ppf(low, x, n - x + 1)) if p > 0 else 0.0,
-        float(stats.beta.ppf(high, x + 1, n - x)) if p < 1 else 1.0,
-    )
+    low = float(stats.beta.ppf(low, x, n - x + 1)) if p > 0 else 0.0
+    return Estimate(p, low, float(stats.beta.ppf(high, x + 1, n - x)) if p < 1 else 1.0)
 
 
 def cross_coverage(
@@ -169,18 +166,14 @@ def cross_coverage(
     ties = []
     for part in range(folds):
         inside = fold == part
-        rest = _calibrate_rest(prediction, torch.where(inside, -1, y), groups, folds, options)
+        try:
+            rest = calibrate(prediction, torch.where(inside, -1, y), groups=groups, **options)
+        except InputError as error:
+            raise InputError(f"without one of {folds} folds, {error}") from None
         sets[inside] = rest.sets(_rows(prediction, inside)).sets.cpu()
         ties.append(rest.ties)
     pooled = PredictionSets(sets, whole.class_names, replace(whole, ties=float(np.mean(ties))))
     return evaluate_sets(pooled, y, groups=groups, level=level)
-
-
-def _calibrate_rest(prediction, labels, groups, folds, options) -> Calibration:
-    try:
-        return calibrate(prediction, labels, groups=groups, **options)
-    except InputError as error:
-        raise InputError(f"without one of {folds} folds, {error}") from None
 
 
 def _rows(prediction: Prediction, inside: Tensor) -> Prediction:

@@ -19,9 +19,8 @@ from kpl_lib.transport import sinkhorn
 
 DESCRIPTIONS = 8  # of each class, those nearest to the images, as the classifiers take them
 NEIGHBOURS = 10
-LOOKED_UP = (
-    1000  # images whose neighbours are looked up among themselves; drawn, as rows may stand class by class
-)
+#: Images whose neighbours are looked up among themselves; drawn, as rows may stand class by class.
+LOOKED_UP = 1000
 
 
 @dataclass(frozen=True)

@@ -55,12 +55,7 @@ def assumptions() -> dict:
 
 
 def estimate(
-    dataset: str,
-    encoder: str,
-    machine: str,
-    count: int = 1,
-    *,
-    images_per_second: float | None = None,
+    dataset: str, encoder: str, machine: str, count: int = 1, *, images_per_second: float | None = None
 ) -> Cost:
     """Hours, gigabytes and money of one pass over a dataset.
 

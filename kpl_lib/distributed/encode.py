@@ -98,14 +98,8 @@ def encode_shared(
         part = _part(Path(out), rows, key)
         if rows and not (dataset.fingerprint and _whole(part, kind, len(rows))):
             run = encoder.encode_patches if patches else encoder.encode_images
-            made = run(
-                dataset.subset(rows),
-                batch_size=batch_size,
-                workers=workers,
-                on_error=on_error,
-                cache=cache,
-                progress=progress and where.rank == 0,
-            )
+            how = {"batch_size": batch_size, "workers": workers, "on_error": on_error, "cache": cache}
+            made = run(dataset.subset(rows), **how, progress=progress and where.rank == 0)
             make_folder(part.parent)
             made.save(part)
         store.set(f"done/{where.rank}", key)

@@ -199,9 +199,8 @@ class Group(Sums):
             if isinstance(rows, Tensor) and rows.dim() == 2 and len(rows) == 0:
                 raise InputError("it has no image: start at most as many processes as there are images")
             if isinstance(rows, Tensor) and self._nccl() and rows.device.type != "cuda":
-                raise InputError(
-                    f"rows on {rows.device}, and NCCL sends from GPU to GPU: use joined's device"
-                )
+                here = rows.device
+                raise InputError(f"rows on {here}, and NCCL sends from GPU to GPU: use joined's device")
             mine = make()
             facts = None if rows is None else (rows.shape[1], str(rows.dtype), rows.device.type)
         except InputError as error:
@@ -212,9 +211,7 @@ class Group(Sums):
                 raise InputError(message if self.world == 1 else f"rank {rank} of {self.world}: {message}")
         for rank, (_, other, _) in enumerate(found):
             if other != found[0][1]:
-                raise InputError(
-                    f"rank 0 has columns, dtype, device {found[0][1]}, rank {rank} {other}: use one"
-                )
+                raise InputError(f"rank 0 has D, dtype, device {found[0][1]}, rank {rank} {other}: use one")
         if facts is not None and sum(count for _, _, count in found) < 2:
             raise InputError("1 image is too few for a method that reads the whole set, give at least 2")
         return mine

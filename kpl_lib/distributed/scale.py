@@ -110,16 +110,15 @@ class ScaleReport:
         self.stages[name] = time.perf_counter() - clock
 
     def __str__(self) -> str:
-        head = (
-            f"{self.images} x {self.dimensions} images, {self.classes} classes, processes: {self.processes}"
-        )
-        lines = [head, f"{'':<26}{'seconds':>9}{'share':>7}{'core s':>9}{'peak GiB':>10}"]
+        size = f"{self.images} x {self.dimensions} images, {self.classes} classes"
+        lines = [
+            f"{size}, processes: {self.processes}",
+            f"{'':<26}{'seconds':>9}{'share':>7}{'core s':>9}{'peak GiB':>10}",
+        ]
         total = sum(self.stages.values())
         for name, seconds in self.stages.items():
-            share = f"{100 * seconds / total:.0f} %"
-            lines.append(
-                f"{name:<26}{seconds:>9.1f}{share:>7}{self.cores[name]:>9.1f}{self.peak[name]:>10.2f}"
-            )
+            share, peak = f"{100 * seconds / total:.0f} %", self.peak[name]
+            lines.append(f"{name:<26}{seconds:>9.1f}{share:>7}{self.cores[name]:>9.1f}{peak:>10.2f}")
         most, cores = max(self.peak.values()), sum(self.cores.values())
         lines.append(f"{'together':<26}{total:>9.1f}{'':>7}{cores:>9.1f}{most:>10.2f}")
         return "\n".join([*lines, *(f"{name}: {value:.4g}" for name, value in self.found.items())])
@@ -149,12 +148,9 @@ def run_at_scale(
 
     Chapter: ch-scaling
     """
-    for name, value, least in (
-        ("images", images, classes),
-        ("dimensions", dimensions, 2),
-        ("classes", classes, 3),
-    ):
-        check_count(value, name, least)
+    check_count(images, "images", classes)
+    check_count(dimensions, "dimensions", 2)
+    check_count(classes, "classes", 3)
     with joined(device) as place:
         sums = Group()
         report = ScaleReport(images, dimensions, classes, sums.world)
@@ -162,7 +158,7 @@ def run_at_scale(
             text = sums.agreed(lambda: _made(Path(folder), images, dimensions, classes, sums))
         shards = Shards(Path(folder), images, text.to(place), slice_of(images, sums.rank, sums.world))
         with report._stage("logits, kernel, scatter", sums):
-            kernel, moments = _kernel(shards, sums, report)
+            kernel, *moments = _kernel(shards, sums, report)
         with report._stage("transport", sums):
             scaling = _sweeps(kernel, images, sums)
         with report._stage("closed form", sums):
@@ -199,16 +195,8 @@ def _made(folder: Path, n: int, d: int, c: int, sums: Group) -> Tensor:
     return text
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Sums over all images: `Σ x` `[D]` and `XᵀX` `[D, D]`, float64."""
-
-    total: Tensor
-    scatter: Tensor
-
-
-def _kernel(shards: Shards, sums: Group, report: ScaleReport) -> tuple[Tensor, _Moments]:
-    """Row softmax of the logits, `[n_r, C]`, and the moments, in one pass over the images."""
+def _kernel(shards: Shards, sums: Group, report: ScaleReport) -> tuple[Tensor, Tensor, Tensor]:
+    """Row softmax of the logits, `[n_r, C]`, and over all images `Σ x` and `XᵀX`, float64, in one pass over them."""
     c, d = shards.text.shape
     kernel = shards.text.new_empty(len(shards.rows), c)
     scatter, total = kernel.new_zeros(d, d, dtype=torch.float64), kernel.new_zeros(d, dtype=torch.float64)
@@ -222,7 +210,7 @@ def _kernel(shards: Shards, sums: Group, report: ScaleReport) -> tuple[Tensor, _
             scatter[i:, i : i + WIDTH] += x[:, i:].T @ x[:, i : i + WIDTH]
     scatter = sums.total(scatter.tril() + scatter.tril(-1).T)
     report.found["text accuracy"] = float(sums.total(right)) / report.images
-    return kernel, _Moments(sums.total(total), scatter)
+    return kernel, sums.total(total), scatter
 
 
 def _sweeps(kernel: Tensor, n: int, sums: Group) -> Tensor:
@@ -233,9 +221,7 @@ def _sweeps(kernel: Tensor, n: int, sums: Group) -> Tensor:
     for done in range(SWEEPS):
         b = n / len(column) / sums.total(column)
         if not bool(b.isfinite().all()):
-            raise InputError(
-                f"a class has no mass at the temperature {TEMPERATURE}: its images are too far away"
-            )
+            raise InputError(f"a class has no mass at the temperature {TEMPERATURE}: its images are too far")
         if done + 1 < SWEEPS:
             column, scaling = torch.zeros_like(column), b.to(kernel.dtype)
             for k in kernel.split(SWEPT):
@@ -244,11 +230,11 @@ def _sweeps(kernel: Tensor, n: int, sums: Group) -> Tensor:
 
 
 def _closed_form(
-    shards: Shards, kernel: Tensor, scaling: Tensor, moments: _Moments, sums: Group, report: ScaleReport
+    shards: Shards, kernel: Tensor, scaling: Tensor, moments: list[Tensor], sums: Group, report: ScaleReport
 ) -> tuple[Tensor, Tensor]:
     """Directions and offsets of the closed form with an intercept, both over the temperature of the probabilities."""
-    n, every, kept = report.images, -(-report.images // FITTED), []
-    mass, label_sums = torch.zeros_like(moments.total[:1]).expand(len(scaling)).clone(), 0
+    n, every, kept, (total, scatter) = report.images, -(-report.images // FITTED), [], moments
+    mass, label_sums = torch.zeros_like(total[:1]).expand(len(scaling)).clone(), 0
     for at, x in shards.blocks():
         y = kernel[at] * scaling
         y /= y.sum(dim=1, keepdim=True)
@@ -258,10 +244,10 @@ def _closed_form(
         kept.append((x[first::every].clone(), y[first::every].clone()))
     mass, label_sums = sums.total(mass), sums.total(label_sums)
     report.found["column error"] = float((mass / n - 1 / len(mass)).abs().sum())
-    u = moments.total / n
+    u = total / n
     axis = u / u.norm()
     across = torch.eye(len(u), dtype=u.dtype, device=u.device) - torch.outer(axis, axis)
-    system = across @ (moments.scatter / n) @ across
+    system = across @ (scatter / n) @ across
     system.diagonal().add_(RIDGE * u.norm())
     means = (label_sums @ across) / mass[:, None]
     weights = torch.cholesky_solve(means.T, torch.linalg.cholesky(system)).T
@@ -273,32 +259,25 @@ def _closed_form(
     return weights / t, offset / t
 
 
-@dataclass(frozen=True)
-class _Cases:
-    """Of each image: the class that was said, its probability, and that of the true class."""
-
-    said: Tensor
-    confidence: Tensor
-    own: Tensor
-
-
-def _predict(shards: Shards, kernel: Tensor, weights: Tensor, offset: Tensor) -> _Cases:
-    """Probabilities, written over the kernel."""
+def _predict(shards: Shards, kernel: Tensor, weights: Tensor, offset: Tensor) -> list[Tensor]:
+    """Probabilities, over the kernel; of each image the class that was said, its probability, that of the true one."""
     parts = []
     for at, x in shards.blocks():
         p = torch.softmax(torch.addmm(offset, x, weights.T), dim=1, out=kernel[at])
         confidence, said = p.max(dim=1)
         parts.append((said, confidence, p.gather(1, shards.labels[at, None])[:, 0]))
-    return _Cases(*map(torch.cat, zip(*parts, strict=True)))
+    return [torch.cat(column) for column in zip(*parts, strict=True)]
 
 
-def _measure(shards: Shards, probabilities: Tensor, cases: _Cases, sums: Group, report: ScaleReport) -> None:
+def _measure(
+    shards: Shards, probabilities: Tensor, cases: list[Tensor], sums: Group, report: ScaleReport
+) -> None:
     """The metrics of `evaluate`; a class is ranked by counts between its own images, so no column is sorted."""
-    true, c = shards.labels, probabilities.shape[1]
-    confusion = sums.total(torch.bincount(true * c + cases.said, minlength=c * c)).view(c, c)
-    bins = (cases.confidence.double() * BINS).long().clamp(max=BINS - 1)
-    gaps = torch.bincount(bins, cases.confidence.double() - (cases.said == true).double(), BINS)
-    own, classes = sums.gathered(cases.own, true)
+    (said, confidence, own), true, c = cases, shards.labels, probabilities.shape[1]
+    confusion = sums.total(torch.bincount(true * c + said, minlength=c * c)).view(c, c)
+    bins = (confidence.double() * BINS).long().clamp(max=BINS - 1)
+    gaps = torch.bincount(bins, confidence.double() - (said == true).double(), BINS)
+    own, classes = sums.gathered(own, true)
     order = own.argsort()
     own = own[order][classes[order].argsort(stable=True)]
     values = own.to(probabilities.device).split(confusion.sum(dim=1).long().tolist())

@@ -37,9 +37,8 @@ def told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"cache {folder}: {error.strerror or error}; name a folder that you may write to"
-        ) from None
+        why = error.strerror or error
+        raise InputError(f"cache {folder}: {why}; name a folder that you may write to") from None
 
 
 def remember(folder: str | Path, job: Job, maker: str) -> Features | Patches:
@@ -56,9 +55,7 @@ def remember(folder: str | Path, job: Job, maker: str) -> Features | Patches:
         InputError: for a dataset without a fingerprint, and for a folder that cannot be written.
     """
     if not job.dataset.fingerprint:
-        raise InputError(
-            f"{job.dataset.name}: it has no fingerprint to keep features under; leave `cache` out"
-        )
+        raise InputError(f"{job.dataset.name}: no fingerprint to keep features under; leave `cache` out")
     dataset = job.dataset
     parts = [maker, dataset.name, dataset.fingerprint, len(dataset)]
     parts += [f"reading {READING}"] * (READING > 1) + ["patches"] * job.patches

@@ -33,10 +33,9 @@ def conch_package(precision: str) -> ModuleType:
     try:
         return import_module("conch.open_clip_custom")
     except ImportError as error:
-        raise InputError(
-            f"{CONCH} needs the package of its authors ({one_line(error)}): {INSTALL}; its weights are gated, "
-            "ask for access on their page and log in with `hf auth login`"
-        ) from None
+        gated = "its weights are gated, ask for access on their page and log in with `hf auth login`"
+        how = f"needs the package of its authors ({one_line(error)}): {INSTALL}"
+        raise InputError(f"{CONCH} {how}; {gated}") from None
 
 
 class ConchTokenizer:
@@ -52,10 +51,8 @@ class ConchTokenizer:
         counted = zip(texts, self.words(list(texts))["input_ids"], strict=True)
         longer = [text for text, tokens in counted if len(tokens) > self.context_length]
         if longer:
-            said = (
-                f"{len(longer)} texts have more than {self.context_length} tokens and are cut: {longer[0]!r}"
-            )
-            warnings.warn(said, UserWarning, stacklevel=3)
+            many = f"{len(longer)} texts have more than {self.context_length} tokens"
+            warnings.warn(f"{many} and are cut: {longer[0]!r}", UserWarning, stacklevel=3)
         options = {"truncation": True, "padding": "max_length", "return_tensors": "pt"}
         tokens = self.words(list(texts), max_length=self.context_length, **options)["input_ids"]
         return F.pad(tokens, (0, 1), value=self.words.pad_token_id)
@@ -71,6 +68,5 @@ def load_conch(package: ModuleType, weights: Path, device: torch.device) -> tupl
         model, transform = package.create_model_from_pretrained(ARCHITECTURE, str(weights), device=device)
         return model.eval(), transform, ConchTokenizer(package.get_tokenizer())
     except Exception as error:  # a package of others raises anything
-        raise InputError(
-            f"{CONCH}: its own loader fails ({one_line(error, 200, kind=True)}); fetch it again"
-        ) from None
+        why = f"its own loader fails ({one_line(error, 200, kind=True)})"
+        raise InputError(f"{CONCH}: {why}; fetch it again") from None

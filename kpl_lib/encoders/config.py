@@ -64,9 +64,7 @@ def check_config(name: str, config: object) -> dict:
         raise InputError(f"{name}: text_cfg is no table of settings; copy it from the model again")
     refused = sorted(set(text.get("tokenizer_kwargs") or {}) - set(TOKENIZER_OPTIONS))
     if refused:
-        raise InputError(
-            f"{name}: tokenizer option {refused[0]!r} is refused, it could run code; take it out"
-        )
+        raise InputError(f"{name}: tokenizer option {refused[0]!r} is refused, it could run code; drop it")
     if any(text.get(key) for key in HUB_FILES):
         need("transformers", f"{name}: its tokenizer")
     return config
@@ -84,33 +82,25 @@ def build(source: Source, device: torch.device, precision: str) -> Checkpoint:
     try:
         name = register_config(source.config)
         with _quiet():
-            model, _, transform = open_clip.create_model_and_transforms(
-                name,
-                device=device,
-                precision=precision,
-                pretrained_text=False,
-                **{f"image_{key}": source.preprocess.get(key) for key in PIXELS},
-            )
+            pixels = {f"image_{key}": source.preprocess.get(key) for key in PIXELS}
+            how = {"device": device, "precision": precision, "pretrained_text": False}
+            model, _, transform = open_clip.create_model_and_transforms(name, **how, **pixels)
         _fill(model, dict(weights.tensors))
         tokenizer = open_clip.get_tokenizer(name)
     except OSError:  # a file of the text tower that has to be fetched: the hub says how
         raise
     except Exception as error:  # whatever a foreign model makes open_clip raise is the model's fault
         if "trust_remote_code" in str(error):
-            raise InputError(
-                f"{source.name}: it needs code of its own, which is never run; choose another"
-            ) from None
-        why = one_line(error, 200, kind=True)
-        raise InputError(
-            f"{source.name}: open_clip cannot load it ({why}); take all files from one model"
-        ) from None
+            why = "it needs code of its own, which is never run; choose another"
+            raise InputError(f"{source.name}: {why}") from None
+        why = f"open_clip cannot load it ({one_line(error, 200, kind=True)})"
+        raise InputError(f"{source.name}: {why}; take all files from one model") from None
     if isinstance(getattr(model, "text", None), HFTextEncoder):
         model.text.to(PRECISIONS[precision])  # open_clip casts its linear layers alone
     size, text = getattr(tokenizer, "vocab_size", None), source.config["text_cfg"]
     if size is not None and "vocab_size" in text and size != text["vocab_size"]:
-        raise InputError(
-            f"{source.name}: {size} vocabulary entries, {text['vocab_size']} in its configuration; copy both again"
-        )
+        two = f"{size} vocabulary entries, {text['vocab_size']} in its configuration"
+        raise InputError(f"{source.name}: {two}; copy both again")
     return model.eval(), transform, tokenizer
 
 
@@ -192,9 +182,7 @@ def openai_config(tensors: dict[str, Tensor]) -> dict:
             },
         }
     except KeyError as error:
-        raise InputError(
-            f"not OpenAI's layout: no tensor {error}; name the architecture: 'ARCH/FILE'"
-        ) from None
+        raise InputError(f"not OpenAI's layout: no tensor {error}; name it 'ARCH/FILE'") from None
 
 
 def check_activation(name: str, architecture: str) -> None:
@@ -212,11 +200,13 @@ def check_activation(name: str, architecture: str) -> None:
     if open_clip.get_model_config(architecture).get("quick_gelu"):
         return
     right = architecture + QUICK
-    cure = name.replace(architecture, right, 1)
-    raise InputError(
-        f"encoder {name!r}: the weights were trained with QuickGELU, and {architecture} has GELU, which would "
-        f"give wrong features; {f'say {cure!r}' if right in open_clip.list_models() else 'choose other weights'}"
+    cure = (
+        f"say {name.replace(architecture, right, 1)!r}"
+        if right in open_clip.list_models()
+        else "choose other weights"
     )
+    wrong = f"the weights were trained with QuickGELU, and {architecture} has GELU"
+    raise InputError(f"encoder {name!r}: {wrong}, which would give wrong features; {cure}")
 
 
 def preprocessing(architecture: str) -> dict | None:

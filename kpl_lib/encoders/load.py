@@ -38,10 +38,8 @@ from kpl_lib.encoders.config import (
 from kpl_lib.encoders.hub import prefetch
 from kpl_lib.encoders.weights import SUFFIXES, read_weights
 
-OPEN_CLIP = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.bin",
-)  # weights in a repository of the hub
+#: Weights in a repository of the hub.
+OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def from_tag(name: str) -> Source:
@@ -153,16 +151,12 @@ def _fetching(name: str, kind: type[Exception] = Exception) -> Iterator[None]:
         if _is_local(name):
             said += f"files of its text model are missing ({why}); put them into the folder"
         elif constants.HF_HUB_OFFLINE:
-            said += (
-                f"not on this machine, and no network; run `kpl encode --download-only --encoder {name}` "
-                f"where there is one and copy {constants.HF_HUB_CACHE} here, or use 'phantom'"
-            )
+            said += f"not on this machine, and no network; run `kpl encode --download-only --encoder {name}` "
+            said += f"where there is one and copy {constants.HF_HUB_CACHE} here, or use 'phantom'"
         else:
             gated = isinstance(error.__context__, GatedRepoError)
             cure = (
-                "ask for access on its page, then `hf auth login`"
-                if gated
-                else "check the name and the network"
+                "ask for access on its page, then `hf auth login`" if gated else "check the name and network"
             )
             said += f"could not be fetched ({why}); {cure}, or use 'phantom'"
         raise InputError(said) from None
@@ -267,37 +261,30 @@ def from_file(path: Path, architecture: str | None = None) -> Source:
     weights = read_weights(path)
     if architecture is None:
         if not weights.from_openai:
-            raise InputError(
-                f"{path}: does not say its architecture; name it, as 'ViT-B-32-quickgelu/{path}' (weights of OpenAI "
-                f"or tuned from them) or 'ViT-B-32/{path}', or put {CONFIG} beside it and name the folder"
-            )
+            named = f"'ViT-B-32-quickgelu/{path}' (weights of OpenAI or tuned from them) or 'ViT-B-32/{path}'"
+            cure = f"name it, as {named}, or put {CONFIG} beside it and name the folder"
+            raise InputError(f"{path}: does not say its architecture; {cure}")
         return Source(str(path), openai_config(weights.tensors), {}, weights)
     if weights.from_openai:
         check_activation(f"{architecture}/{path}", architecture)
     preprocess = preprocessing(architecture)
     if preprocess is None:
-        warnings.warn(
-            f"{architecture}: its weights were trained with different preprocessing; OpenAI's is taken for {path}",
-            UserWarning,
-            stacklevel=2,
-        )
+        said = f"its weights were trained with different preprocessing; OpenAI's is taken for {path}"
+        warnings.warn(f"{architecture}: {said}", UserWarning, stacklevel=2)
     config = check_config(architecture, open_clip.get_model_config(architecture))
     return Source(str(path), config, preprocess or {}, weights)
 
 
 def from_folder(folder: Path) -> Source:
-    """A folder with `open_clip_config.json`, weights, and what the tokenizer needs; or a CLIP of `transformers`; or
-    a file of OpenAI.
-    """
-    files = _weight_files(folder)
+    """A folder with `open_clip_config.json`, weights, tokenizer; or a CLIP of `transformers`; or a file of OpenAI."""
+    files = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    files = [path for path in files if path.suffix == ".safetensors"] or files  # rather than pickled ones
     if not (folder / CONFIG).is_file():
         if (folder / layout.CONFIG).is_file():
             return from_transformers(str(folder), partial(_first, folder))
         if len(files) == 1:
             return from_file(files[0])
-        raise InputError(
-            f"{folder}: no {CONFIG} there; name the folder of an open_clip model, or one file in it"
-        )
+        raise InputError(f"{folder}: no {CONFIG} there; name the folder of an open_clip model, or one file")
     settings = read_json(folder / CONFIG)
     config = check_config(str(folder / CONFIG), settings.get("model_cfg"))
     text = config["text_cfg"]
@@ -327,12 +314,6 @@ def _inside(folder: Path, name: str, key: str) -> Path | None:
         return (folder / name).resolve()
     own = key == "hf_tokenizer_name" and (folder / "tokenizer_config.json").is_file()
     return folder.resolve() if own else None
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The weights of a folder; safetensors are preferred to pickled ones."""
-    files = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
-    return [path for path in files if path.suffix == ".safetensors"] or files
 
 
 def _vocabulary(folder: Path, text: dict) -> dict:

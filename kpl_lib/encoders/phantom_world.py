@@ -31,13 +31,7 @@ def _worlds() -> dict[str, Tensor]:
 def distances(images: Tensor, mean: Tensor, whitening: Tensor) -> Tensor:
     """Distance of each image from the phantom world, `‖(x_i − m) A‖ / √D` with `A Aᵀ = S⁻¹`, about 1 inside it.
 
-    Args:
-        images: features `[N, D]`, unit rows.
-        mean: mean feature m of phantoms `[D]`.
-        whitening: A `[D, D]`, from the covariance S of features of phantoms.
-
-    Returns:
-        `[N]`, float64.
+    From unit rows `[N, D]`, their mean m `[D]` over phantoms, and whitening A `[D, D]` of the covariance S there.
 
     Example:
         >>> import torch
@@ -45,8 +39,6 @@ def distances(images: Tensor, mean: Tensor, whitening: Tensor) -> Tensor:
         [3.54]
 
     Source: Mahalanobis distance of features, as Lee et al. 2018 (NeurIPS) use it to find inputs of another kind.
-
-    Chapter: ch-own-images
     """
     far = (images.double() - mean.to(images.device).double()) @ whitening.to(images.device).double()
     return far.norm(dim=1) / len(mean) ** 0.5
@@ -69,28 +61,19 @@ def far_from_phantoms(encoders: Sequence[str], images: Sequence[Tensor]) -> str 
     """Say in one line that images are far from the world that their phantom encoder knows; None if they are not.
 
     The distance that a quarter of them stay under is held against a limit for as many phantoms of development seeds.
-
-    Args:
-        encoders: names of the encoders; those that are not embedded phantoms are not judged.
-        images: the features of each, `[N, D]`, unit rows.
-
-    Returns:
-        The warning, or None.
+    `images` are the features of each encoder, `[N, D]`, unit rows; those that are no embedded phantoms are not judged.
 
     Example:
         >>> import torch
         >>> far_from_phantoms(["ViT-B-32-quickgelu/openai"], [torch.eye(4)])
-
-    Chapter: ch-own-images
     """
     worlds = _worlds()
     for name, features in zip(encoders, images, strict=True):
         if f"{name} mean" not in worlds or not len(features):
             continue
         limit = float(worlds[f"{name} limits"][bisect_right(COUNTS, len(features)) - 1])
-        found = float(
-            nearest_quarter(distances(features, worlds[f"{name} mean"], worlds[f"{name} whitening"]))
-        )
+        far = distances(features, worlds[f"{name} mean"], worlds[f"{name} whitening"])
+        found = float(nearest_quarter(far))
         if not found <= limit:
             return (
                 f"these images are far from the synthetic phantoms that encoder {name!r} was trained on (distance "
@@ -104,13 +87,9 @@ def refuse_far(encoders: Sequence[str], images: Sequence[Tensor], accept: bool) 
 
     Raises:
         InputError: if there is one, unless `accept`.
-
-    Chapter: ch-own-images
     """
     warning = far_from_phantoms(encoders, images)
     if warning is not None and not accept:
-        raise InputError(
-            f"{warning}; name an encoder that knows such images with --encoder (`kpl encoders list`), "
-            "or say --accept-phantom if this is meant"
-        )
+        cure = "name an encoder that knows such images with --encoder (`kpl encoders list`)"
+        raise InputError(f"{warning}; {cure}, or say --accept-phantom if this is meant")
     return warning

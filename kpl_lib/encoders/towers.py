@@ -56,11 +56,8 @@ def _ask_everywhere(pool: AttentionPool2d, grid: Tensor) -> Tensor:
     """Attention pooling `[n, 1 + P, D]` of a map `[n, W, h, w]`: row 0 is what the pool gives, then each position."""
     x = grid.flatten(2).transpose(1, 2)
     x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + pool.positional_embedding.to(x.dtype)
-    query, key, value = (
-        layer(x).unflatten(2, (pool.num_heads, -1)).transpose(1, 2)
-        for layer in (pool.q_proj, pool.k_proj, pool.v_proj)
-    )
-    mixed = F.scaled_dot_product_attention(query, key, value)
+    asked = [layer(x).unflatten(2, (pool.num_heads, -1)) for layer in (pool.q_proj, pool.k_proj, pool.v_proj)]
+    mixed = F.scaled_dot_product_attention(*(heads.transpose(1, 2) for heads in asked))
     return pool.c_proj(mixed.transpose(1, 2).flatten(2))
 
 
@@ -144,8 +141,5 @@ def warn_truncated(tokenizer: Callable, texts: list[str], tokens: Tensor) -> Non
     full = (tokens[:, -1] != padding).nonzero()[:, 0].tolist()
     longer = [texts[i] for i in full if count(texts[i]) > tokenizer.context_length]
     if longer:
-        warnings.warn(
-            f"{len(longer)} texts have more than {tokenizer.context_length} tokens and are cut: {longer[0]!r}",
-            UserWarning,
-            stacklevel=4,
-        )
+        many = f"{len(longer)} texts have more than {tokenizer.context_length} tokens"
+        warnings.warn(f"{many} and are cut: {longer[0]!r}", UserWarning, stacklevel=4)

@@ -52,23 +52,18 @@ def clip_config(name: str, settings: dict) -> dict:
     """
     kind = settings.get("model_type")
     if kind != "clip":
-        raise InputError(
-            f"{name}: {CONFIG} is of a {kind!r} model; of transformers' layouts 'clip' alone is read"
-        )
+        read = "of transformers' layouts 'clip' alone is read"
+        raise InputError(f"{name}: {CONFIG} is of a {kind!r} model; {read}")
     text, vision = (_tower(name, settings, part) for part in ("text", "vision"))
     ends = text["eos_token_id"] in (2, VOCABULARY - 1)  # old files say 2 and mean the largest
     if text["vocab_size"] != VOCABULARY or not ends:
-        raise InputError(
-            f"{name}: a vocabulary of {text['vocab_size']} that ends texts with {text['eos_token_id']}; "
-            f"only CLIP's own of {VOCABULARY} is read: choose another model"
-        )
+        own = f"a vocabulary of {text['vocab_size']} that ends texts with {text['eos_token_id']}"
+        raise InputError(f"{name}: {own}; only CLIP's own of {VOCABULARY} is read: choose another")
     for fact in ("hidden_act", "layer_norm_eps"):
         known = ("quick_gelu", "gelu") if fact == "hidden_act" else (1e-5,)
         if text[fact] != vision[fact] or text[fact] not in known:
-            told = f"{text[fact]!r} and {vision[fact]!r}"
-            raise InputError(
-                f"{name}: {fact} {told}; open_clip has {' or '.join(map(repr, known))} in both towers"
-            )
+            told, has = f"{text[fact]!r} and {vision[fact]!r}", " or ".join(map(repr, known))
+            raise InputError(f"{name}: {fact} {told}; open_clip has {has} in both towers")
     heads = vision["hidden_size"] // vision["num_attention_heads"]
     size = {"image_size": vision["image_size"], "patch_size": vision["patch_size"], "head_width": heads}
     read = {"context_length": text["max_position_embeddings"], "vocab_size": VOCABULARY}
@@ -87,9 +82,8 @@ def _tower(name: str, settings: dict, part: str) -> dict:
     tower = BOTH | DEFAULTS[part] | (given if isinstance(given, dict) else {"hidden_size": given})
     for fact in {*BOTH, *DEFAULTS[part]} - {"hidden_act", "layer_norm_eps", "eos_token_id"}:
         if not isinstance(tower[fact], int) or tower[fact] < 1:
-            raise InputError(
-                f"{name}: {part} tower with {fact} {tower[fact]!r}; copy {CONFIG} from the model again"
-            )
+            cure = f"copy {CONFIG} from the model again"
+            raise InputError(f"{name}: {part} tower with {fact} {tower[fact]!r}; {cure}")
     return tower
 
 
@@ -109,18 +103,16 @@ def clip_pixels(name: str, settings: dict, size: int) -> dict:
     settings = settings.get("image_processor", settings)
     resized, cut = settings.get("size", size), settings.get("crop_size", size)
     squash = isinstance(resized, dict) and "height" in resized
-    sides = {
-        side for given in (resized, cut) for side in (given.values() if isinstance(given, dict) else (given,))
-    }
+    given = [side.values() if isinstance(side, dict) else (side,) for side in (resized, cut)]
+    sides = {*given[0], *given[1]}
     asked = {"do_resize", "do_rescale"} | (set() if squash else {"do_center_crop"})
     wrong = [f"{step}: false" for step in sorted(asked) if not settings.get(step, True)]
     wrong += [f"sizes {sorted(map(str, sides))} before a tower of {size}"] * (sides != {size})
     wrong += [f"resample: {settings.get('resample')}"] * (settings.get("resample", 3) not in RESAMPLE)
     wrong += ["a rescale_factor of its own"] * (abs(settings.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6)
     if wrong:
-        raise InputError(
-            f"{name}: its preprocessing ({'; '.join(wrong)}) is not one of open_clip's; choose another"
-        )
+        found = "; ".join(wrong)
+        raise InputError(f"{name}: its preprocessing ({found}) is not one of open_clip's; choose another")
     plain = settings.get("do_normalize", True)
     return {
         "mean": settings.get("image_mean") if plain else [0.0] * 3,

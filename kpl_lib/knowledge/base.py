@@ -45,9 +45,8 @@ class KnowledgeBase:
             raise InputError(f"knowledge base {self.name!r}: no classes; give at least one")
         for name, descriptions in self.records.items():
             if not descriptions:
-                raise InputError(
-                    f"knowledge base {self.name!r}: class {name!r} has no descriptions; add some, or drop it"
-                )
+                bare = f"class {name!r} has no descriptions; add some, or drop it"
+                raise InputError(f"knowledge base {self.name!r}: {bare}")
         check_template(self.template, "{description}")
         check_template(self.name_template, "{class}")
 
@@ -101,9 +100,7 @@ class KnowledgeBase:
         left = {name: [d for d in found if keep(d)] for name, found in self.records.items()}
         empty = [name for name, found in left.items() if not found]
         if empty:
-            raise InputError(
-                f"subset: no description of {empty[0]!r} is left; keep at least one of each class"
-            )
+            raise InputError(f"subset: no description of {empty[0]!r} is left; keep one of each class")
         return replace(self, records=left)
 
     def check(self, class_names: Sequence[str] | None = None) -> Report:

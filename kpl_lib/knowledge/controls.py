@@ -99,10 +99,8 @@ def swap_texts(classes: Mapping[str, Sequence[str]], seed: int) -> dict[str, lis
     Chapter: ch-text-proxies
     """
     names = list(classes)
-    return {
-        name: list(classes[names[other]])
-        for name, other in zip(names, derangement(len(names), seed), strict=True)
-    }
+    others = zip(names, derangement(len(names), seed), strict=True)
+    return {name: list(classes[names[other]]) for name, other in others}
 
 
 def derangement(n: int, seed: int) -> list[int]:
@@ -146,10 +144,8 @@ def with_controls(
     Chapter: ch-benchmark
     """
     if bank.class_names != kb.class_names:
-        raise InputError(
-            f"the bank has classes {', '.join(bank.class_names)}, the knowledge base {kb.name!r} has "
-            f"{', '.join(kb.class_names)}: encode that one"
-        )
+        both = [", ".join(names) for names in (bank.class_names, kb.class_names)]
+        raise InputError(f"the bank has classes {both[0]}, {kb.name!r} has {both[1]}: encode that one")
     count = max(1, round(sum(bank.counts) / len(bank)))
     drawn = [waffle_texts(kb.class_names, count, seed) for seed in range(check_count(seeds, "seeds"))]
     texts = {

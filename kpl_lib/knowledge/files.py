@@ -5,12 +5,11 @@ Found by name, read strictly, written whole or not at all; every fault is one li
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kpl_lib.common.errors import InputError, among, short
-from kpl_lib.common.files import atomic_path, read_json, read_text, shipped
+from kpl_lib.common.files import atomic_path, read_json, read_text, shipped, write_json
 from kpl_lib.knowledge.description import TEMPLATE, Description
 
 HEAD_KEYS = ("name", "modality", "origin", "template", "name_template")
@@ -65,12 +64,6 @@ def write_base(path: str | Path, parts: Mapping) -> None:
     write_json(path, {**{key: parts[key] for key in HEAD_KEYS}, "classes": classes})
 
 
-def write_json(path: str | Path, content: Mapping) -> None:
-    """Write JSON as people read it, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
 def import_file(path: Path, format: str, section: str | None = None) -> dict[str, object]:
     """Read a foreign file: the parts of a `KnowledgeBase`; arguments and errors as of `KnowledgeBase.read`."""
     title, template = _format(path, format, section)
@@ -110,9 +103,7 @@ def _format(path: str | Path, name: str, section: str | None) -> tuple[str, str]
     if name not in FORMATS:
         raise InputError(f"unknown format {name!r}: {among(name, FORMATS, 0.4)}")
     if section is not None and name != "kpl":
-        raise InputError(
-            f"{path}: section {section!r} given, but only the kpl format has sections; leave it out"
-        )
+        raise InputError(f"{path}: section {section!r}, but only the kpl format has sections; leave it out")
     return FORMATS[name]
 
 
@@ -207,9 +198,8 @@ def _read_csv(path: Path) -> dict[str, list[Description]]:
                 records.setdefault(name, []).append(description)
             line = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(
-            f"{path}: broken CSV in the record that begins in line {line}: {error}; check its quotes"
-        ) from None
+        place = f"in the record that begins in line {line}"
+        raise InputError(f"{path}: broken CSV {place}: {error}; check its quotes") from None
     _refuse_twins(path, records)
     return records
 

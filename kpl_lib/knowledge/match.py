@@ -83,9 +83,8 @@ def match_classes(base: KnowledgeBase, class_names: Sequence[str]) -> Matched:
     if not source:
         first = missing[0]
         hint = f"; is {first!r} called {nearest[first]!r}?" if first in nearest else "; rename them"
-        raise InputError(
-            f"knowledge base {base.name!r} describes none of the {len(names)} classes of the dataset{hint}"
-        )
+        what = f"none of the {len(names)} classes of the dataset{hint}"
+        raise InputError(f"knowledge base {base.name!r} describes {what}")
     order = [name for name in names if name in source]
     knowledge = replace(
         base,

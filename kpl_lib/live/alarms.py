@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import altair as alt
-from kpl_lib.live.style import menu, slider
+from kpl_lib.live.style import drawn, menu, slider
 from kpl_lib.plots import COLOURS
 
 EDGE, STEPS = 8, 10  # log odds beyond the edge count as the edge; the threshold moves in tenths
@@ -43,19 +43,13 @@ def screening(log_odds: Tensor, sick: Tensor) -> alt.Chart:
     Source: Bayes' rule.
     Chapter: ch-when-unsure
     """
-    if (
-        log_odds.shape != sick.shape
-        or log_odds.dim() != 1
-        or not log_odds.isfinite().all()
-        or len(sick.unique()) < 2
-    ):
-        raise InputError(
-            f"live.screening: log odds {tuple(log_odds.shape)}, sick {tuple(sick.shape)}; give (N,), finite, both kinds"
-        )
+    fit = log_odds.shape == sick.shape and log_odds.dim() == 1 and log_odds.isfinite().all()
+    if not fit or len(sick.unique()) < 2:
+        shapes = f"log odds {tuple(log_odds.shape)}, sick {tuple(sick.shape)}"
+        raise InputError(f"live.screening: {shapes}; give (N,), finite, both kinds")
     place = (log_odds.double().clamp(-EDGE, EDGE) * STEPS).floor().long() + EDGE * STEPS
-    counts = torch.stack(
-        [place[kind].bincount(minlength=2 * EDGE * STEPS + 1).double() for kind in (sick, ~sick)]
-    )
+    places = 2 * EDGE * STEPS + 1
+    counts = torch.stack([place[kind].bincount(minlength=places).double() for kind in (sick, ~sick)])
     shares = counts / counts.sum(dim=1, keepdim=True)
     above = [[round(x, 9) for x in row.flip(0).cumsum(0).flip(0).tolist()] for row in shares]
     rows = [
@@ -65,11 +59,8 @@ def screening(log_odds: Tensor, sick: Tensor) -> alt.Chart:
     cut = "log(threshold / (100 - threshold)) - (told ? log(prevalence / (100 - prevalence)) : 0)"
     index = f"clamp(round({STEPS} * cut), {-EDGE * STEPS}, {EDGE * STEPS}) + {EDGE * STEPS}"
     signals = {"sick": "round(10 * prevalence)", "cut": cut, "at": index, "tpr": f"{above[0]}[at]"}
-    signals |= {
-        "fpr": f"{above[1]}[at]",
-        "found": "round(sick * tpr)",
-        "alarmed": "round((1000 - sick) * fpr)",
-    }
+    signals |= {"fpr": f"{above[1]}[at]", "found": "round(sick * tpr)"}
+    signals["alarmed"] = "round((1000 - sick) * fpr)"
     signals["ppv"] = "100 * prevalence * tpr / (prevalence * tpr + (100 - prevalence) * fpr)"
     chart = alt.vconcat(_odds(rows), alt.hconcat(_people(), _counts(), spacing=30), spacing=20)
     return chart.resolve_scale(color="independent").add_params(
@@ -82,14 +73,11 @@ def screening(log_odds: Tensor, sick: Tensor) -> alt.Chart:
 
 def _odds(rows: list[dict]) -> alt.LayerChart:
     """How many of 1,000 people have which log odds, and the threshold."""
-    kinds = alt.Color(
-        "kind:N",
-        title=None,
-        scale=alt.Scale(domain=["sick", "healthy"], range=[COLOURS["red"], "#9A9A9A"]),
-        legend=alt.Legend(orient="top"),
-    )
+    hues = alt.Scale(domain=["sick", "healthy"], range=[COLOURS["red"], "#9A9A9A"])
+    kinds = alt.Color("kind:N", title=None, scale=hues, legend=alt.Legend(orient="top"))
+    title = "log odds of sick against healthy, at even shares"
     odds = (
-        alt.Chart(alt.InlineData(values=rows))
+        drawn(rows)
         .transform_fold(["sick", "healthy"], as_=["kind", "share"])
         .transform_calculate(
             people="datum.share * (datum.kind == 'sick' ? sick : 1000 - sick)", bin="floor(2 * datum.l) / 2"
@@ -98,22 +86,14 @@ def _odds(rows: list[dict]) -> alt.LayerChart:
         .transform_calculate(end="datum.bin + 0.5")
         .mark_bar(opacity=0.75)
         .encode(
-            x=alt.X(
-                "bin:Q",
-                title="log odds of sick against healthy, at even shares",
-                scale=alt.Scale(domain=[-EDGE, EDGE]),
-            ),
+            x=alt.X("bin:Q", title=title, scale=alt.Scale(domain=[-EDGE, EDGE])),
             x2="end:Q",
             y=alt.Y("people:Q", title="of 1,000 people", stack=None),
             y2=alt.datum(0),
             color=kinds,
         )
     )
-    line = (
-        alt.Chart(alt.InlineData(values=[{}]))
-        .transform_calculate(x="cut")
-        .mark_rule(strokeWidth=2, strokeDash=[6, 3])
-    )
+    line = drawn([{}]).transform_calculate(x="cut").mark_rule(strokeWidth=2, strokeDash=[6, 3])
     return (odds + line.encode(x="x:Q")).properties(width=560, height=120)
 
 
@@ -142,13 +122,12 @@ def _counts() -> alt.LayerChart:
     told = {fate: f"format({count}, 'd')" for fate, (count, _, _) in FATES.items()}
     told |= {"sensitivity, %": "format(100 * tpr, '.1f')", "specificity, %": "format(100 - 100 * fpr, '.1f')"}
     told["PPV, %"] = "found + alarmed > 0 ? format(ppv, '.1f') : 'no alarm'"
-    lines = alt.Chart(alt.InlineData(values=[{"what": what} for what in told])).transform_calculate(
+    lines = drawn([{"what": what} for what in told]).transform_calculate(
         said=" : ".join(f"datum.what == '{what}' ? {said}" for what, said in told.items()) + " : ''"
     )
     axis = alt.Axis(domain=False, ticks=False, labelPadding=8)
     lines = lines.encode(y=alt.Y("what:N", sort=None, title=None, axis=axis))
-    keys = lines.transform_filter({"field": "what", "oneOf": list(FATES)}).mark_point(
-        filled=True, opacity=1, size=60
-    )
+    keys = lines.transform_filter({"field": "what", "oneOf": list(FATES)})
+    keys = keys.mark_point(filled=True, opacity=1, size=60)
     numbers = lines.mark_text(align="right", fontWeight="bold").encode(x=alt.value(60), text="said:N")
     return (keys.encode(x=alt.value(8), **_look()) + numbers).properties(width=64, height=160)

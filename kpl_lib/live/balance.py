@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import altair as alt
-from kpl_lib.live.style import slider
+from kpl_lib.live.style import drawn, slider
 from kpl_lib.plots import COLOURS
 
 STEPS = 10
@@ -38,15 +38,14 @@ def half_steps(logits: Tensor, names: Sequence[str]) -> alt.Chart:
     Chapter: ch-primer-transport
     """
     if logits.shape != (6, 3) or len(names) != 3 or not logits.isfinite().all():
-        raise InputError(
-            f"live.half_steps: logits {tuple(logits.shape)}, {len(names)} names; give (6, 3), finite, and three"
-        )
+        found = f"logits {tuple(logits.shape)}, {len(names)} names"
+        raise InputError(f"live.half_steps: {found}; give (6, 3), finite, and three")
     rows = [
         {"image": i + 1, "class": name, "place": c, "logit": logits[i, c].item()}
         for i in range(6)
         for c, name in enumerate(names)
     ]
-    table = alt.Chart(alt.InlineData(values=rows)).transform_calculate(
+    table = drawn(rows).transform_calculate(
         wanted="[first, second, 6 - first - second][datum.place]", y="exp(datum.logit)", one="1"
     )
     table = scaled(table, "y", "y0", "image", "one")
@@ -62,9 +61,8 @@ def half_steps(logits: Tensor, names: Sequence[str]) -> alt.Chart:
     cells = table.mark_rect(strokeWidth=3).encode(color=depth, stroke=largest)
     cells += table.mark_text().encode(text=alt.Text("share:Q", format=".3f"))
     cells = cells.encode(x=x, y=alt.Y("image:O")).properties(width=240, height=186)
-    above = sums(table, "class", "wanted", alt.Y, [0, 6]).encode(
-        x=x.axis(orient="top", labelAngle=0, title=None)
-    )
+    above = sums(table, "class", "wanted", alt.Y, [0, 6])
+    above = above.encode(x=x.axis(orient="top", labelAngle=0, title=None))
     beside = sums(table, "image", "one", alt.X, [0, 2.5]).encode(y=alt.Y("image:O", axis=None))
     beside = beside.properties(width=160, height=186)
     charts = alt.vconcat(above.properties(width=240, height=90), cells | beside)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import altair as alt
-from kpl_lib.live.style import menu
+from kpl_lib.live.style import drawn, menu
 from kpl_lib.plots import COLOURS
 
 #: What the menu says -> the metric of a row, and the letter that stands for it in the page.
@@ -30,9 +30,7 @@ KEY = (
     " : metric == 'c' ? datum.first_v : -datum.first_v"
 )
 MEANS = ("v", "low", "high", "d", "d_low", "d_high", "zero")  # the first six are those of a row
-DIGIT = (
-    "isValid(datum.{0}) ? floor(10 * datum.{0} + 0.500001) / 10 : null"  # a half goes up, whatever added it
-)
+DIGIT = "isValid(datum.{0}) ? floor(10 * datum.{0} + 0.500001) / 10 : null"  # a half goes up always
 ENDS = "isValid(datum.low) ? format(datum.low, '.1f') + ' to ' + format(datum.high, '.1f') : 'not measured'"
 GAP = (
     "datum.d == null ? '–' : format(datum.d, '+.1f') + (datum.runs > 1 ? ', the worst of ' + datum.runs"
@@ -98,15 +96,12 @@ def leaderboard(
         .transform_window(place="dense_rank()", sort=[alt.SortField("key"), alt.SortField("m")])
         .transform_lookup("m", alt.LookupData(alt.InlineData(values=list(facts.values())), "m", ["p"]))
     )
-    params = (
-        menu("images", "images", images),
-        menu("encoder", "encoder", encoders),
-        menu("text", "text", texts),
-    )
-    metric = menu("metric", "metric", {name: letter for name, (_, letter) in METRICS.items()})
+    metrics = {name: letter for name, (_, letter) in METRICS.items()}
+    menus = {"images": images, "encoder": encoders, "text": texts, "metric": metrics}
+    params = [menu(name, name, choices) for name, choices in menus.items()]
     title = alt.Title(alt.expr(f"{REAL} ? 'real images' : 'synthetic phantoms'"), offset=34)
     sized = chart.properties(width=WIDTH, height=alt.Step(18), title=title)
-    return sized.add_params(*params, metric, menu("order", "sorted by", ORDERS))
+    return sized.add_params(*params, menu("order", "sorted by", ORDERS))
 
 
 def _means() -> dict[str, str]:
@@ -131,13 +126,9 @@ def _layers() -> list[alt.Chart]:
     kinds = {"scale": alt.Scale(domain=ENCODERS, range=["circle", "square", "triangle-up"])}
     colours = alt.Scale(domain=ENCODERS, range=[COLOURS[name] for name in ("blue", "orange", "green")])
     x = alt.X("v:Q", title="%", scale=alt.Scale(zero=False))
-    each = (
-        alt.Chart()
-        .transform_filter(f"indexof({ENCODERS}, datum.e) >= 0")
-        .mark_point(size=45, strokeWidth=1.6)
-    )
+    each = alt.Chart().transform_filter(f"indexof({ENCODERS}, datum.e) >= 0")
     legend = alt.Legend(orient="bottom")
-    each = each.encode(
+    each = each.mark_point(size=45, strokeWidth=1.6).encode(
         x=x,
         y=y,
         color=alt.Color("e:N", scale=colours, title="encoder", legend=legend),
@@ -149,10 +140,9 @@ def _layers() -> list[alt.Chart]:
         ],
     )
     text = line.mark_text(align="right")
-    constant = own.transform_aggregate(zero="mean(zero)", lowest="min(v)").transform_calculate(
-        said=SAID, at=AT
-    )
-    head = alt.Chart(alt.InlineData(values=[{}]))
+    constant = own.transform_aggregate(zero="mean(zero)", lowest="min(v)")
+    constant = constant.transform_calculate(said=SAID, at=AT)
+    head = drawn([{}])
     heads = [(WIDTH + 50, -8, "value", "right"), (0, 12, alt.expr(NONE), "left")]
     heads += [(WIDTH + 155, -22, ["worst difference", "to its text"], "right")]
     return [
@@ -178,14 +168,8 @@ def _layers() -> list[alt.Chart]:
 
 def _short(row: Mapping) -> dict:
     """A row in few letters and digits, as thousands of them travel in a page."""
-    short = {
-        "m": row["method"],
-        "t": row["reads"],
-        "s": row["images"],
-        "e": row["encoder"],
-        "o": row["where"],
-    }
-    short |= {"C": row["classes"], "q": _percent(row["majority_rate"])}
+    facts = {"m": "method", "t": "reads", "s": "images", "e": "encoder", "o": "where", "C": "classes"}
+    short = {letter: row[fact] for letter, fact in facts.items()} | {"q": _percent(row["majority_rate"])}
     for name, letter in METRICS.values():
         kinds = [f"{start}{name}{end}" for start in ("", "difference_") for end in ("", "_low", "_high")]
         found = [_percent(row.get(kind)) for kind in kinds]

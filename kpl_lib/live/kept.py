@@ -6,7 +6,7 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import altair as alt
 from kpl_lib.features import Features, TextBank, mean_image
 from kpl_lib.knowledge.base import KnowledgeBase
-from kpl_lib.live.style import menu, percents, slider
+from kpl_lib.live.style import drawn, menu, percents, slider
 from kpl_lib.plots import COLOURS, KINDS
 from kpl_lib.text_proxies import text_proxies_sweep
 
@@ -56,9 +56,8 @@ def kept_lines(
                 lines.append({"class": title, "place": place} | said)
         for k, one in enumerate(text_proxies_sweep(bank, found.images, range(1, most + 1)), start=1):
             right = (found.images @ one.weights.T).argmax(dim=1) == found.labels
-            curves += [
-                {"class": title, "k": k, "accuracy": 100 * right.double().mean().item()} for title in titles
-            ]
+            accuracy = 100 * right.double().mean().item()
+            curves += [{"class": title, "k": k, "accuracy": accuracy} for title in titles]
     beside = alt.vconcat(_curve(curves), _seen(lines), spacing=24)
     return alt.hconcat(_list(lines), beside, spacing=18).add_params(
         menu("chosen", "Class", list(dict.fromkeys(row["class"] for row in lines))),
@@ -70,19 +69,18 @@ def _list(lines: list[dict]) -> alt.LayerChart:
     """The lines, dark above the cut and pale below it, with a mark for what can be seen."""
     longest = max(row["place"] for row in lines)
     rows = (
-        alt.Chart(alt.InlineData(values=lines))
+        drawn(lines)
         .transform_filter("datum.class == chosen")
         .encode(y=alt.Y("place:Q", axis=None, scale=alt.Scale(domain=[longest + 0.5, 0.5], nice=False)))
     )
     kinds = [kind for kind in KINDS.values() if any(row["kind"] == kind[0] for row in lines)]
     names, hues, shapes = ([kind[part] for kind in kinds] for part in range(3))
+    hues, shapes = (alt.Scale(domain=names, range=said) for said in (hues, [SHAPES[s] for s in shapes]))
     above = alt.Legend(orient="top")
     marks = rows.mark_point(filled=True, size=45).encode(
         x=alt.value(8),
-        color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=names, range=hues), legend=above),
-        shape=alt.Shape(
-            "kind:N", title=None, scale=alt.Scale(domain=names, range=[SHAPES[s] for s in shapes])
-        ),
+        color=alt.Color("kind:N", title=None, scale=hues, legend=above),
+        shape=alt.Shape("kind:N", title=None, scale=shapes),
         opacity=alt.condition(KEPT, alt.value(1), alt.value(0.35)),
     )
     words = rows.mark_text(align="left", fontSize=12).encode(
@@ -99,7 +97,7 @@ def _list(lines: list[dict]) -> alt.LayerChart:
 def _curve(curves: list[dict]) -> alt.LayerChart:
     """The accuracy of the chosen class's set over k, with its number at the slider's k."""
     rows = (
-        alt.Chart(alt.InlineData(values=curves))
+        drawn(curves)
         .transform_filter("datum.class == chosen")
         .encode(
             x=alt.X("k:Q", axis=alt.Axis(grid=False, tickCount=4)),
@@ -108,19 +106,17 @@ def _curve(curves: list[dict]) -> alt.LayerChart:
     )
     here = rows.transform_filter("datum.k == k")
     number = here.mark_text(dy=-14, fontWeight="bold").encode(text=alt.Text("accuracy:Q", format=".1f"))
-    drawn = (
-        rows.mark_line(color=COLOURS["blue"])
-        + here.mark_point(filled=True, size=80, opacity=1, color="#111111")
-        + number
+    point = here.mark_point(filled=True, size=80, opacity=1, color="#111111")
+    return (rows.mark_line(color=COLOURS["blue"]) + point + number).properties(
+        width=200, height=170, title=alt.Title("Accuracy of the set, %", fontSize=12)
     )
-    return drawn.properties(width=200, height=170, title=alt.Title("Accuracy of the set, %", fontSize=12))
 
 
 def _seen(lines: list[dict]) -> alt.LayerChart:
     """The share of lines that can be seen, among the kept ones of the class and among all of them."""
     seen = f"datum.kind == '{KINDS[True][0]}'"
     shares = (
-        alt.Chart(alt.InlineData(values=lines))
+        drawn(lines)
         .transform_filter("datum.class == chosen")
         .transform_calculate(kept=KEPT, seen=seen, both=f"{KEPT} && {seen}")
         .transform_aggregate(kept="sum(kept)", seen="sum(seen)", both="sum(both)", all="count()")

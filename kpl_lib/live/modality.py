@@ -11,7 +11,7 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import altair as alt
 from kpl_lib.common.pictures import thumbnail
 from kpl_lib.features import Features, TextBank
-from kpl_lib.live.style import menu, percents, slider
+from kpl_lib.live.style import drawn, menu, percents, slider
 from kpl_lib.plots import COLOURS
 
 ALL = "all sets"
@@ -67,7 +67,7 @@ def gap_map(
             raise InputError(f"live.gap_map: {len(rows)} images and lines, and places {shape}")
         for row, path in zip(rows, _fitted(places).transpose(0, 1).tolist(), strict=True):
             row["maps"][title] = [[round(value, 1) for value in place] for place in path]
-    spots = alt.Chart(alt.InlineData(values=rows)).transform_calculate(
+    spots = drawn(rows).transform_calculate(
         path="datum.maps[picture]",
         place="datum.path[round(share * (length(datum.path) - 1))]",
         x="datum.place[0]",
@@ -76,9 +76,8 @@ def gap_map(
     frame = alt.selection_interval(name="frame")
     hues = alt.Scale(domain=list(features), range=[COLOURS[name] for name in HUES[: len(features)]])
     classes = [label for name in features for label in banks[name].class_names]
-    most = {
-        kind: max(Counter(row["class"] for row in rows if row["kind"] == kind).values()) for kind in KINDS
-    }
+    counts = Counter((row["kind"], row["class"]) for row in rows)
+    most = {kind: max(n for (one, _), n in counts.items() if one == kind) for kind in KINDS}
     inside = _inside(spots, frame, hues, classes, most)
     below = alt.hconcat(inside, alt.vconcat(_distances(spots), *_labels(spots), spacing=12), spacing=20)
     whole = alt.concat(_map(spots, frame, hues), below, columns=1, align="none", spacing=8)
@@ -93,10 +92,8 @@ def _images(name: str, features: Mapping, banks: Mapping, proxies: Mapping, pict
     """A row for each image of a set: its picture, its scores, and what closing the gap adds to them."""
     found, bank, weights = features[name], banks[name], proxies[name]
     if found.labels is None or len(pictures[name]) != len(found) or len(weights) != len(bank):
-        numbers = (
-            f"{len(found)} images and {len(pictures[name])} pictures, {len(bank)} classes and {len(weights)}"
-        )
-        raise InputError(f"live.gap_map: {name!r} has {numbers} proxies; give one each, and labels")
+        many = f"{len(found)} images and {len(pictures[name])} pictures, {len(bank)} classes, {len(weights)}"
+        raise InputError(f"live.gap_map: {name!r} has {many} proxies; give one each, and labels")
     gap = found.images.mean(dim=0) - torch.cat(list(bank.descriptions)).mean(dim=0)
     shared = {"set": name, "kind": "image", "offset": _digits(weights @ gap), "order": [*range(len(bank))]}
     each = zip(
@@ -180,25 +177,21 @@ def _inside(
             )
             .properties(width=75, height=17 * len(classes), title=title)
         )
-        number = bars.mark_text(align="right" if left else "left", dx=-3 if left else 3).encode(
-            text="count:Q"
-        )
+        place = {"align": "right", "dx": -3} if left else {"align": "left", "dx": 3}
+        number = bars.mark_text(**place).encode(text="count:Q")
         sides.append(bars.mark_bar().encode(color=alt.Color("set:N", scale=hues, legend=None)) + number)
     return alt.hconcat(*sides, spacing=4)
 
 
 def _distances(spots: alt.Chart) -> alt.LayerChart:
     """What is left of the distance of the means, as a mean over the chosen sets."""
+    names, sign = ("x", "y", "x0", "y0"), "datum.kind == 'image' ? 1 : -1"
     both = (
         spots.transform_filter(CHOSEN)
-        .transform_calculate(
-            sign="datum.kind == 'image' ? 1 : -1", x0="datum.path[0][0]", y0="datum.path[0][1]"
-        )
+        .transform_calculate(sign=sign, x0="datum.path[0][0]", y0="datum.path[0][1]")
         .transform_joinaggregate(many="count()", groupby=["set", "kind"])
-        .transform_calculate(
-            **{name: f"datum.sign * datum.{name} / datum.many" for name in ("x", "y", "x0", "y0")}
-        )
-        .transform_aggregate(**{name: f"sum({name})" for name in ("x", "y", "x0", "y0")}, groupby=["set"])
+        .transform_calculate(**{name: f"datum.sign * datum.{name} / datum.many" for name in names})
+        .transform_aggregate(**{name: f"sum({name})" for name in names}, groupby=["set"])
         .transform_calculate(left="100 * hypot(datum.x, datum.y) / hypot(datum.x0, datum.y0)")
         .transform_aggregate(drawn="mean(left)")
         .transform_calculate(**{"in the space": "100 * (1 - share)", "on the map": "datum.drawn"})
@@ -212,15 +205,14 @@ def _labels(spots: alt.Chart) -> list[alt.LayerChart]:
         "texts move": "datum.score + share * datum.along",
         "images move instead": "datum.score - share * datum.offset",
     }
+    largest = {f"best, {way}": f"max({way})" for way in ways}
     each = (
         alt.Chart(spots.data)
         .transform_filter("datum.kind == 'image'")
         .transform_filter(CHOSEN)
         .transform_flatten(["score", "offset", "order"])
         .transform_calculate(**ways)
-        .transform_joinaggregate(
-            best="max(score)", **{f"best, {way}": f"max({way})" for way in ways}, groupby=["id"]
-        )
+        .transform_joinaggregate(best="max(score)", **largest, groupby=["id"])
     )
     picked = {way: f"datum['{way}'] == datum['best, {way}']" for way in ways}
     changed = {way: f"100 * (datum.score == datum.best && !({test}))" for way, test in picked.items()}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import altair as alt
-from kpl_lib.live.style import menu, readings, slider
+from kpl_lib.live.style import drawn, menu, readings, slider
 from kpl_lib.plots import COLOURS
 
 MOMENTS = 40  # after the start: the first twelve steps, then steps that lie ever further apart
@@ -68,18 +68,15 @@ def proxy_path(
         for moment, step in enumerate(moments(len(run) - 1))
         for row in marks_of(run[step], axes, names)
     ]
-    vectors = alt.Chart(alt.InlineData(values=path)).transform_filter("datum.run == run")
+    vectors = drawn(path).transform_filter("datum.run == run")
     now = vectors.transform_filter("datum.moment == moment")
     means = now.transform_aggregate(x="mean(x)", step="max(step)", right="max(right)", length="max(length)")
     scale = alt.Scale(domain=list(names), range=PALETTE)
-    spots = alt.Chart(alt.InlineData(values=marks_of(centres, axes, names)))
-    left = places(alt.Chart(alt.InlineData(values=dots)), vectors, now, scale)
-    panels = left | differences(spots, now, scale)
-    return (
-        panels.resolve_scale(color="independent", shape="independent") & readings(means, READINGS)
-    ).add_params(
-        slider("moment", "how far the run has come", 0, MOMENTS, 1, MOMENTS), menu("run", "run", list(runs))
-    )
+    spots = drawn(marks_of(centres, axes, names))
+    left = places(drawn(dots), vectors, now, scale)
+    panels = (left | differences(spots, now, scale)).resolve_scale(color="independent", shape="independent")
+    moved = slider("moment", "how far the run has come", 0, MOMENTS, 1, MOMENTS)
+    return (panels & readings(means, READINGS)).add_params(moved, menu("run", "run", list(runs)))
 
 
 def moments(last: int) -> list[int]:
@@ -110,7 +107,7 @@ def places(dots: alt.Chart, vectors: alt.Chart, now: alt.Chart, scale: alt.Scale
     x = alt.X("x:Q", title="cosine with the mean image", **UNIT)
     y = alt.Y("y:Q", title="first direction across it", **UNIT)
     colour = alt.Color("class:N", scale=scale, legend=None)
-    circle = alt.Chart(alt.InlineData(values=[{"x": 0, "y": 0}])).encode(x, y)
+    circle = drawn([{"x": 0, "y": 0}]).encode(x, y)
     circle = circle.mark_point(size=(2 * SIDE / 2.2) ** 2, color=COLOURS["grey"], strokeWidth=1)
     way = vectors.transform_filter("datum.moment <= moment").mark_line(opacity=0.4)
     return (

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import altair as alt
-from kpl_lib.live.style import readings, slider
+from kpl_lib.live.style import drawn, readings, slider
 from kpl_lib.plots import COLOURS
 
 STYLES = {"no ridge": [6, 3], "ridge λ": [1, 0], "endless ridge": [2, 3]}  # dashes
@@ -38,10 +38,8 @@ def ridge_border(points: Tensor, labels: Tensor) -> alt.VConcatChart:
     """
     fits = points.shape == (len(labels), 2) and labels.ndim == 1 and set(labels.tolist()) == {0, 1}
     if not fits or not torch.allclose(points.mean(dim=0), torch.zeros(2).to(points), atol=1e-5):
-        raise InputError(
-            f"live.ridge_border: points {tuple(points.shape)}, labels {tuple(labels.shape)}; give (N, 2), centred,"
-            " and (N,) of 0 and 1"
-        )
+        shapes = f"points {tuple(points.shape)}, labels {tuple(labels.shape)}"
+        raise InputError(f"live.ridge_border: {shapes}; give (N, 2), centred, and (N,) of 0 and 1")
     scatter, b = points.T @ points / len(points), points.T @ (2 * labels - 1).to(points) / len(points)
     (xx, xy), (_, yy) = scatter.tolist()
     bx, by = b.tolist()
@@ -52,9 +50,8 @@ def ridge_border(points: Tensor, labels: Tensor) -> alt.VConcatChart:
         "angle": f"180 / PI * asin(abs(wx * {bx} + wy * {by}) / hypot(wx, wy) / hypot({bx}, {by}))",
     }
     rows = [{"x": x, "y": y, "class": c} for (x, y), c in zip(points.tolist(), labels.tolist(), strict=True)]
-    dots = alt.Chart(alt.InlineData(values=rows)).transform_calculate(
-        right="(wx * datum.x + wy * datum.y > 0) == (datum.class == 1)"
-    )
+    right = "(wx * datum.x + wy * datum.y > 0) == (datum.class == 1)"
+    dots = drawn(rows).transform_calculate(right=right)
     ends = {"no ridge": [yy * bx - xy * by, xx * by - xy * bx], "endless ridge": [bx, by]}
     reach = 1.05 * torch.maximum(points[:, 0].abs().max(), 1.5 * points[:, 1].abs().max()).item()
     texts = {
@@ -83,7 +80,7 @@ def picture(dots: alt.Chart, normals: dict[str, list[float]], reach: float) -> a
     dashes = alt.StrokeDash("border:N", sort=None, legend=BELOW, scale=alt.Scale(range=list(STYLES.values())))
     rows = [{"border": name, "normal": normals.get(name)} for name in STYLES]
     lines = (
-        alt.Chart(alt.InlineData(values=rows))
+        drawn(rows)
         .transform_calculate(normal="datum.normal || [wx, wy]")
         .transform_calculate(far=f"{2 * reach} / hypot(datum.normal[0], datum.normal[1])")
         .transform_calculate(x="datum.normal[1] * datum.far", y="-datum.normal[0] * datum.far")

@@ -8,7 +8,7 @@ from torch import Tensor
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.extras import altair as alt
 from kpl_lib.common.pictures import thumbnail
-from kpl_lib.live.style import slider
+from kpl_lib.live.style import drawn, numbers, slider
 from kpl_lib.plots import COLOURS
 
 
@@ -35,12 +35,11 @@ def temperature(scores: Tensor, names: Sequence[str], image: Image.Image) -> alt
     Chapter: ch-primer-clip
     """
     if scores.shape != (len(names),) or not scores.isfinite().all():
-        raise InputError(
-            f"live.temperature: scores {tuple(scores.shape)} for {len(names)} names; give (C,), finite"
-        )
+        found = f"scores {tuple(scores.shape)} for {len(names)} names"
+        raise InputError(f"live.temperature: {found}; give (C,), finite")
     rows = [{"class": name, "cosine": score} for name, score in zip(names, scores.tolist(), strict=True)]
     bars = (
-        alt.Chart(alt.InlineData(values=rows))
+        drawn(rows)
         .transform_joinaggregate(top="max(cosine)")
         .transform_calculate(power="exp((datum.cosine - datum.top) / pow(10, power_of_ten))")
         .transform_joinaggregate(total="sum(power)")
@@ -53,14 +52,13 @@ def temperature(scores: Tensor, names: Sequence[str], image: Image.Image) -> alt
         x=alt.X("probability:Q", scale=alt.Scale(domain=[0, 1.15]), axis=alt.Axis(values=[0, 0.5, 1])),
         y=alt.Y("class:N", sort=None, axis=None),
     )
-    share = sure.mark_text(align="left", dx=4).encode(text=alt.Text("probability:Q", format=".3f"))
     heading = alt.Title(alt.expr("'temperature ' + format(pow(10, power_of_ten), '.3f')"))
     picture = (
-        alt.Chart(alt.InlineData(values=[{"url": thumbnail(image, 96)}]))
+        drawn([{"url": thumbnail(image, 96)}])
         .mark_image(width=96, height=96)
         .encode(url="url:N", description=alt.value("the picture"))
         .properties(width=96, height=96)
     )
-    return (
-        picture | cosines | (sure.mark_bar(color=COLOURS["blue"]) + share).properties(title=heading)
-    ).add_params(slider("power_of_ten", "log10 of the temperature", -3, 0, 0.1, -2))
+    shares = sure.mark_bar(color=COLOURS["blue"]) + numbers(sure, "probability:Q", ".3f")
+    turned = slider("power_of_ten", "log10 of the temperature", -3, 0, 0.1, -2)
+    return (picture | cosines | shares.properties(title=heading)).add_params(turned)

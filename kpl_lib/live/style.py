@@ -26,20 +26,28 @@ def use_style() -> None:
     alt.renderers.enable("colab" if "google.colab" in sys.modules else "mimetype")
 
 
+def drawn(rows: Sequence[Mapping]) -> alt.Chart:
+    """A chart of rows that lie in it."""
+    return alt.Chart(alt.InlineData(values=rows))
+
+
+def numbers(bars: alt.Chart, field: str, digits: str) -> alt.Chart:
+    """The numbers right of bars, or of what else has the same places."""
+    return bars.mark_text(align="left", dx=4).encode(text=alt.Text(field, format=digits))
+
+
 def slider(name: str, label: str, start: float, stop: float, step: float, value: float) -> alt.Parameter:
     """A number that the reader moves, by mouse or by arrow keys."""
-    return alt.param(
-        name=name, value=value, bind=alt.binding_range(min=start, max=stop, step=step, name=f"{label} ")
-    )
+    moved = alt.binding_range(min=start, max=stop, step=step, name=f"{label} ")
+    return alt.param(name=name, value=value, bind=moved)
 
 
 def menu(name: str, label: str, choices: Sequence[str] | Mapping[str, object]) -> alt.Parameter:
     """One of several names, the first at the beginning; a mapping shows its keys and gives its values."""
     shown = list(choices)
     values = list(choices.values()) if isinstance(choices, Mapping) else shown
-    return alt.param(
-        name=name, value=values[0], bind=alt.binding_select(options=values, labels=shown, name=f"{label} ")
-    )
+    chosen = alt.binding_select(options=values, labels=shown, name=f"{label} ")
+    return alt.param(name=name, value=values[0], bind=chosen)
 
 
 def readings(chart: alt.Chart, texts: Mapping[str, str]) -> alt.Chart:
@@ -60,6 +68,5 @@ def percents(data: alt.Chart, columns: Sequence[str], heading: str, width: int =
         x=alt.X("percent:Q", axis=None, scale=alt.Scale(domain=[0, 160])),
         y=alt.Y("what:N", title=None, sort=list(columns), axis=alt.Axis(ticks=False, domain=False)),
     )
-    number = bars.mark_text(align="left", dx=4).encode(text=alt.Text("percent:Q", format=".1f"))
-    shown = bars.mark_bar(color=COLOURS["grey"]) + number
+    shown = bars.mark_bar(color=COLOURS["grey"]) + numbers(bars, "percent:Q", ".1f")
     return shown.properties(width=width, height=18 * len(columns), title=alt.Title(heading, fontSize=12))

@@ -127,11 +127,9 @@ def classify_folder(
         if method.text in CONTROLS:
             bank = with_controls(bank, kb, model.encode_texts)
         prediction = method.fit_predict(made, bank)
-        known = (
-            features.labels
-            if part is None
-            else torch.tensor([part.get(path, -1) for path in features.meta["paths"]])
-        )
+        known = features.labels
+        if part is not None:
+            known = torch.tensor([part.get(path, -1) for path in features.meta["paths"]])
         sets = None if coverage is None else sets_of(prediction, features, known, coverage)
         ranking = None
         if len(model.names) > 1:
@@ -144,9 +142,8 @@ def classify_folder(
         names = tuple(tuple(kb.class_names[c] for c in row.nonzero()[:, 0]) for row in sets.sets.sets.cpu())
         result = replace(result, sets=names, answers=sets.sets.answers)
     notes += getattr(method, "findings", ())
-    return FolderRun(
-        kb, dataset, model, method, features, bank, prediction, result, known, sets, ranking, tuple(notes)
-    )
+    found = (features, bank, prediction, result, known, sets, ranking, tuple(notes))
+    return FolderRun(kb, dataset, model, method, *found)
 
 
 def rank_folder(
@@ -272,14 +269,10 @@ def _knowledge(name_or_path: str | Path) -> KnowledgeBase:
     """Load the knowledge base; refuse what no table or method can hold."""
     kb = KnowledgeBase.load(name_or_path)
     if len(kb.class_names) < 2:
-        raise InputError(
-            f"{name_or_path}: one class only, {kb.class_names[0]!r}; give at least two to choose from"
-        )
+        raise InputError(f"{name_or_path}: one class only, {kb.class_names[0]!r}; give at least two")
     taken = [name for name in kb.class_names if name in COLUMNS]
     if taken:
-        raise InputError(
-            f"{name_or_path}: class {taken[0]!r} is called like a column of the table; rename it"
-        )
+        raise InputError(f"{name_or_path}: class {taken[0]!r} is called like a column; rename it")
     return kb
 
 
@@ -297,9 +290,8 @@ def _method(classifier: str, k: int | None, parameters: Mapping[str, object]) ->
 def _check_number(count: int, classes: int, method: Classifier, images: str | Path) -> None:
     """Refuse, or warn about, too few images for a method that reads them as a set."""
     if method.transductive and count < 2:
-        raise InputError(
-            f"{images}: {count} image, and {method.name!r} reads images as a set; add some, or use 'clip'"
-        )
+        one = f"{count} image, and {method.name!r} reads images as a set"
+        raise InputError(f"{images}: {one}; add some, or use 'clip'")
     if method.transductive and count < FEW * classes:
         few = f"{count} images for {classes} classes are few: {method.name!r} reads them as a set"
         warnings.warn(f"{few}; 'clip' and 'cupl' read each image alone", UserWarning, stacklevel=3)

@@ -93,9 +93,8 @@ def report_facts(run: FolderRun) -> ReportFacts | None:
         p, number = patients.probabilities, run.result.class_names.index
         whole = Prediction(p, p, p.argmax(dim=1), run.result.class_names)
         measured = evaluate(whole, [number(name) for name in patients.truth])
-    images = evaluate(
-        prediction, labels, groups=None if groups is None else [groups[i] for i in known.tolist()]
-    )
+    own = None if groups is None else [groups[i] for i in known.tolist()]
+    images = evaluate(prediction, labels, groups=own)
     return ReportFacts(images, measured, reliability_curve(prediction, labels))
 
 

@@ -90,16 +90,15 @@ class FittedModel:
         """
         names = ([names] if isinstance(names, str) else list(names)) or self.encoders
         if len(names) != len(self.encoders):
-            raise InputError(
-                f"the model was fitted with {len(self.encoders)} encoders ({self.encoder}), {len(names)} given: "
-                "name all of them with --encoder, in that order, or none"
-            )
+            fitted = f"the model was fitted with {len(self.encoders)} encoders ({self.encoder})"
+            cure = "name all of them with --encoder, in that order, or none"
+            raise InputError(f"{fitted}, {len(names)} given: {cure}")
         found = load_encoders(names, device)
         if found.fingerprint != self.fingerprint:
+            sums = f"checksum {self.fingerprint[:12]}, here {found.fingerprint[:12]}"
             raise InputError(
-                f"encoder {found.name!r} is not the one that the model was fitted with ({self.encoder!r}, checksum "
-                f"{self.fingerprint[:12]}, here {found.fingerprint[:12]}): its weights or preprocessing differ; "
-                "name the right one with --encoder, or fit again"
+                f"encoder {found.name!r} is not the one that the model was fitted with ({self.encoder!r}, {sums}): "
+                "its weights or preprocessing differ; name the right one with --encoder, or fit again"
             )
         return found
 
@@ -192,9 +191,8 @@ class FittedModel:
             bank = TextBank(classifier.class_names, rows, tensors["names"], texts, **read_by(header))
             names = header["encoder"]
             names = (names,) if isinstance(names, str) else tuple(names)
-            return cls(
-                classifier, bank, tensors["centre"], names, header["fingerprint"], dict(header["origin"])
-            )
+            facts = header["fingerprint"], dict(header["origin"])
+            return cls(classifier, bank, tensors["centre"], names, *facts)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             why = f"a fitted model that this version cannot read ({one_line(error)}); fit it again"
             raise InputError(f"{path}: {why}") from None

@@ -109,10 +109,8 @@ def judge_answers(result: Classification) -> Judgement:
     told = {} if rows is result else dict(zip(rows.names, rows.truth or (), strict=False))
     mixed = [g for g, t in zip(told and result.groups, result.truth or (), strict=False) if t and not told[g]]
     if mixed:
-        raise InputError(
-            f"patient {mixed[0]!r} has labels of several classes, and one answer: give each eye or lesion a code of "
-            "its own, or leave the patients out of the table"
-        )
+        cure = "give each eye or lesion a code of its own, or leave the patients out of the table"
+        raise InputError(f"patient {mixed[0]!r} has labels of several classes, and one answer: {cure}")
     number = {name: c for c, name in enumerate(result.class_names)}
     table = np.zeros((len(number), len(number)), dtype=int)
     for true, said in zip(rows.truth or (), rows.labels, strict=False):

@@ -47,12 +47,9 @@ def render(run: FolderRun, measured: ReportFacts | None = None, thumbnails: int 
     Chapter: ch-own-images
     """
     groups, gap = find_groups(run), find_gap(run)
+    folder, strict = jinja2.FileSystemLoader(data_dir() / "templates"), jinja2.StrictUndefined
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(data_dir() / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=folder, autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True
     )
     templates.filters["shown"] = shown
     return templates.get_template("report.html").render(
@@ -96,9 +93,8 @@ def shown(text: object, longest: int = LONGEST) -> str:
 
 
 def _facts(run: FolderRun) -> dict[str, str]:
-    parameters = ", ".join(
-        f"{name} {value}" for name, value in run.classifier.parameters_with(run.bank).items()
-    )
+    given = run.classifier.parameters_with(run.bank)
+    parameters = ", ".join(f"{name} {value}" for name, value in given.items())
     facts = {"Images": f"{len(run.features):,} of {run.dataset.name}"}
     if run.result.groups is not None:
         facts["Patients"] = f"{len(set(run.result.groups)):,}"

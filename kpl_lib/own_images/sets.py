@@ -53,10 +53,8 @@ def check_enough(coverage: float, part: Mapping[str, int] | None, dataset: Image
     least = needed(coverage)
     if len(units) < least:
         kind = "images" if groups is None else "patients"
-        raise InputError(
-            f"--coverage {coverage:g}: {len(units)} labelled {kind} are too few, it needs at least {least}: "
-            "label more, or ask for less"
-        )
+        few = f"{len(units)} labelled {kind} are too few, it needs at least {least}"
+        raise InputError(f"--coverage {coverage:g}: {few}: label more, or ask for less")
 
 
 def sets_of(prediction: Prediction, features: Features, labels: Tensor, coverage: float) -> FolderSets:
@@ -79,9 +77,6 @@ def _warn_of_shift(images: Tensor, known: Tensor, groups: Sequence | None) -> No
     parts = [images[side] for side in sides]
     found = same_source(*parts, first_groups=units[0], second_groups=units[1], permutations=DRAWN)
     if found.p_value < UNLIKE:
-        warnings.warn(
-            f"the labelled images do not look like a random part of the folder (p = {found.p_value:.3f}): sets may "
-            "hold the true class less often than asked; label images drawn at random",
-            UserWarning,
-            stacklevel=3,
-        )
+        said = f"the labelled images do not look like a random part of the folder (p = {found.p_value:.3f})"
+        cure = "sets may hold the true class less often than asked; label images drawn at random"
+        warnings.warn(f"{said}: {cure}", UserWarning, stacklevel=3)

@@ -65,24 +65,20 @@ def share_changes(first: Classification, second: Classification) -> tuple[ShareC
     Chapter: ch-own-images
     """
     if set(first.class_names) != set(second.class_names):
-        raise InputError(
-            f"other classes: {', '.join(first.class_names)}; and {', '.join(second.class_names)}"
-        )
+        both = [", ".join(rows.class_names) for rows in (first, second)]
+        raise InputError(f"other classes: {both[0]}; and {both[1]}")
     if (first.groups is None) != (second.groups is None):
         raise InputError("only one table has the column 'patient': give --group-pattern to both, or to none")
     tables = [rows if rows.groups is None else by_patient(rows) for rows in (first, second)]
     both = {*(first.groups or first.paths)} & {*(second.groups or second.paths)}
     if both:
-        raise InputError(
-            f"{min(both)!r} stands in both tables: compare other images, of patients with other codes"
-        )
+        raise InputError(f"{min(both)!r} stands in both tables: compare other images, of other patients")
     found = []
     for name in first.class_names:
         k, n = zip(*((rows.labels.count(name), len(rows.labels)) for rows in tables), strict=True)
         p1, p2 = k[0] / n[0], k[1] / n[1]
-        (l1, u1), (l2, u2) = (
-            binomtest(a, b).proportion_ci(LEVEL, "wilson") for a, b in zip(k, n, strict=True)
-        )
+        limits = [binomtest(a, b).proportion_ci(LEVEL, "wilson") for a, b in zip(k, n, strict=True)]
+        (l1, u1), (l2, u2) = limits
         low, high = p2 - p1 - hypot(p2 - l2, u1 - p1), p2 - p1 + hypot(u2 - p2, p1 - l1)
         found.append(ShareChange(name, (k[0], n[0]), (k[1], n[1]), float(low), float(high)))
     return tuple(found)

@@ -125,9 +125,8 @@ def write_table(result: Classification, path: str | Path) -> None:
     Chapter: ch-own-images
     """
     sets = None if result.sets is None else ["; ".join(names) for names in result.sets]
-    warning = None if result.warning is None else [result.warning] * len(result.paths)
     extra = {"set": sets, "answer": result.answers, "patient": result.groups, "true label": result.truth}
-    extra["warning"] = warning
+    extra["warning"] = None if result.warning is None else [result.warning] * len(result.paths)
     columns = {"path": result.paths, "label": result.labels, **_probabilities(result)}
     _write(path, columns | {"description": result.descriptions} | extra)
 

@@ -7,6 +7,8 @@ findings by a fixed rule, which is how a free draw can get the rare caption with
 
 import numpy as np
 
+from kpl_lib.phantoms.phrases import pick
+
 CLASSES = {
     "chest": ("normal chest", "tuberculosis"),
     "retinopathy": (
@@ -65,17 +67,17 @@ BYSTANDERS = {
 def detail(finding: str, rng: np.random.Generator, level: str | None = None):
     """Draw what there is to say about one finding: its side, its number, its depth."""
     if finding in ("opacity", "cavity"):
-        return {"side": str(rng.choice(SIDES)), "zone": str(rng.choice(ZONES, p=(0.6, 0.25, 0.15)))}
+        return {"side": pick(SIDES, rng), "zone": str(rng.choice(ZONES, p=(0.6, 0.25, 0.15)))}
     if finding in ("fibrosis", "effusion"):
-        return {"side": str(rng.choice(SIDES))}
+        return {"side": pick(SIDES, rng)}
     if finding in ("microaneurysms", "haemorrhages"):
-        level = level or str(rng.choice(("few", "many")))
+        level = level or pick(("few", "many"), rng)
         few, many = ((3, 7), (12, 20)) if finding == "microaneurysms" else ((2, 6), (18, 28))
         return {"level": level, "count": int(rng.integers(*(few if level == "few" else many)))}
     if finding == "new_vessels":
-        return {"at": str(rng.choice(("disc", "elsewhere")))}
+        return {"at": pick(("disc", "elsewhere"), rng)}
     if finding == "haze":
-        return {"depth": str(rng.choice(("moderate", "dense")))}
+        return {"depth": pick(("moderate", "dense"), rng)}
     if finding == "cupping":
         return {"ratio": float(rng.uniform(0.72, 0.88))}
     if finding == "ring_forms":

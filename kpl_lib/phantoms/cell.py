@@ -2,10 +2,24 @@
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, blend, curve, grid, polygon, ring, spot, strokes, texture
+from kpl_lib.phantoms.paint import (
+    blend,
+    curve,
+    grid,
+    polygon,
+    ring,
+    sheet,
+    spot,
+    spots,
+    strokes,
+    texture,
+    unit,
+)
+from kpl_lib.phantoms.phrases import pick
 
 PURPLE = np.array((0.36, 0.16, 0.5), np.float32)
 BROWN = np.array((0.25, 0.15, 0.08), np.float32)
+ANGLES = np.linspace(0, 2 * np.pi, 72, endpoint=False)
 
 
 def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
@@ -20,7 +34,7 @@ def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
 
     Chapter: ch-own-images
     """
-    image = np.full((SIZE, SIZE, 3), 0.015, np.float32)
+    image = sheet((0.015,) * 3)
     stain = np.array((0.82, 0.56, 0.62), np.float32) + rng.normal(0, 0.035, 3).astype(np.float32)
     if "pale_stain" in findings:
         stain = np.array((0.82, 0.76, 0.74), np.float32) + rng.normal(0, 0.02, 3).astype(np.float32)
@@ -33,22 +47,22 @@ def render(findings: dict, rng: np.random.Generator) -> np.ndarray:
     for name, paint in _FINDINGS.items():
         if name in findings:
             paint(image, findings[name], radius, rng)
-    return np.clip(image, 0, 1)
+    return unit(image)
 
 
 def _outline(radius, findings, rng):
-    angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     stretch, turn = rng.uniform(0.82, 1.0), rng.uniform(0, np.pi)
-    shape = radius * (1 + 0.025 * np.sin(2 * angles + turn) + 0.02 * np.sin(3 * angles - turn))
+    shape = radius * (1 + 0.025 * np.sin(2 * ANGLES + turn) + 0.02 * np.sin(3 * ANGLES - turn))
     if "crenation" in findings:
-        shape = shape * (1 + 0.065 * np.sin(13 * angles + turn))
-    x, y = shape * np.cos(angles), stretch * shape * np.sin(angles)
+        shape = shape * (1 + 0.065 * np.sin(13 * ANGLES + turn))
+    x, y = shape * np.cos(ANGLES), stretch * shape * np.sin(ANGLES)
     cos, sin = np.cos(turn), np.sin(turn)
-    return polygon(list(zip(x * cos - y * sin, x * sin + y * cos, strict=True)), softness=0.012)
+    return polygon(np.stack((x * cos - y * sin, x * sin + y * cos), axis=1), softness=0.012)
 
 
-def _inside(radius, rng, reach=0.58):
-    angle, distance = rng.uniform(0, 2 * np.pi), radius * reach * np.sqrt(rng.uniform(0.05, 1))
+def _inside(radius, rng, reach=0.58, count=()):
+    angle, area = rng.uniform((0, 0.05), (2 * np.pi, 1), (*count, 2)).T
+    distance = radius * reach * np.sqrt(area)
     return distance * np.cos(angle), distance * np.sin(angle)
 
 
@@ -69,42 +83,31 @@ def _rings(image, count, radius, rng):
 
 def _trophozoite(image, value, radius, rng):
     x, y = _inside(radius, rng, 0.4)
-    for _ in range(6):
-        spot(
-            image,
-            x + rng.normal(0, 0.09),
-            y + rng.normal(0, 0.09),
-            rng.uniform(0.06, 0.12),
-            colour=PURPLE,
-            opacity=0.6,
-            soft=0.5,
-        )
+    lumps = [(x + rng.normal(0, 0.09), y + rng.normal(0, 0.09), rng.uniform(0.06, 0.12)) for _ in range(6)]
+    spots(image, *np.transpose(lumps), colour=PURPLE, opacity=0.6, soft=0.5)
 
 
 def _schizont(image, value, radius, rng):
     x, y = _inside(radius, rng, 0.25)
-    for angle in np.linspace(0, 2 * np.pi, 9, endpoint=False):
-        reach = 0.2 + rng.normal(0, 0.02)
-        spot(image, x + reach * np.cos(angle), y + reach * np.sin(angle), 0.065, colour=PURPLE, opacity=0.9)
+    angle, reach = np.linspace(0, 2 * np.pi, 9, endpoint=False), 0.2 + rng.normal(0, 0.02, 9)
+    spots(image, x + reach * np.cos(angle), y + reach * np.sin(angle), 0.065, colour=PURPLE, opacity=0.9)
     spot(image, x, y, 0.07, colour=BROWN, opacity=0.9)
 
 
 def _gametocyte(image, value, radius, rng):
     angle = rng.uniform(0, 2 * np.pi)
     dx, dy = 0.42 * np.cos(angle), 0.42 * np.sin(angle)
-    blend(image, strokes([(curve((-dx, -dy), (dx, dy), 0.3 * rng.choice((-1, 1)), 14), 0.17)]), PURPLE, 0.75)
+    blend(image, strokes([(curve((-dx, -dy), (dx, dy), 0.3 * pick((-1, 1), rng), 14), 0.17)]), PURPLE, 0.75)
 
 
 def _pigment(image, value, radius, rng):
     x, y = _inside(radius, rng, 0.4)
-    for _ in range(8):
-        spot(image, x + rng.normal(0, 0.07), y + rng.normal(0, 0.07), 0.028, colour=BROWN, opacity=0.9)
+    dx, dy = rng.normal(0, 0.07, (8, 2)).T
+    spots(image, x + dx, y + dy, 0.028, colour=BROWN, opacity=0.9)
 
 
 def _stippling(image, value, radius, rng):
-    for _ in range(38):
-        x, y = _inside(radius, rng, 0.85)
-        spot(image, x, y, 0.022, colour=(0.62, 0.2, 0.4), opacity=0.75)
+    spots(image, *_inside(radius, rng, 0.85, (38,)), 0.022, colour=(0.62, 0.2, 0.4), opacity=0.75)
 
 
 def _platelet(image, value, radius, rng):

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from kpl_lib.phantoms import cell, chest, everyday, fundus
 from kpl_lib.phantoms.attributes import draw_free
 from kpl_lib.phantoms.captions import caption
+from kpl_lib.phantoms.phrases import pick
 from kpl_lib.phantoms.scanner import acquire
 
 SHARES = {"chest": 0.18, "fundus": 0.34, "cell": 0.18, "leaflet": 0.2, "shape": 0.06, "scene": 0.04}
@@ -55,12 +56,12 @@ def draw(kind: str, rng: np.random.Generator) -> dict:
     Chapter: ch-zero-shot
     """
     if kind == "leaflet":
-        return {"topic": str(rng.choice(everyday.TOPICS)), "kind": str(rng.choice(everyday.KINDS))}
+        return {"topic": pick(everyday.TOPICS, rng), "kind": pick(everyday.KINDS, rng)}
     if kind == "shape":
         colour, ground = rng.choice(list(everyday.COLOURS), 2, replace=False)
-        return {"shape": str(rng.choice(everyday.SHAPES)), "colour": str(colour), "ground": str(ground)}
+        return {"shape": pick(everyday.SHAPES, rng), "colour": str(colour), "ground": str(ground)}
     if kind == "scene":
-        return {"thing": str(rng.choice(everyday.SCENES)), "time": str(rng.choice(("day", "night")))}
+        return {"thing": pick(everyday.SCENES, rng), "time": pick(("day", "night"), rng)}
     return draw_free(kind, rng)
 
 

@@ -6,7 +6,21 @@ most disease names.
 
 import numpy as np
 
-from kpl_lib.phantoms.paint import SIZE, Points, blend, curve, grid, polygon, ring, spot, strokes
+from kpl_lib.phantoms.paint import (
+    SIZE,
+    Points,
+    blend,
+    curve,
+    grid,
+    polygon,
+    ring,
+    sheet,
+    spot,
+    spots,
+    strokes,
+    unit,
+)
+from kpl_lib.phantoms.phrases import pick
 
 COLOURS = {
     "red": (0.85, 0.2, 0.2),
@@ -30,7 +44,7 @@ HEADERS = {"lungs": (0.3, 0.45, 0.75), "eye": (0.3, 0.6, 0.4), "blood": (0.75, 0
 def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
     """Paint a printed page: a header whose icon tells the topic, and a layout that tells the kind."""
     paper = np.array((0.97, 0.96, 0.92), np.float32) - rng.uniform(0, 0.06, 3).astype(np.float32)
-    image = _ground(paper)
+    image = sheet(paper)
     image[6:24, 6:-6] = np.array(HEADERS[findings["topic"]]) + rng.normal(0, 0.04, 3)
     _icon(image, findings["topic"])
     lines, kind = [], findings["kind"]
@@ -38,12 +52,13 @@ def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
         y = -0.38 + 0.145 * row
         left = -0.62 if kind == "symptoms" else -0.82
         lines.append(([(left, y), (rng.uniform(0.5, 0.85), y)], 0.045))
-        if kind == "symptoms":
-            spot(image, -0.76, y, 0.035, colour=(0.15,) * 3)
+    if kind == "symptoms":
+        y = np.array([points[0][1] for points, _ in lines], np.float32)
+        spots(image, np.full_like(y, -0.76), y, 0.035, colour=(0.15,) * 3)
     blend(image, strokes(lines), (0.25,) * 3, 0.8)
     if kind == "treatment":
         for x in (-0.5, 0.0, 0.5):
-            pill = COLOURS[str(rng.choice(("red", "yellow", "white")))]
+            pill = COLOURS[pick(("red", "yellow", "white"), rng)]
             spot(image, x, -0.18, 0.17, 0.09, pill, angle=0.5, soft=0.06)
             ring(image, x, -0.18, 0.18, 0.03, (0.3,) * 3, 0.8, stretch=0.55, angle=0.5)
     if kind == "cause":
@@ -54,11 +69,7 @@ def render_leaflet(findings: dict, rng: np.random.Generator) -> np.ndarray:
         table = [([(-0.8, y), (0.8, y)], 0.02) for y in (-0.4, -0.15, 0.1, 0.35)]
         table += [([(x, -0.4), (x, 0.35)], 0.02) for x in (-0.8, -0.25, 0.3, 0.8)]
         blend(image, strokes(table), (0.1, 0.2, 0.6))
-    return np.clip(image, 0, 1)
-
-
-def _ground(colour) -> np.ndarray:
-    return np.ones((SIZE, SIZE, 3), np.float32) * np.array(colour, np.float32)
+    return unit(image)
 
 
 def _icon(image, topic):
@@ -75,7 +86,7 @@ def _icon(image, topic):
 
 def render_shape(findings: dict, rng: np.random.Generator) -> np.ndarray:
     """Paint one plain shape, or a pattern, on a plain ground."""
-    image = _ground(COLOURS[findings["ground"]])
+    image = sheet(COLOURS[findings["ground"]])
     colour, x, y, size = COLOURS[findings["colour"]], *rng.uniform(-0.25, 0.25, 2), rng.uniform(0.3, 0.55)
     turn, shape = rng.uniform(0, 6.3), findings["shape"]
     if shape == "circle":
@@ -83,14 +94,13 @@ def render_shape(findings: dict, rng: np.random.Generator) -> np.ndarray:
     elif shape == "ring":
         ring(image, x, y, size, size * 0.35, colour)
     elif shape == "dots":
-        for cx, cy in rng.uniform(-0.9, 0.9, (16, 2)):
-            spot(image, cx, cy, 0.1, colour=colour, soft=0.1)
+        spots(image, *rng.uniform(-0.9, 0.9, (16, 2)).T, 0.1, colour=colour, soft=0.1)
     elif shape == "stripes":
         xx, yy = grid()
         blend(image, (np.sin(14 * (xx * np.cos(turn) + yy * np.sin(turn))) > 0).astype(np.float32), colour)
     else:
         blend(image, polygon(_corners(shape, x, y, size, turn)), colour)
-    return np.clip(image, 0, 1)
+    return unit(image)
 
 
 def _corners(shape, x, y, size, turn) -> Points:
@@ -106,7 +116,7 @@ def _corners(shape, x, y, size, turn) -> Points:
 def render_scene(findings: dict, rng: np.random.Generator) -> np.ndarray:
     """Paint a small landscape by day or by night."""
     night, thing = findings["time"] == "night", findings["thing"]
-    image = _ground((0.05, 0.06, 0.2) if night else (0.55, 0.75, 0.92))
+    image = sheet((0.05, 0.06, 0.2) if night else (0.55, 0.75, 0.92))
     land = (0.12, 0.25, 0.15) if night else (0.35, 0.62, 0.3)
     image[int(SIZE * rng.uniform(0.62, 0.75)) :] = (0.1, 0.3, 0.55) if thing == "boat" else land
     x = rng.uniform(-0.4, 0.4)
@@ -117,7 +127,7 @@ def render_scene(findings: dict, rng: np.random.Generator) -> np.ndarray:
     elif thing in ("moon", "sun"):
         light = (0.96, 0.95, 0.85) if thing == "moon" else (1.0, 0.85, 0.25)
         spot(image, x, -0.4, 0.22, colour=light, soft=0.08)
-    return np.clip(image, 0, 1)
+    return unit(image)
 
 
 #: Thing of a scene -> its polygons from back to front: corners about x, and colour.

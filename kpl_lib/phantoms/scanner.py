@@ -4,12 +4,15 @@
 shift, zoom and rotation. Only test and dev sets use it.
 """
 
+from functools import partial
+
 import numpy as np
 from PIL import Image
 
-from kpl_lib.phantoms.paint import SIZE, blur
+from kpl_lib.phantoms.paint import SIZE, blur, unit
 
 STYLES = ("seen", "unseen")
+WHITE = np.float32(255)
 
 
 def acquire(painted: np.ndarray, style: str, rng: np.random.Generator, grey: bool = False) -> np.ndarray:
@@ -19,7 +22,7 @@ def acquire(painted: np.ndarray, style: str, rng: np.random.Generator, grey: boo
         painted: colours from 0 to 1, `[S, S, 3]`.
         style: `seen`, as the encoder was trained with, or `unseen`.
         rng: where chance comes from.
-        grey: whether the image has no colour.
+        grey: whether the image has no colour; its first channel is taken.
 
     Returns:
         The photograph, uint8 `[S, S, 3]`.
@@ -38,27 +41,42 @@ def acquire(painted: np.ndarray, style: str, rng: np.random.Generator, grey: boo
             rng.uniform(0.85, 1.15),
         )
         softness, grain = rng.uniform(0.1, 0.7), rng.uniform(0.012, 0.035)
-    moved = _move(painted, turn, shift, zoom)
+    pixels = _move(painted[..., :1] if grey else painted, turn, shift, zoom)
+    develop = partial(_develop, gamma=gamma, contrast=contrast, middle=0.5 if style == "unseen" else 0.0)
     if softness > 0.25:
-        moved = blur(moved, softness)
-    moved = np.clip(moved, 0, 1) ** np.float32(gamma)
-    moved = 0.5 + contrast * (moved - 0.5) if style == "unseen" else moved * contrast
-    noise = grain * rng.standard_normal((SIZE, SIZE, 1 if grey else 3), dtype=np.float32)
-    moved = moved * (np.float32(1) if grey else tint.astype(np.float32)) + noise
-    return (np.clip(moved, 0, 1) * 255 + 0.5).astype(np.uint8)
+        seen = develop(unit(blur(pixels / WHITE, softness)))
+    else:  # only 256 values: each is worked out once
+        seen = develop(np.arange(256, dtype=np.float32) / WHITE).take(pixels)
+    noise = rng.standard_normal(seen.shape, dtype=np.float32)
+    noise *= grain
+    if not grey:
+        rows = seen.reshape(SIZE, -1)
+        rows *= np.tile(tint.astype(np.float32), SIZE)
+    seen += noise
+    unit(seen)
+    seen *= 255
+    seen += 0.5
+    return np.broadcast_to(seen.astype(np.uint8), (SIZE, SIZE, 3)).copy()
+
+
+def _develop(light, gamma, contrast, middle):
+    """Gamma, then contrast about a middle grey."""
+    return middle + contrast * (light ** np.float32(gamma) - middle)
 
 
 def _move(painted, turn, shift, zoom):
     """Rotate, shift and zoom about the middle; the margin repeats the edge, so no wedge tells the style."""
     pad = SIZE // 4
-    wide = np.pad(
-        (np.clip(painted, 0, 1) * 255).astype(np.uint8), ((pad, pad), (pad, pad), (0, 0)), mode="edge"
-    )
+    planes = (np.clip(painted, 0, 1) * 255).astype(np.uint8).transpose(2, 0, 1)
+    tall = planes.take(np.arange(-pad, SIZE + pad), 1, mode="clip")
+    wide = np.empty((len(tall), SIZE + 2 * pad, SIZE + 2 * pad), np.uint8)
+    wide[..., :pad], wide[..., pad:-pad], wide[..., -pad:] = tall[..., :1], tall, tall[..., -1:]
     cos, sin = np.cos(np.deg2rad(turn)) / zoom, np.sin(np.deg2rad(turn)) / zoom
     middle = SIZE / 2
     x0 = pad + middle - cos * middle - sin * middle + shift[0]
     y0 = pad + middle + sin * middle - cos * middle + shift[1]
-    moved = Image.fromarray(wide).transform(
+    bands = [Image.fromarray(plane) for plane in wide]
+    moved = (Image.merge("RGB", bands) if len(bands) == 3 else bands[0]).transform(
         (SIZE, SIZE), Image.Transform.AFFINE, (cos, sin, x0, -sin, cos, y0), Image.Resampling.BILINEAR
     )
-    return np.asarray(moved, dtype=np.float32) / 255
+    return np.asarray(moved).reshape(SIZE, SIZE, -1)

@@ -2,7 +2,7 @@
 
 Speed: a block of images is read once a step, from the cache for its second product, and B settings share that pass;
 float32 with few classes on the CPU is compiled (`one_pass`). A step reads 4 N D bytes and does 4 B N D C flops. Off
-the CPU, the host looks once in LOOK steps. Accuracy: the proxies are float64 (they are small); the images stay float32,
+the CPU, the host looks seldom (`looks`). Accuracy: the proxies are float64 (they are small); the images stay float32,
 but only meet what differs between classes. A softmax is blind to the mean proxy, and the mean gradient
 `Ḡ = (1/C) Σ_i (1 − Σ_j Y_ij) x_i` never changes. So proxies that nearly coincide keep their differences.
 """
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kpl_lib.common.sums import ALONE, Sums
+from kpl_lib.solvers.looks import look_after
 
 BLOCK_BYTES = 1 << 26  # logits of a block, and a block of half-precision images in float32
 CACHE_BYTES = 1 << 19  # the same where the CPU reads a block twice: half of a cache of the second level
@@ -23,7 +24,6 @@ COMPILED = 256  # B C up to which the compiled pass is faster than products of b
 CONVERT = 1 << 26  # N D up to which half-precision images are converted once, not in every step
 FLAT = 0.25  # logits beyond this size are steep: the CPU, where a look is free, then takes the plain softmax
 CHECK_EVERY = 10  # steps between two looks at whether the steps have died out
-LOOK = 50  # the same where a look makes the device wait for the host
 Callback = Callable[[int, Tensor, Tensor, Tensor], None]
 
 
@@ -32,13 +32,36 @@ class Descent:
     """End of the steps for B settings.
 
     weights: `[B, C, D]`, float64, unit rows.
-    steps: `[B]`, steps done; the ones left out would not have moved any weight.
+    steps: `[B]`, on the CPU, steps done; the ones left out would not have moved any weight.
     residual: `[B]`, tangent part of the last gradient over the label term ‖Σ_i (Y_i − Ȳ) x_iᵀ‖.
     """
 
     weights: Tensor
     steps: Tensor
     residual: Tensor
+
+
+class Steps:
+    """Steps for B settings: labels `[B, C, N]` less their mean, mean gradient `[B, 1, D]`, τ and N τ `[B, 1, 1]`."""
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, mean_gradient: Tensor, tau: Tensor, mass: Tensor, sums: Sums
+    ) -> None:
+        self.images, self.labels, self.mean_gradient = images, labels, mean_gradient
+        self.tau, self.mass, self.sums = tau, mass, sums
+
+    def run(self, weights: Tensor, rate: Tensor, last: Tensor, count: int) -> tuple[Tensor, ...]:
+        """Weights `[B, C, D]` after `count` steps and before the last of them, its gradient, lr and ‖G‖."""
+        for _ in range(count):
+            differences = (weights - weights.mean(dim=1, keepdim=True)) / self.tau
+            differences = differences.to(self.labels.dtype).flatten(0, 1)
+            part = self.sums.total(_gradient(self.images, differences, self.labels).view(weights.shape))
+            gradient = part + self.mean_gradient
+            norm = torch.linalg.vector_norm(gradient, dim=(1, 2), keepdim=True)
+            rate = torch.where(norm > last, rate / 2, rate)
+            previous, last = weights, norm
+            weights = F.normalize(weights - rate / self.mass * gradient, dim=2)
+        return weights, previous, gradient, rate, last
 
 
 def harden(pseudo_labels: Tensor, confidence: float) -> Tensor:
@@ -69,43 +92,44 @@ def descend(
     n = sums.place(images)[1]
     if images.numel() <= CONVERT:
         images = images.to(labels.dtype)
-    compiled = _is_compiled(images, labels)
-    if compiled:
-        from kpl_lib.solvers.one_pass import in_one_pass, widened  # numba takes a second to import
-
-        wide = widened(images)
-    check_every = CHECK_EVERY if images.device.type == "cpu" else LOOK
-    weights, tau = initial.double(), temperature.double().view(-1, 1, 1)
+    weights, tau = initial.double().contiguous(), temperature.double().view(-1, 1, 1)
     mean_gradient, labels, scale = _constants(images, labels, n, sums)
+    kind = Steps
+    if _is_compiled(images, labels):
+        from kpl_lib.solvers import one_pass  # numba takes a second to import
+
+        images, kind = one_pass.widened(images, one_pass.GAP), one_pass.Steps
+    way = kind(images, labels, mean_gradient, tau, n * tau, sums)
     rate, last = torch.full_like(tau, learning_rate), torch.full_like(tau, math.inf)
-    alive = torch.arange(len(weights), device=images.device)
-    end = Descent(weights.clone(), torch.full_like(alive, steps), torch.full_like(scale, math.nan))
-    for step in range(1, steps + 1):
-        differences = ((weights - weights.mean(dim=1, keepdim=True)) / tau).to(labels.dtype).flatten(0, 1)
-        part = in_one_pass(wide, differences, labels) if compiled else _gradient(images, differences, labels)
-        gradient = sums.total(part.view(weights.shape)) + mean_gradient
-        norm = torch.linalg.vector_norm(gradient, dim=(1, 2), keepdim=True)
-        rate = torch.where(norm > last, rate / 2, rate)
-        previous, last = weights, norm
-        weights = F.normalize(weights - rate / (n * tau) * gradient, dim=2)
+    alive = list(range(len(weights)))
+    end = Descent(
+        weights.clone(), torch.full((len(alive),), steps), torch.full((len(alive),), math.nan).double()
+    )
+    step, look = 0, _next_look(0, images)
+    while step < steps:
+        count = 1 if callback is not None else min(look, steps) - step
+        weights, previous, gradient, rate, last = way.run(weights, rate, last, count)
+        step += count
         if callback is not None:
-            callback(step, weights, norm.flatten(), rate.flatten())
-        if step % check_every and step < steps:
+            callback(step, weights, last.flatten(), rate.flatten())
+        if step < min(look, steps):
             continue
+        look = _next_look(step, images)
         tangent = gradient - (gradient * previous).sum(dim=2, keepdim=True) * previous
-        done = _died_out(previous, weights, tangent, rate / (n * tau), n / (2 * tau) + norm, steps - step)
+        done = _died_out(previous, weights, tangent, rate / (n * tau), n / (2 * tau) + last, steps - step)
         residual = tangent.flatten(1).norm(dim=1) / scale
-        weights, rate, last, residual, done = sums.first(weights, rate, last, residual, done)
-        end.weights[alive] = weights
-        end.steps[alive] = step
-        end.residual[alive] = residual
-        left = [k for k, still in enumerate(done.tolist()) if not still]  # the one thing that the host reads
+        told = torch.stack([residual, done.double()])
+        weights, rate, last, told = sums.first(weights, rate, last, told)
+        told = told.cpu()  # the one thing that the host reads
+        end.weights[alive], end.steps[alive], end.residual[alive] = weights, step, told[0]
+        left = [k for k, still in enumerate(told[1].tolist()) if not still]
         if not left:
             break
-        if len(left) < len(done):
-            kept = torch.tensor(left, device=images.device)
-            state = (weights, mean_gradient, labels, scale, tau, rate, last, alive)
-            weights, mean_gradient, labels, scale, tau, rate, last, alive = (x[kept] for x in state)
+        if len(left) < len(alive):
+            alive, kept = [alive[k] for k in left], torch.tensor(left, device=images.device)
+            state = (weights, mean_gradient, labels, scale, tau, rate, last)
+            weights, mean_gradient, labels, scale, tau, rate, last = (x[kept] for x in state)
+            way = kind(images, labels, mean_gradient, tau, n * tau, sums)
     return end
 
 
@@ -125,7 +149,7 @@ def descend_in_order(
     """
     n, w = len(images), initial.T.contiguous()
     last, rate = torch.tensor([math.inf, learning_rate], dtype=torch.float64, device=images.device)
-    check_every = CHECK_EVERY if images.device.type == "cpu" else LOOK
+    look = _next_look(0, images)
     target = images.T @ labels
     scale = (target - torch.outer(images.sum(dim=0), labels.mean(dim=0))).norm()
     step, residual = 0, scale * math.nan
@@ -137,7 +161,8 @@ def descend_in_order(
         w = F.normalize(w - rate / (n * temperature) * gradient, dim=0)
         if callback is not None:
             callback(step, w.T[None], norm[None], rate[None])
-        if step % check_every == 0 or step == steps:
+        if step >= min(look, steps):
+            look = _next_look(step, images)
             tangent = gradient - (gradient * previous).sum(dim=0) * previous
             residual = tangent.norm() / scale
             factor = (rate / (n * temperature)).to(w.dtype)
@@ -145,6 +170,10 @@ def descend_in_order(
             if _died_out(previous.T[None], w.T[None], tangent.T[None], factor, lipschitz, steps - step):
                 break
     return Descent(w.T.contiguous()[None], torch.tensor([step]), residual[None])
+
+
+def _next_look(step: int, images: Tensor) -> int:
+    return step + (CHECK_EVERY if images.device.type == "cpu" else look_after(step))
 
 
 def _died_out(

@@ -1,9 +1,10 @@
-"""The gradient of a step in one read of the images, compiled by numba: for float32 on the CPU.
+"""A gradient step that reads the images once, compiled by numba: for float32 on the CPU.
 
 A block of ROWS images stays in the cache while its logits, their softmax and its share of the gradient are made.
-Two products in registers do the work: TILE classes by 4 images, and TILE classes by 4 vectors of dimensions.
+Two products in registers do the work: a tile of classes by 4 images, and one by 4 vectors of dimensions.
 """
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,20 +13,33 @@ import torch.nn.functional as F
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, register_jitable
 from torch import Tensor
 
 from kpl_lib.common.compiled import machine_code
+from kpl_lib.common.sums import ALONE, Sums
 
 ROWS = 64  # images of a block
-TILE = 4  # classes, images and vectors of a product in registers
+TILE = 4  # images and vectors of a product in registers
 WIDE = 64  # dimensions come in multiples of this
+GAP = 16  # dimensions between rows of images, so that the rows of a block do not share the same places of a cache
 THREAD = 1 << 23  # B N D C for each thread
-FLOAT, WHOLE = ir.FloatType(), ir.IntType(32)
+LINE = 16  # floats of a line of the cache
+FAST = {"contract", "nsz", "nnan"}
+FLOAT, WHOLE, BYTES = ir.FloatType(), ir.IntType(32), ir.IntType(8).as_pointer()
 
 
 def _lanes(context) -> int:
-    return 16 if "+avx512f" in context.codegen().magic_tuple()[2] else 8
+    has = context.codegen().magic_tuple()[2]
+    return 16 if "+avx512f" in has else 8 if "+avx" in has else TILE
+
+
+@functools.cache
+def _most_classes() -> int:
+    """Classes of a tile, so that its sums and what is added to them fit the registers: 16, or 32."""
+    _, _, has = cpu_target.target_context.codegen().magic_tuple()
+    return 3 if "+sse" in has and "+avx512f" not in has else 4
 
 
 def _load(b, at, vector):
@@ -70,7 +84,7 @@ def _dots(typing, x, row, w, column, out, at, classes):
 
     def generate(context, b, signature, given):
         count = signature.args[6].count
-        (x_at, _, d), (w_at, _, _), (out_at, _, _) = (
+        (x_at, _, _), (w_at, _, d), (out_at, _, _) = (
             _array(context, b, signature.args[k], given[k]) for k in (0, 2, 4)
         )
         lanes = _lanes(context)
@@ -106,26 +120,36 @@ def _dots(typing, x, row, w, column, out, at, classes):
 
 
 @intrinsic
-def _add_up(typing, e, column, x, row, rows, out, at, classes):
-    """`out[column + c, at:] += Σ_i e[column + c, i] x[row + i, at:]` over 4 vectors, summed in float32."""
+def _add_up(typing, e, column, x, row, rows, out, at, ahead, classes):
+    """`out[column + c, at:] += Σ_i e[column + c, i] x[row + i, at:]` over 4 vectors, summed in float32.
+
+    Meanwhile `x[ahead + i, at:]` is fetched into the cache.
+    """
 
     def generate(context, b, signature, given):
-        count = signature.args[7].count
-        (e_at, _, _), (x_at, _, d), (out_at, _, _) = (
+        count = signature.args[8].count
+        (e_at, _, _), (x_at, _, _), (out_at, _, d) = (
             _array(context, b, signature.args[k], given[k]) for k in (0, 2, 5)
         )
         lanes = _lanes(context)
         vector, wide = ir.VectorType(FLOAT, lanes), ir.VectorType(ir.DoubleType(), lanes)
+        kind = ir.FunctionType(ir.VoidType(), [BYTES, WHOLE, WHOLE, WHOLE])
+        fetch = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0i8")
 
         def body(i, sums):
-            start, new = x_at(b.add(given[3], i), given[6]), []
-            x_here = [_load(b, b.gep(start, [d.type(v * lanes)]), vector) for v in range(TILE)]
+            start, e_here, new = x_at(b.add(given[3], i), given[6]), [], {}
+            for at in range(0, TILE * lanes, LINE):
+                soon = b.bitcast(x_at(b.add(given[7], i), b.add(given[6], d.type(at))), BYTES)
+                b.call(fetch, [soon, WHOLE(0), WHOLE(2), WHOLE(1)])
             for c in range(count):
                 one = b.load(e_at(b.add(given[1], d.type(c)), i))
-                all_ = b.insert_element(ir.Constant(vector, ir.Undefined), one, WHOLE(0))
-                all_ = _pick(b, all_, all_, [0] * lanes)
-                new += [_product(b, all_, x_here[v], sums[c * TILE + v]) for v in range(TILE)]
-            return new
+                one = b.insert_element(ir.Constant(vector, ir.Undefined), one, WHOLE(0))
+                e_here.append(_pick(b, one, one, [0] * lanes))
+            for v in range(TILE):
+                x_here = _load(b, b.gep(start, [d.type(v * lanes)]), vector)
+                for c in range(count):
+                    new[c, v] = _product(b, e_here[c], x_here, sums[c * TILE + v])
+            return [new[c, v] for c in range(count) for v in range(TILE)]
 
         found = _loop(b, given[4], 1, vector, count * TILE, body)
         for k, part in enumerate(found):
@@ -134,7 +158,7 @@ def _add_up(typing, e, column, x, row, rows, out, at, classes):
             b.store(b.fadd(b.load(spot, align=8), b.fpext(part, wide)), spot, align=8)
         return context.get_dummy_value()
 
-    return types.void(e, column, x, row, rows, out, at, classes), generate
+    return types.void(e, column, x, row, rows, out, at, ahead, classes), generate
 
 
 @intrinsic
@@ -143,9 +167,9 @@ def _wide(typing):
     return types.int64(), lambda context, b, signature, given: ir.IntType(64)(TILE * _lanes(context))
 
 
-@register_jitable
-def _excess(z, m, whole):
-    """`softmax(z) − 1/C` over the first dimension, in the first m columns, as `(ε − ε̄) / Σ exp`: ε = exp(z) − 1.
+@register_jitable(fastmath=FAST)
+def _excess(z, m, whole, y, first):
+    """`softmax(z) − 1/C − y` over the first dimension, in the first m columns, as `(ε − ε̄) / Σ exp`: ε = exp(z) − 1.
 
     `exp(z − max z) = 2^k exp(r)`, |r| <= ln 2 / 2: where all z nearly coincide, k is 0 and ε keeps all its digits.
     """
@@ -169,15 +193,19 @@ def _excess(z, m, whole):
         for i in range(m):
             z[j, i] = z[j, i] * power[i] + (power[i] - single(1))
             total[i] += z[j, i]
+    for i in range(m):
+        top[i], total[i] = single(1) / (total[i] + single(c)), total[i] / single(c)
     for j in range(c):
         for i in range(m):
-            z[j, i] = (z[j, i] - total[i] / single(c)) / (total[i] + single(c))
+            z[j, i] = (z[j, i] - total[i]) * top[i] - y[j, first + i]
 
 
-def _pass(x, w, y, first, stop, settings, tile, last, total):  # runs compiled
-    """Add `(softmax(w xᵀ) − 1/C − y) x` of some rows to total; tile, last: as long as the tiles of classes."""
+@register_jitable(fastmath=FAST)
+def _pass(x, w, y, first, stop, settings, large, small, total):
+    """Add `(softmax(w xᵀ) − 1/C − y) x` of some rows to total; large, small: as long as the tiles of classes."""
     every, c = len(w), len(w) // settings
-    end = every - len(last)
+    tiles = (every - 1) // len(large) + 1
+    edge = len(large) * (every - tiles * len(small)) if len(small) < len(large) else every
     z, whole = np.empty((every, ROWS + TILE), np.float32), np.empty(ROWS + TILE, np.int32)
     while first < stop:
         m = min(ROWS, stop - first)
@@ -185,48 +213,132 @@ def _pass(x, w, y, first, stop, settings, tile, last, total):  # runs compiled
             m = stop - first
         for start in range(0, m, TILE):
             i = min(start, m - TILE)
-            for j in range(0, end, len(tile)):
-                _dots(x, first + i, w, j, z, i, tile)
-            _dots(x, first + i, w, end, z, i, last)
+            for j in range(0, edge, len(large)):
+                _dots(x, first + i, w, j, z, i, large)
+            for j in range(edge, every, len(small)):
+                _dots(x, first + i, w, j, z, i, small)
         for s in range(settings):
-            _excess(z[s * c : (s + 1) * c], m, whole)
-        for j in range(every):
-            for i in range(m):
-                z[j, i] -= y[j, first + i]
-        for at in range(0, x.shape[1], _wide()):
-            for j in range(0, end, len(tile)):
-                _add_up(z, j, x, first, m, total, at, tile)
-            _add_up(z, end, x, first, m, total, at, last)
+            _excess(z[s * c : (s + 1) * c], m, whole, y[s * c : (s + 1) * c], first)
+        for at in range(0, w.shape[1], _wide()):
+            ahead = first + m
+            for j in range(0, edge, len(large)):
+                _add_up(z, j, x, first, m, total, at, ahead, large)
+                ahead = first
+            for j in range(edge, every, len(small)):
+                _add_up(z, j, x, first, m, total, at, first, small)
         first += m
 
 
-_compiled = machine_code(_pass, nogil=True, fastmath={"contract", "nsz", "nnan"})
+@register_jitable(fastmath=FAST)
+def _differences(weights, tau, out):
+    """`(w − w̄)/τ` of each setting, in the first columns of out."""
+    b, c, d = weights.shape
+    for s in range(b):
+        mean, sharp = np.zeros(d), 1 / tau[s]
+        for k in range(c):
+            for j in range(d):
+                mean[j] += weights[s, k, j]
+        for k in range(c):
+            for j in range(d):
+                out[s * c + k, j] = (weights[s, k, j] - mean[j] / c) * sharp
 
 
-def widened(rows: Tensor) -> Tensor:
-    """Rows with zeros behind, up to a multiple of WIDE."""
-    return F.pad(rows, (0, -rows.shape[1] % WIDE)) if rows.shape[1] % WIDE else rows.contiguous()
+@register_jitable(fastmath={"contract", "reassoc"})
+def _move(weights, part, mean, mass, rate, last, new, gradient):
+    """Weights after a step, and the gradient, into the last two; lr is halved where ‖G‖ grew, and `last` is ‖G‖."""
+    b, c, d = weights.shape
+    for s in range(b):
+        total = 0.0
+        for k in range(c):
+            for j in range(d):
+                g = part[s * c + k, j] + mean[s, j]
+                gradient[s, k, j] = g
+                total += g * g
+        norm = np.sqrt(total)
+        if norm > last[s]:
+            rate[s] /= 2
+        last[s] = norm
+        step = rate[s] / mass[s]
+        for k in range(c):
+            total = 0.0
+            for j in range(d):
+                w = weights[s, k, j] - step * gradient[s, k, j]
+                new[s, k, j] = w
+                total += w * w
+            length = max(np.sqrt(total), 1e-12)
+            for j in range(d):
+                new[s, k, j] /= length
 
 
-def in_one_pass(images: Tensor, differences: Tensor, labels: Tensor) -> Tensor:
-    """`(softmax(z) − 1/C − Y)ᵀ X`, `z = X Δᵀ`, float64 `[B C, D]`; float32 X widened, Δ `[B C, D]`, Y `[B, C, N]`.
+def _steps(x, y, mean, tau, mass, tiles, rate, last, weights, previous, gradient, count):  # runs compiled
+    """`count` steps on one thread; the last five arrays are where they end."""
+    b, c, d = weights.shape
+    w, part = np.zeros((b * c, d + -d % WIDE), np.float32), np.empty((b * c, d + -d % WIDE))
+    for _ in range(count):
+        previous[:] = weights
+        _differences(previous, tau, w)
+        part[:] = 0
+        _pass(x, w, y, 0, len(x), b, tiles[0], tiles[1], part)
+        _move(previous, part, mean, mass, rate, last, weights, gradient)
 
-    Bytes: 4 N D + 4 B N C. Flops: 4 B N D C. Threads take the rows in equal parts, whose sums are added in order.
+
+compiled_steps = machine_code(_steps)
+compiled_differences = machine_code(_differences)
+compiled_pass = machine_code(_pass, nogil=True)
+compiled_move = machine_code(_move)
+
+
+def widened(rows: Tensor, gap: int = 0) -> Tensor:
+    """Rows with zeros behind, up to a multiple of WIDE, and a gap."""
+    return F.pad(rows, (0, gap + -rows.shape[1] % WIDE)).contiguous()
+
+
+class Steps:
+    """`gradient.Steps` for float32 on the CPU: a step reads 4 N D + 4 B N C bytes and does 4 B N D C flops.
+
+    Threads take the rows in equal parts, whose sums are added in order.
     """
-    b, c, n = labels.shape
-    x, w = images.numpy(), widened(differences).numpy()
-    y = labels.reshape(b * c, n).contiguous().numpy()
-    threads = max(1, min(torch.get_num_threads(), n * x.shape[1] * b * c // THREAD))
-    ends = [n * k // threads for k in range(threads + 1)]
-    total = np.zeros((threads, *w.shape))
-    tile, last = (0,) * TILE, (0,) * ((b * c - 1) % TILE + 1)
 
-    def run(k: int) -> None:
-        _compiled(x, w, y, ends[k], ends[k + 1], b, tile, last, total[k])
+    def __init__(
+        self, images: Tensor, labels: Tensor, mean_gradient: Tensor, tau: Tensor, mass: Tensor, sums: Sums
+    ) -> None:
+        (self.settings, c, n), d = labels.shape, images.shape[1]
+        classes = self.settings * c
+        self.x, self.y = images.numpy(), labels.reshape(classes, n).contiguous().numpy()
+        self.mean, self.tau, self.mass = (x.flatten(1).numpy() for x in (mean_gradient, tau, mass))
+        self.tau, self.mass, self.sums = self.tau[:, 0], self.mass[:, 0], sums
+        most = -(-classes // -(-classes // _most_classes()))  # tiles of `most` classes, and of one less
+        self.tiles = (0,) * most, (0,) * max(1, most - 1)
+        self.threads = max(1, min(torch.get_num_threads(), n * d * classes // THREAD, n // TILE))
 
-    if threads == 1:
-        run(0)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, range(threads)))
-    return torch.from_numpy(total.sum(axis=0)[:, : differences.shape[1]])
+    def run(self, weights: Tensor, rate: Tensor, last: Tensor, count: int) -> tuple[Tensor, ...]:
+        """Weights `[B, C, D]` after `count` steps and before the last of them, its gradient, lr and ‖G‖."""
+        rate, last = rate.clone(), last.clone()
+        weights, previous, gradient = weights.clone(), torch.empty_like(weights), torch.empty_like(weights)
+        w, before, g, r, norm = (
+            x.numpy() for x in (weights, previous, gradient, rate.view(-1), last.view(-1))
+        )
+        if self.threads == 1 and self.sums is ALONE:
+            given = self.x, self.y, self.mean, self.tau, self.mass, self.tiles
+            compiled_steps(*given, r, norm, w, before, g, count)
+            return weights, previous, gradient, rate, last
+        for _ in range(count):
+            before[:] = w
+            part = self.sums.total(torch.from_numpy(self.gradient(before)))
+            compiled_move(before, part.numpy(), self.mean, self.mass, r, norm, w, g)
+        return weights, previous, gradient, rate, last
+
+    def gradient(self, weights: np.ndarray) -> np.ndarray:
+        """`(softmax(z) − 1/C − Y)ᵀ X`, `z = X (W − W̄)ᵀ/τ`, float64 `[B C, D]`, with zeros behind."""
+        b, c, d = weights.shape
+        w, n = np.zeros((b * c, d + -d % WIDE), np.float32), len(self.x)
+        compiled_differences(weights, self.tau, w)
+        ends = [n * k // self.threads for k in range(self.threads + 1)]
+        total = np.zeros((self.threads, *w.shape))
+
+        def run(k: int) -> None:
+            compiled_pass(self.x, w, self.y, ends[k], ends[k + 1], b, *self.tiles, total[k])
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            list(pool.map(run, range(self.threads)))
+        return total.sum(axis=0)

@@ -124,7 +124,7 @@ def ridge_system(images: Tensor, temperature: float, sums: Sums = ALONE) -> Ridg
             gram += _lower_product(x.T)
             side += (x.T @ (x @ axis.to(x))).double()
         gram, side = sums.total(gram) / n, sums.total(side) / n
-        gram += (axis @ side) * torch.outer(axis, axis) - torch.outer(axis, side) - torch.outer(side, axis)
+        gram += torch.outer(axis, (axis @ side) * axis - side) - torch.outer(side, axis)
     gram.diagonal().add_(ridge)
     (gram,) = sums.first(gram)
     return RidgeSystem(images, axis, length, ridge, torch.linalg.cholesky(gram), n, sums)

@@ -15,6 +15,7 @@ from torch import Tensor
 from kpl_lib.common.compiled import machine_code
 from kpl_lib.common.errors import InputError
 from kpl_lib.common.sums import ALONE, Sums
+from kpl_lib.solvers.looks import look_after
 
 TINY = 1e-200  # a marginal below this is recomputed from the potentials: its entries may have died out
 
@@ -74,7 +75,6 @@ def _greedy(z, f, g, plan, rows, columns, r, q, tolerance, limit):  # runs compi
 greedy_updates = machine_code(_greedy, fastmath={"reassoc", "nsz", "nnan"})
 BLOCK = 1 << 22  # entries of a block of rows: 32 MB in float64
 FAR = math.exp(50)  # scalings beyond this go back to the logarithms
-LOOK = 50  # sweeps between two looks of the host at another device
 ROUND = 20  # greedy updates, in units of N + C, after which the plan is rebuilt from its potentials
 
 
@@ -191,10 +191,10 @@ def _plain_sweeps(
 def _sweeps_elsewhere(
     kernel: Tensor, q: Tensor, done: int, limits: tuple[int, float | None], n: int, sums: Sums
 ) -> tuple[Tensor, Tensor, int, bool, bool]:
-    """The same on a device that a look of the host makes wait: it looks every `LOOK` sweeps.
+    """The same on a device that a look of the host makes wait: it looks seldom (`looks`).
 
-    The device decides which scalings stay, so they are those that a look at each sweep would end with; at most `LOOK`
-    sweeps are done in vain.
+    The device decides which scalings stay, so they are those that a look at each sweep would end with; only the sweeps
+    up to the next look are done in vain.
     """
     iterations, tolerance = limits
     a, b = kernel.new_ones(len(kernel)), torch.ones_like(q)
@@ -202,7 +202,7 @@ def _sweeps_elsewhere(
     met = far = ~goes_on
     sweeps = goes_on.long() * done
     while True:
-        for _ in range(min(LOOK, iterations - done + 1)):
+        for _ in range(min(look_after(done), iterations - done + 1)):
             column = sums.total(kernel.T @ a)
             missed = goes_on | True if tolerance is None else ~((b * column - q).abs().sum() <= tolerance)
             new_b = q / column

@@ -98,7 +98,7 @@ def test_files_are_written_in_three_formats(results, tmp_path):
     latex = (tmp_path / "new" / "tables" / "phantom-chest-unseen-even.tex").read_text()
     rules = [latex.count(rf"\{rule}") for rule in ("toprule", "midrule", "bottomrule")]
     assert rules == [1, 1, 1] and not re.search(r"(?<!\\)[%_&#](?![ }\n]|needs)", latex.split(r"\midrule")[1])
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match="choose a folder that you may write to"):
         report(results, results)
 
 

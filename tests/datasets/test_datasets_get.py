@@ -7,11 +7,10 @@ import sys
 import time
 import zipfile
 from dataclasses import replace
-from itertools import pairwise
 
 import dataset_layouts as layouts
 import pytest
-from file_server import serving
+from local_servers import Server, serving
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets import card, load_dataset
@@ -28,6 +27,14 @@ def md5(content):
     return f"md5:{hashlib.md5(content).hexdigest()}"
 
 
+def offering(**files):
+    """A server with these files, by name, to be served."""
+    server = Server()
+    for name, content in files.items():
+        server.add(f"/{name}", content)
+    return serving(server)
+
+
 @pytest.fixture
 def one_try(monkeypatch):
     """A connection that breaks is not taken up again."""
@@ -36,58 +43,56 @@ def one_try(monkeypatch):
 
 @pytest.fixture
 def server():
-    with serving({"/file.bin": CONTENT}) as files:
-        yield files
+    with offering(file=CONTENT) as server:
+        yield server
 
 
 RIGHT = md5(CONTENT)
 
 
 def fetch(server, folder, checksum=RIGHT):
-    return download(server.address + "/file.bin", folder / "file.bin", checksum, progress=False)
+    return download(server.address + "/file", folder / "file.bin", checksum, progress=False)
 
 
 def test_a_file_is_fetched_once(server, tmp_path):
     for _ in range(2):
         assert fetch(server, tmp_path / "new").read_bytes() == CONTENT
-    assert server.asked == [("/file.bin", None)]
+    assert server.sent("/file") == [(0, len(CONTENT))] and len(server.asked) == 1
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["file.bin"]
 
 
 def test_a_half_download_goes_on_after_its_last_byte(server, tmp_path, one_try):
-    server.stop = 1_200_000
+    server.files["/file"].stop = 1_200_000
     with pytest.raises(InputError, match="repeat the command to go on"):
         fetch(server, tmp_path)
     half = (tmp_path / "file.bin.part").stat().st_size
     assert 0 < half <= 1_200_000 and not (tmp_path / "file.bin").exists()
-    server.stop = None
+    server.files["/file"].stop = None
     assert fetch(server, tmp_path).read_bytes() == CONTENT
-    assert server.asked[1] == ("/file.bin", f"bytes={half}-")
+    assert server.sent("/file")[1] == (half, len(CONTENT))
     assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
 
 
 def test_a_download_that_is_killed_goes_on(server, tmp_path):
-    server.stop = 2_000_000
-    server.hang.clear()
+    server.files["/file"].hold = 2_000_000
     code = f"""from kpl_lib.datasets.download import download
-download({server.address + "/file.bin"!r}, {str(tmp_path / "file.bin")!r}, {RIGHT!r}, progress=False)"""
+download({server.address + "/file"!r}, {str(tmp_path / "file.bin")!r}, {RIGHT!r}, progress=False)"""
     part, child = tmp_path / "file.bin.part", subprocess.Popen([sys.executable, "-c", code])
     end = time.monotonic() + 30
     while (not part.exists() or part.stat().st_size < 1_000_000) and time.monotonic() < end:
         time.sleep(0.02)
     child.kill()
     child.wait()
-    server.stop = None
-    server.hang.set()
+    server.files["/file"].hold = None
     assert not (tmp_path / "file.bin").exists()
     half = part.stat().st_size
     assert fetch(server, tmp_path).read_bytes() == CONTENT
-    assert half >= 1_000_000 and server.asked[-1] == ("/file.bin", f"bytes={half}-")
+    assert half >= 1_000_000 and server.sent("/file")[-1] == (half, len(CONTENT))
 
 
 def test_a_server_without_ranges_starts_anew(server, tmp_path):
     (tmp_path / "file.bin.part").write_bytes(b"x" * 1000)
-    server.ranges = False
+    server.files["/file"].ranges = False
     assert fetch(server, tmp_path).read_bytes() == CONTENT
 
 
@@ -110,7 +115,7 @@ def test_a_wrong_checksum_never_gets_the_name(server, tmp_path):
 
 @pytest.mark.parametrize("status", [403, 404, 500])
 def test_an_answer_that_is_no_file(server, tmp_path, status):
-    server.status = status
+    server.files["/file"].status = status
     with pytest.raises(InputError, match=f"the server answers {status}; download it by hand"):
         fetch(server, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -160,11 +165,11 @@ def malaria(tmp_path, monkeypatch):
     source = layouts.malaria(tmp_path / "source")
     (source / "cell_images" / "more.bin").write_bytes(CONTENT)
     content = zipped(source)
-    with serving({"/cell_images.zip": content}) as files:
-        archive = Archive("cell_images.zip", files.address + "/cell_images.zip", md5(content))
+    with offering(cells=content) as server:
+        archive = Archive("cell_images.zip", server.address + "/cells", md5(content))
         facts = replace(card("malaria"), archives=(archive,))
         monkeypatch.setattr(dataset_get, "card", lambda name: facts)
-        yield files, tmp_path / "data"
+        yield server, tmp_path / "data"
 
 
 def test_get_downloads_checks_unpacks_and_loads(malaria):
@@ -180,23 +185,22 @@ def test_get_goes_on_by_itself_after_broken_connections(malaria, monkeypatch):
     waited = []
     monkeypatch.setattr(downloading.time, "sleep", waited.append)
     server, root = malaria
-    server.stops = [700_000, 900_000]
+    server.files["/cells"].resets = [700_000, 1_600_000]
     assert len(get("malaria", root, progress=False).dataset) == 4
-    starts = [int((wanted or "bytes=0-")[6:-1]) for _, wanted in server.asked]
-    assert waited == [downloading.PAUSES[0]] * 2 and len(starts) == 3
-    assert all(700_000 - downloading.BLOCK < b - a <= 900_000 for a, b in pairwise(starts))
+    assert waited == [downloading.PAUSES[0]] * 2 and len(server.sent("/cells")) == 3
+    assert server.twice("/cells") <= 2 * downloading.BLOCK
 
 
 def test_get_goes_on_after_a_broken_connection(malaria, one_try):
     server, root = malaria
-    server.stop = 700_000
+    server.files["/cells"].stop = 700_000
     with pytest.raises(InputError, match="go on"):
         get("malaria", root, progress=False)
     with pytest.raises(InputError, match="none of the class folders"):
         load_dataset("malaria", root)
-    server.stop = None
+    server.files["/cells"].stop = None
     assert len(get("malaria", root, progress=False).dataset) == 4
-    assert server.asked[1][1] is not None
+    assert server.asked[1].start > 0
 
 
 def test_get_stopped_between_two_archives_goes_on(tmp_path, monkeypatch):
@@ -205,28 +209,28 @@ def test_get_stopped_between_two_archives_goes_on(tmp_path, monkeypatch):
     for part in ("images", "annotations"):
         (tmp_path / part).mkdir()
         (base / part).rename(tmp_path / part / part)
-        packed[f"/{part}.zip"] = zipped(tmp_path / part)
-    with serving(packed) as files:
+        packed[part] = zipped(tmp_path / part)
+    with offering(**packed) as server:
         archives = tuple(
-            Archive(url[1:], files.address + url, md5(content), "oxford-iiit-pet")
-            for url, content in packed.items()
+            Archive(f"{part}.zip", f"{server.address}/{part}", md5(content), "oxford-iiit-pet")
+            for part, content in packed.items()
         )
         facts = replace(card("oxford-pets"), archives=archives)
         monkeypatch.setattr(dataset_get, "card", lambda name: facts)
-        annotations = files.content.pop("/annotations.zip")
+        annotations = server.files.pop("/annotations")
         with pytest.raises(InputError, match="answers 404"):
             get("oxford-pets", tmp_path / "data", progress=False)
-        files.content["/annotations.zip"] = annotations
+        server.files["/annotations"] = annotations
         assert len(get("oxford-pets", tmp_path / "data", progress=False).dataset) == 3
-        assert [path for path, _ in files.asked] == ["/images.zip", "/annotations.zip", "/annotations.zip"]
+        assert [asked.path for asked in server.asked] == ["/images", "/annotations", "/annotations"]
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["oxford-iiit-pet"]
 
 
 def test_get_of_one_file_that_is_used_as_it_is(tmp_path, monkeypatch):
     layouts.medmnist(tmp_path)
     content = (tmp_path / "pathmnist.npz").read_bytes()
-    with serving({"/p": content}) as files:
-        archive = Archive("pathmnist.npz", files.address + "/p", md5(content), packed=False)
+    with offering(p=content) as server:
+        archive = Archive("pathmnist.npz", server.address + "/p", md5(content), packed=False)
         facts = replace(card("medmnist-path"), archives=(archive,))
         monkeypatch.setattr(dataset_get, "card", lambda name: facts)
         assert len(get("medmnist-path", tmp_path / "data", progress=False).dataset) == 9

@@ -47,12 +47,24 @@ LONG = ("kpl-adaptive", "otter")
 EVERY = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in available(patches=True)]
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("name", EVERY)
-def test_a_fit_to_a_thousand_classes_reads_no_more_than_to_ten(name, many):
-    few = {key: value for key, value in FEW.items() if key in create(name).parameters}
+def reads_of_a_fit(name, many, **given):
     with pretended() as reads:
         images, bank = (part.to(DEVICE) for part in many)
         reads.clear()
-        create(name, **few).fit(images, bank)
+        create(name, **given).fit(images, bank)
+    return reads
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", EVERY)
+def test_a_fit_to_a_thousand_classes_reads_no_more_than_to_ten(name, many):
+    reads = reads_of_a_fit(name, many, **{key: FEW[key] for key in FEW if key in create(name).parameters})
     assert reads.total() <= 20, dict(reads)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", ("kpl", "inmap-sinkhorn"))
+def test_two_thousand_steps_read_no_more(name, many):
+    reads = reads_of_a_fit(name, many)
+    assert reads["solvers.gradient.descend"] >= 8 and reads.total() <= 20, dict(reads)

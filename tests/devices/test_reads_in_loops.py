@@ -5,7 +5,7 @@ import torch
 from core_world import world
 from pretended_device import DEVICE, pretended
 
-from kpl_lib.solvers.scaling import LOOK
+from kpl_lib.solvers.looks import LOOK
 from kpl_lib.solvers.temperature import softmax_temperature
 from kpl_lib.transport import greenkhorn, sinkhorn
 

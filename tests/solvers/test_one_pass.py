@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from kpl_lib.common.sums import ALONE, Sums
+from kpl_lib.solvers import gradient, one_pass
 from kpl_lib.solvers.gradient import _gradient
-from kpl_lib.solvers.one_pass import ROWS, in_one_pass, widened
+from kpl_lib.solvers.one_pass import GAP, ROWS, widened
 
 SHAPES = [(4, 5, 2, 1), (ROWS, 64, 4, 1), (ROWS + 1, 65, 5, 1), (ROWS + 3, 30, 33, 1), (ROWS + 4, 100, 7, 3)]
 
@@ -22,11 +24,25 @@ def exact(images, differences, labels):
     return ((p - 1 / p.shape[1] - labels.double()) @ x).flatten(0, 1)
 
 
+def steps(images, labels, kind=one_pass.Steps, tau=1.0, sums=ALONE):
+    numbers = torch.full((len(labels), 1, 1), tau, dtype=torch.float64)
+    mean = torch.zeros(len(labels), 1, images.shape[1], dtype=torch.float64)
+    if kind is one_pass.Steps:
+        images = widened(images, GAP)
+    return kind(images, labels, mean, numbers, len(images) * numbers, sums)
+
+
+def passed(images, differences, labels):
+    found = torch.from_numpy(steps(images, labels).gradient(differences.double().numpy()))
+    assert not found[:, images.shape[1] :].any()
+    return found[:, : images.shape[1]]
+
+
 @pytest.mark.parametrize("size", (1e-6, 0.1, 5, 400))
 @pytest.mark.parametrize("shape", [*SHAPES, (5, 3, 1, 2), (3 * ROWS + 2, 192, 2, 2)])
 def test_any_shape_and_any_steepness(shape, size):
     images, differences, labels = scene(*shape, size)
-    found = in_one_pass(widened(images), differences.flatten(0, 1), labels)
+    found = passed(images, differences, labels)
     expected = exact(images, differences, labels)
     error = 1e-6 if size < 400 else 1e-4  # logits of 400 are rounded by 3e-5
     assert (found - expected).norm() <= error * expected.norm()
@@ -34,7 +50,7 @@ def test_any_shape_and_any_steepness(shape, size):
 
 def test_logits_that_nearly_coincide_keep_their_digits():
     images, differences, labels = scene(200, 64, 5, 1, 1e-6)
-    found = in_one_pass(widened(images), differences.flatten(0, 1), 0 * labels)
+    found = passed(images, differences, 0 * labels)
     torch.testing.assert_close(found, exact(images, differences, 0 * labels), atol=1e-13, rtol=1e-5)
 
 
@@ -45,15 +61,69 @@ def test_they_keep_them_too_where_many_classes_take_plain_products():
     assert (found - expected).norm() <= 1e-5 * expected.norm()
 
 
-def test_threads_share_the_rows(monkeypatch):
-    images, differences, labels = scene(1000, 64, 6, 1, 3)
-    given = widened(images), differences.flatten(0, 1), labels
-    one, before = in_one_pass(*given), torch.get_num_threads()
-    monkeypatch.setattr("kpl_lib.solvers.one_pass.THREAD", 1)
-    try:
-        torch.set_num_threads(3)
-        found = [in_one_pass(*given) for _ in range(3)]
-    finally:
-        torch.set_num_threads(before)
+@pytest.fixture
+def three_threads(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(one_pass, "THREAD", 1)
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_threads_share_the_rows(three_threads):
+    given = scene(1000, 64, 6, 1, 3)
+    found = [passed(*given) for _ in range(3)]
+    assert steps(given[0], given[2]).threads == 3
+    torch.set_num_threads(1)
+    one = passed(*given)
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
     assert (found[0] - one).norm() <= 1e-6 * one.norm()
+
+
+@pytest.mark.parametrize("n", (4, 5, 7, 9, 11, 13))
+def test_no_thread_gets_fewer_rows_than_a_product_takes(three_threads, n):
+    given = scene(n, 8192, 256, 1, 3)
+    found, expected = passed(*given), exact(*given)
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+def start(b, c, d):
+    weights = torch.nn.functional.normalize(
+        torch.randn(b, c, d, generator=torch.Generator().manual_seed(3), dtype=torch.float64), dim=2
+    )
+    ones = torch.ones(b, 1, 1, dtype=torch.float64)
+    return weights, 5.0 * ones, torch.inf * ones
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_steps_in_one_call_are_those_one_by_one_and_near_the_plain_ones(shape):
+    (_, d, c, b), several = shape, 12
+    images, _, labels = scene(*shape, 1)
+    compiled, plain = (
+        steps(images, labels, tau=0.1),
+        steps(images.double(), labels.double(), gradient.Steps, 0.1),
+    )
+    given = start(b, c, d)
+    ends = compiled.run(*given, several)
+    by_one = given
+    for _ in range(several):
+        weights, previous, slope, rate, last = compiled.run(*by_one, 1)
+        by_one = weights, rate, last
+    for one, other in zip(ends, (weights, previous, slope, rate, last), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(given[0], start(b, c, d)[0])
+    few, truth = compiled.run(*given, 2), plain.run(*given, 2)
+    for one, other in zip(few, truth, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
+
+
+def test_a_group_of_processes_adds_its_gradients_up():
+    class Twice(Sums):
+        def total(self, part):
+            return 2 * part
+
+    images, _, labels = scene(200, 30, 5, 1, 1)
+    given, group = start(1, 5, 30), Twice()
+    found = steps(images, labels, sums=group).run(*given, 3)
+    expected = steps(images.double(), labels.double(), gradient.Steps, sums=group).run(*given, 3)
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-4, atol=1e-6)

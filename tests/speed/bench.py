@@ -74,9 +74,9 @@ class Case:
 NEVER = {"gradient step": 1 / 1.1}
 REAL = {"gradient step": 2, "2,000 released steps": 12, "closed form": 60}
 CASES = (
-    Case("real CLIP", None, 100, REAL, True),
-    Case("random", (1803, 512, 7), 100, REAL, True),
-    Case("random", (5000, 512, 100), 40, {"gradient step": 2}),
+    Case("real CLIP", None, 400, REAL, True),
+    Case("random", (1803, 512, 7), 400, REAL, True),
+    Case("random", (5000, 512, 100), 80, {"gradient step": 2}),
     Case("random", (138, 768, 2), 500, NEVER),
     Case("random", (600, 768, 4), 200, NEVER),
     Case("random", (27558, 768, 2), 15, NEVER),

@@ -1,17 +1,13 @@
 """Sets that keep one folder a class.
 
-`malaria`: single red blood cells cut out of thin blood smears, with the parasite or without. Where: U.S. National
-Library of Medicine, https://data.lhncbc.nlm.nih.gov/public/Malaria/cell_images.zip (Rajaraman et al. 2018, PeerJ
-6:e4568). Licence: free for research, with citation (U.S. National Library of Medicine). The SHA-256 is the one that
-TensorFlow Datasets pins for the same address. The file name begins with the patient's slide, so `groups` is known:
-cells of one patient stand in both classes and must not be split between training and test. Copies of the set carry a
-stray `Thumbs.db` in each class, and some a second `cell_images` inside the first; both are left out.
+`malaria`: Rajaraman et al. 2018, PeerJ 6:e4568; the SHA-256 is the one that TensorFlow Datasets pins for the same
+address. The file name begins with the patient's slide, so `groups` is known: cells of one patient stand in both classes
+and must not be split between training and test. Copies of the set carry a stray `Thumbs.db` in each class, and some a
+second `cell_images` inside the first; both are left out.
 
-`cataract`: fundus photographs: normal, cataract, glaucoma, retina disease. Where: Kaggle,
-https://www.kaggle.com/datasets/jr2ngb/cataractdataset. Licence: see its page; do not pass the images on before. The
-labels come without a reference or a protocol.
+`cataract`: its labels come without a reference or a protocol; do not pass the images on before you read its licence.
 
-The paper evaluates all images of both. Numbers, sizes and how to get them stand in `data/datasets.json`.
+The paper evaluates all images of both. Sources, licences, numbers, and how to get them stand in `data/datasets.json`.
 """
 
 import re

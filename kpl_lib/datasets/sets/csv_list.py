@@ -49,7 +49,5 @@ def _column(root: Path, rows: list, column: str) -> list[str] | None:
         return None
     for line, row in rows:
         if not row[column]:
-            raise InputError(
-                f"{root}: line {line} has no {column}; fill it in, or leave the whole column out"
-            )
+            raise InputError(f"{root}: line {line} has no {column}; fill it in, or drop the column")
     return [row[column] for _, row in rows]

@@ -39,9 +39,7 @@ def load(root: str | Path, labelled: bool = False) -> ImageDataset:
     classes = {folder.name: list_folder(folder).images for folder in listing.folders}
     classes = {label: found for label, found in classes.items() if found}
     if not classes:
-        raise InputError(
-            f"{root}: no subfolders with images; make one for each class, or read it without labels"
-        )
+        raise InputError(f"{root}: no subfolders with images; make one a class, or read it unlabelled")
     paths = [path for found in classes.values() for path in found]
     labels = [label for label, found in enumerate(classes.values()) for _ in found]
     return file_dataset(name, root, paths, tuple(classes), labels)
@@ -135,10 +133,8 @@ def known_labels(
         root = Path("" if mixed else os.path.commonpath([os.path.dirname(path) for path in images]))
         files = images
     found = _column(Path(labels), "label", root, files)
-    return {
-        str(files[i]): _number(name, classes, f"{labels}: line {line}: label")
-        for i, (line, name) in found.items()
-    }
+    told = ((files[i], name, f"{labels}: line {line}: label") for i, (line, name) in found.items())
+    return {str(file): _number(name, classes, where) for file, name, where in told}
 
 
 def open_files(places: Sequence[str | Path]) -> ImageDataset:
@@ -175,8 +171,8 @@ def _files(root: Path) -> list[Path]:
     if not listing.images and not inner:
         raise _no_images(root, listing)
     if listing.images and inner:
-        message = f"{root}: {len(inner)} images in its subfolders are not read, as it holds images itself"
-        warnings.warn(message, UserWarning, stacklevel=3)
+        said = f"{root}: {len(inner)} images in its subfolders are not read, as it holds images itself"
+        warnings.warn(said, UserWarning, stacklevel=3)
     return list(listing.images) or inner
 
 
@@ -216,12 +212,11 @@ def _column(table: Path, column: str, root: Path, files: list[Path]) -> dict[int
     place = {os.path.normpath(file): i for i, file in enumerate(files)}
     found: dict[int, tuple[int, str]] = {}
     for line, row in read_table(table, ("path", column)):
-        meant = (os.path.normpath(base / row["path"]) for base in (root, table.parent, Path()))
+        name = row["path"]
+        meant = (os.path.normpath(base / name) for base in (root, table.parent, Path()))
         index = next((place[path] for path in meant if path in place), None)
         if index is None:
-            raise InputError(
-                f"{table}: line {line} names {row['path']!r}, which is no image of {root}; mend it"
-            )
+            raise InputError(f"{table}: line {line} names {name!r}, which is no image of {root}; mend it")
         if index in found:
             raise InputError(f"{table}: lines {found[index][0]} and {line} name the same image; keep one")
         if not row[column]:
@@ -235,10 +230,8 @@ def _whole_column(table: Path, column: str, root: Path, files: list[Path]) -> li
     found = _column(table, column, root, files)
     missing = [file for i, file in enumerate(files) if i not in found]
     if missing:
-        raise InputError(
-            f"{table}: a {column} for {len(found)} of {len(files)} images; the first without is {missing[0]}; "
-            "add a line for each"
-        )
+        some = f"for {len(found)} of {len(files)} images; the first without is {missing[0]}"
+        raise InputError(f"{table}: a {column} {some}; add a line for each")
     return [found[i] for i in range(len(files))]
 
 
@@ -247,9 +240,7 @@ def _matched(root: Path, files: list[Path], pattern: str) -> list[str]:
     try:
         rule = re.compile(pattern)
     except re.error as error:
-        raise InputError(
-            f"--group-pattern {pattern!r} is no regular expression: {error}; correct it"
-        ) from None
+        raise InputError(f"--group-pattern {pattern!r} is no regular expression: {error}") from None
     names = []
     for file in files:
         path = file.relative_to(root).as_posix()

@@ -1,7 +1,7 @@
 """`imagenet`: photographs of 1000 kinds of things (ILSVRC 2012), validation images.
 
-Where: https://image-net.org/challenges/LSVRC/2012/2012-downloads.php (Russakovsky et al. 2015, IJCV 115, 211-252).
-Licence: ImageNet's terms, non-commercial research and education. Archives are checked against the MD5s of torchvision.
+Russakovsky et al. 2015, IJCV 115, 211-252; source and licence stand in `data/datasets.json`. Archives are checked
+against the MD5s of torchvision.
 
 Labels 0 to 999 are the WordNet numbers (`n01440764`, ...) in sorted order, as in torchvision and every CLIP list. Three
 layouts are read: one folder a WordNet number (torchvision's `val/n01440764/...`); flat with the development kit
@@ -76,9 +76,7 @@ def _by_devkit(truth: Path, folder: Path, images: int, known: dict[str, int]) ->
     rows = read_lines(truth, 1)
     labels = [order[whole_number(truth, line, row[0], 1, len(order))] for line, row in rows]
     if len(labels) != images:
-        raise InputError(
-            f"{truth}: {len(labels):,} labels for {images:,} images in {folder}; copy both again"
-        )
+        raise InputError(f"{truth}: {len(labels):,} labels for {images:,} images in {folder}; copy both anew")
     listed = [(line, f"ILSVRC2012_val_{i:08d}.JPEG") for i, (line, _) in enumerate(rows, 1)]
     return listed_files(truth, folder, listed), labels
 

@@ -1,24 +1,17 @@
 """Sets whose own lists say which image is of which class.
 
-`idrid`: fundus photographs in five grades of diabetic retinopathy (Indian Diabetic Retinopathy Image Dataset). Where:
-IEEE DataPort, https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid
-(doi:10.21227/H25W98; Porwal et al. 2018, Data 3(3), 25), part "B. Disease Grading". Licence: CC BY 4.0. The paper
-evaluates both parts. Numbers such as `IDRiD_001` stand in both and mean different eyes.
+`idrid`: Porwal et al. 2018, Data 3(3), 25, doi:10.21227/H25W98, part "B. Disease Grading". The paper evaluates both
+parts. Numbers such as `IDRiD_001` stand in both and mean different eyes.
 
-`cub`: photographs of 200 kinds of birds (Caltech-UCSD Birds-200-2011). Where: CaltechDATA,
-https://data.caltech.edu/records/65de6-vp158 (Wah et al. 2011, technical report CNS-TR-2011-001). Licence: the images
-belong to their photographers; for non-commercial research and education. The paper evaluates the test images.
+`cub`: Wah et al. 2011, technical report CNS-TR-2011-001. The paper evaluates the test images.
 
-`oxford-pets`: photographs of 37 breeds of cats and dogs (Oxford-IIIT Pet). Where:
-https://www.robots.ox.ac.uk/~vgg/data/pets/ (Parkhi et al. 2012, CVPR). Licence: CC BY-SA 4.0. Addresses, MD5s and
-layout are those of `torchvision.datasets.OxfordIIITPet`. The paper evaluates the test images.
+`oxford-pets`: Parkhi et al. 2012, CVPR. Addresses, MD5s and layout are those of `torchvision.datasets.OxfordIIITPet`.
+The paper evaluates the test images.
 
-`places365`: photographs of 365 kinds of scenes, validation images. Where: http://places2.csail.mit.edu (Zhou et al.
-2017, IEEE TPAMI 40(6), 1452-1464). Licence: the images belong to their owners; non-commercial research and education.
-Addresses, MD5s and layout are those of `torchvision.datasets.Places365(root, "val", small=True)`. The paper evaluates
-them; the test labels are not public.
+`places365`: Zhou et al. 2017, IEEE TPAMI 40(6), 1452-1464. Addresses, MD5s and layout are those of
+`torchvision.datasets.Places365(root, "val", small=True)`. The paper evaluates them; test labels are not public.
 
-Numbers, sizes and how to get each one stand in `data/datasets.json`.
+Titles, sources, licences, numbers, and how to get each one stand in `data/datasets.json`.
 """
 
 from pathlib import Path
@@ -104,9 +97,7 @@ def _by_image(path: Path, images: dict, low: int, high: int) -> dict[int, int]:
     }
     odd = sorted(numbers.keys() ^ images.keys())
     if odd:
-        raise InputError(
-            f"{path}: image {odd[0]} stands in it or in images.txt, not in both; copy both again"
-        )
+        raise InputError(f"{path}: image {odd[0]} stands in it or in images.txt, not in both; copy both anew")
     return numbers
 
 
@@ -129,9 +120,8 @@ def _pets(base: Path, folder: Path, part: str, names: tuple[str, ...]) -> Found:
         for line, (stem, number, *_) in rows:
             label = whole_number(listed, line, number, 1, len(names)) - 1
             if stem.rpartition("_")[0].replace("_", " ").casefold() != names[label].casefold():
-                raise InputError(
-                    f"{listed}: line {line} calls {stem} class {number}, {names[label]}; copy it again"
-                )
+                said = f"calls {stem} class {number}, {names[label]}"
+                raise InputError(f"{listed}: line {line} {said}; copy it again")
             labels.append(label)
     return paths, names, labels
 
@@ -139,10 +129,8 @@ def _pets(base: Path, folder: Path, part: str, names: tuple[str, ...]) -> Found:
 def _places(base: Path, folder: Path, part: str, _: tuple[str, ...]) -> Found:
     """Lists beside the images or in a folder of theirs; names as in `data/class_names/places365.json`."""
     lists = base / "filelist_places365-standard"
-    classes, listed = (
-        lists / name if (lists / name).exists() and not (base / name).exists() else base / name
-        for name in ("categories_places365.txt", "places365_val.txt")
-    )
+    files = [(base / name, lists / name) for name in ("categories_places365.txt", "places365_val.txt")]
+    classes, listed = (inner if inner.exists() and not own.exists() else own for own, inner in files)
     named = read_lines(classes, 2)  # `/a/airfield 0`
     bare = [(line, n, name[3:] if name[:1] == name[2:3] == "/" else name) for line, (name, n) in named]
     names = _numbered("places365", classes, bare, 0)

@@ -84,9 +84,8 @@ def _check_header(path: Path, archive: zipfile.ZipFile, split: str, size: int) -
     images, kind = _shape(archive, f"{split}_images.npy")
     labels, label_kind = _shape(archive, f"{split}_labels.npy")
     if kind != np.uint8 or images[1:3] != (size, size) or images[3:] not in ((), (3,)) or not images[0]:
-        raise InputError(
-            f"{path}: {split}_images is {kind} {images}, not uint8 (N, {size}, {size}); another size?"
-        )
+        wanted = f"uint8 (N, {size}, {size})"
+        raise InputError(f"{path}: {split}_images is {kind} {images}, not {wanted}; another size?")
     if label_kind.kind not in "iu" or labels not in ((images[0], 1), (images[0],)):
         raise InputError(f"{path}: {split}_labels is {label_kind} {labels}, not one number an image")
     return int(np.prod(images))
@@ -107,6 +106,5 @@ def _check_memory(path: Path, needed: int) -> None:
         return
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory / 2:
-        raise InputError(
-            f"{path}: {needed / 1e9:.0f} GB of images, more than half of the memory; take a smaller size or split"
-        )
+        much = f"{needed / 1e9:.0f} GB of images, more than half of the memory"
+        raise InputError(f"{path}: {much}; take a smaller size or split")

@@ -50,44 +50,27 @@ def load(
     n: int = 2000,
     seed: int = 0,
 ) -> ImageDataset:
-    """Draw one of the four synthetic phantom datasets.
+    """Draw one of the four synthetic phantom datasets, labelled, 96 x 96 RGB; images are rendered when they are read.
 
     The findings of each image are drawn from its class, then painted, then photographed by the `scanner`. The same
     arguments give the same images on every machine (to rounding); image i does not depend on `n`.
 
     Args:
-        name: `phantom-chest`, `phantom-retinopathy`, `phantom-malaria` or `phantom-cataract`.
         scanner: `seen` is the style of the encoder's pretraining; `unseen` has less contrast, tint, noise,
             blur and motion.
         balance: `even` classes, or `skewed` ones with one common class and rare others.
         split: hyper-parameters are chosen on `dev`; `test` is for the reported figures.
-        n: number of images.
-        seed: another seed, other images.
-
-    Returns:
-        An `ImageDataset` with labels. Images are 96 x 96 RGB, rendered when they are read.
 
     Raises:
         InputError: for an unknown name or option, or n < 1.
-
-    Example:
-        >>> dataset = load("phantom-chest", n=4, split="dev")
-        >>> dataset.class_names, dataset[0][0].size
-        (('normal chest', 'tuberculosis'), (96, 96))
-
-    Chapter: ch-zero-shot
     """
     if name not in NAMES:
         raise InputError(f"unknown phantom dataset {name!r}; choose one of {', '.join(NAMES)}")
     for option, value in (("scanner", scanner), ("balance", balance), ("split", split)):
         if value not in OPTIONS[option]:
-            raise InputError(
-                f"{name}: {option}={value!r} is unknown; choose one of {', '.join(OPTIONS[option])}"
-            )
+            raise InputError(f"{name}: {option}={value!r} is unknown; known: {', '.join(OPTIONS[option])}")
     if not isinstance(n, int) or n < 1 or not isinstance(seed, int) or seed < 0:
-        raise InputError(
-            f"{name}: n must be a whole number >= 1 and seed one >= 0, got n={n!r}, seed={seed!r}"
-        )
+        raise InputError(f"{name}: n must be a whole number >= 1, seed one >= 0: n={n!r}, seed={seed!r}")
     task = name.removeprefix("phantom-")
     key = (_STREAM[split], NAMES.index(name), STYLES.index(scanner), OPTIONS["balance"].index(balance), seed)
     labels, findings = _draw(task, balance, n, key)

@@ -1,9 +1,7 @@
 """`shenzhen` and `montgomery`: frontal chest radiographs, normal or with signs of tuberculosis.
 
-Where: U.S. National Library of Medicine, https://data.lhncbc.nlm.nih.gov/public/Tuberculosis-Chest-X-ray-Datasets/
-(Jaeger et al. 2014, Quantitative Imaging in Medicine and Surgery 4(6), 475-477). Licence: free for research and
-education with the citations that the source asks for; the images are not part of this book. They lie there as single
-files, without checksums: download them by hand, as `kpl datasets get` says.
+Jaeger et al. 2014, Quantitative Imaging in Medicine and Surgery 4(6), 475-477; source and licence stand in
+`data/datasets.json`. They lie there as single files, without checksums: download them by hand.
 
 The label is the last digit of the file name: `CHNCXR_0001_0.png` is normal, `CHNCXR_0327_1.png` is not. The paper
 evaluates all of them.
@@ -16,10 +14,8 @@ from kpl_lib.common.errors import InputError
 from kpl_lib.datasets.base import DatasetCard, ImageDataset
 from kpl_lib.datasets.files import file_dataset, find_folder, list_folder
 
-SETS = {
-    "shenzhen": ("ChinaSet_AllFiles", "CHNCXR"),
-    "montgomery": ("MontgomerySet", "MCUCXR"),
-}  # folder, prefix
+#: Name -> folder, and what file names begin with.
+SETS = {"shenzhen": ("ChinaSet_AllFiles", "CHNCXR"), "montgomery": ("MontgomerySet", "MCUCXR")}
 
 
 def load(card: DatasetCard, root: str | Path) -> ImageDataset:
@@ -42,9 +38,7 @@ def load(card: DatasetCard, root: str | Path) -> ImageDataset:
     for path in paths:
         match = re.fullmatch(rf"{prefix}_\d+_([01])\.png", path.name, re.IGNORECASE)
         if match is None:
-            raise InputError(
-                f"{path}: not named {prefix}_NUMBER_0.png or ..._1.png, so its label is unknown; take it away"
-            )
+            raise InputError(f"{path}: not named {prefix}_NUMBER_0.png or ..._1.png; take it away")
         labels.append(int(match[1]))
     _match_readings(folder, {path.stem for path in paths})
     return file_dataset(card.name, folder, paths, card.class_names, labels)

@@ -53,9 +53,7 @@ def load(root: str | Path, classes: Sequence[str] | None = None) -> ImageDataset
     shards = shard_paths(root)
     samples = [sample for shard in shards for sample in _samples(shard) if sample.place]
     if not samples:
-        raise InputError(
-            f"{root}: no images in {len(shards)} shards; their names must end as {SUFFIXES[0]} does"
-        )
+        raise InputError(f"{root}: no images in {len(shards)} shards; names must end as {SUFFIXES[0]} does")
     groups = _column(samples, "group")
     names, labels = _labels(samples, _column(samples, "label"), classes)
     facts = [(sample.key, sample.place, sample.facts.get("label")) for sample in samples]
@@ -79,9 +77,7 @@ def shard_paths(root: str | Path) -> list[Path]:
     else:
         found = sorted(path for path in need_folder(root).glob("*.tar") if not path.name.startswith("."))
     if not found:
-        raise InputError(
-            f"{text}: no shards; name a folder of .tar files, or shards as chest-{{000..019}}.tar"
-        )
+        raise InputError(f"{text}: no shards; name a folder of .tar files, or chest-{{000..019}}.tar")
     for path in found:
         if not path.is_file():
             raise InputError(f"{path}: no such shard; correct the path or the numbers in braces")
@@ -101,9 +97,8 @@ def _samples(shard: Path) -> list[Sample]:
                 key = f"{folder}/{stem}".lstrip("/")
                 _add(found.setdefault(key, Sample(key, shard)), dot + rest, member, tar)
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise InputError(
-            f"{shard}: not a whole plain tar file ({one_line(error)}); unpack .gz shards, or copy it again"
-        ) from None
+        why = f"not a whole plain tar file ({one_line(error)})"
+        raise InputError(f"{shard}: {why}; unpack .gz shards, or copy it again") from None
     return list(found.values())
 
 
@@ -124,9 +119,7 @@ def _add(sample: Sample, suffix: str, member: tarfile.TarInfo, tar: tarfile.TarF
         except ValueError:
             facts = None
         if not isinstance(facts, dict):
-            raise InputError(
-                f"{sample.shard}/{sample.key}.json: no JSON object; write it again, or leave it out"
-            )
+            raise InputError(f"{sample.shard}/{sample.key}.json: no JSON object; mend it, or leave it out")
         sample.facts = {name: facts[name] for name in ("label", "group") if name in facts} | sample.facts
 
 

@@ -219,14 +219,9 @@ def _client(access: Access, timeout: float, retries: int) -> "openai.OpenAI":
     """The client of `openai`, its log and those below it muted."""
     openai, client = need("openai", "`kpl knowledge generate`"), None
     with suppress(Exception):  # such as a proxy variable that is no address; its text would show the address
-        client = openai.OpenAI(
-            base_url=access.url,
-            api_key=access.key or "none",
-            default_headers=access.headers,
-            default_query=access.query,
-            timeout=timeout,
-            max_retries=retries,
-        )
+        where = {"base_url": access.url, "api_key": access.key or "none"}
+        where |= {"default_headers": access.headers, "default_query": access.query}
+        client = openai.OpenAI(**where, timeout=timeout, max_retries=retries)
     if client is None:  # raised here, outside of `except`: no chain to that text
         raise InputError(f"no HTTP client could be made: check {BASE_URL} and the proxy variables")
     for name in {*TALKATIVE, *logging.root.manager.loggerDict}:

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Lock
 
-from kpl_lib.common.files import check_writable, make_folder
-from kpl_lib.knowledge.files import write_json
+from kpl_lib.common.files import check_writable, make_folder, write_json
 from kpl_lib.knowledge.generate.answers import parse_answer, screen
 from kpl_lib.knowledge.generate.endpoint import Endpoint, EndpointError
 from kpl_lib.knowledge.generate.prompts import Prompt

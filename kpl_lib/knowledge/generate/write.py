@@ -145,9 +145,7 @@ def generate(
     check_count(concurrency, "concurrency")
     check_count(seed, "seed", 0)
     check_count(retries, "retries", 0)
-    max_tokens = (
-        max(4096, 60 * per_class) if max_tokens is None else check_count(max_tokens, "max_tokens", 16)
-    )
+    most = max(4096, 60 * per_class) if max_tokens is None else check_count(max_tokens, "max_tokens", 16)
     if not (timeout > 0 and 0 <= temperature <= 2):
         raise InputError("timeout must be above 0 and temperature between 0 and 2")
     if prices and not all(0 <= price < inf for price in prices):
@@ -155,7 +153,7 @@ def generate(
     prompt = prompt if isinstance(prompt, Prompt) else load_prompt(prompt)
     if out is not None:
         check_writable(out)  # now, and not after an hour of calls
-    tuning = {"timeout": timeout, "retries": retries, "temperature": temperature, "max_tokens": max_tokens}
+    tuning = {"timeout": timeout, "retries": retries, "temperature": temperature, "max_tokens": most}
     asked = {"system": prompt.system, "user": prompt.user, "again": prompt.again, "template": prompt.template}
     asked |= {"modality": modality, "seed": seed, "per_class": per_class, "temperature": temperature}
     with closing(Endpoint(model, environment=environment, **tuning)) as endpoint:
@@ -207,13 +205,10 @@ def _failure(faults: Mapping[str, EndpointError], total: int, whole: int, folder
     """One line: why, which classes, and what is kept."""
     asked = {name: error for name, error in faults.items() if str(error) != NOT_ASKED}
     worst = max(asked.values(), key=lambda error: error.fatal)
-    kept = (
-        f" and kept in {folder}: run the same command again" if folder else " and lost, as no cache was named"
-    )
-    return (
-        f"{worst}; {len(asked)} of {total} classes failed: {_some([*map(repr, asked)])}; {whole} are finished"
-        + (kept if whole else "")
-    )
+    said = f"{worst}; {len(asked)} of {total} classes failed: {_some([*map(repr, asked)])}"
+    said += f"; {whole} are finished"
+    kept = f"kept in {folder}: run the same command again" if folder else "lost, as no cache was named"
+    return f"{said} and {kept}" if whole else said
 
 
 def _report(
