@@ -37,7 +37,7 @@ def reproduce(what: Plan, progress: bool = True) -> RunReport:
         progress: show bars.
 
     Returns:
-        What was written, kept and failed.
+        What was written, kept, failed, and left out since a set or an encoder could not be had.
 
     Raises:
         InputError: if the folder of rows cannot be written.
@@ -46,14 +46,17 @@ def reproduce(what: Plan, progress: bool = True) -> RunReport:
     """
     work = _Work(what, RunFolder(what.out), progress)
     sets = [(one.spec, work.tried(one.spec.name, work.fetch, one)) for one in what.sets]
-    sets = [(spec, dataset) for spec, dataset in sets if dataset is not None]
+    sets, untried = [(spec, dataset) for spec, dataset in sets if dataset is not None], dict(work.runs)
     for one in what.encoders if sets else ():
         encoder = work.tried(one.name, work.load, one.name)
         for spec, dataset in sets if encoder is not None else ():
-            work.tried(run_name(spec.name, one.name), work.run, spec, dataset, encoder)
+            name = run_name(spec.name, one.name)
+            untried.pop(name)
+            work.tried(name, work.run, spec, dataset, encoder)
     work.compare()
-    missing = sum(map(len, work.runs.values())) - work.written - work.kept
-    return RunReport(work.folder.rows.path, work.written, work.kept, missing, tuple(work.failed))
+    runs, left_out = (sum(map(len, these.values())) for these in (work.runs, untried))
+    missing = runs - work.written - work.kept
+    return RunReport(work.folder.rows.path, work.written, work.kept, missing, tuple(work.failed), left_out)
 
 
 class _Work:

@@ -97,6 +97,7 @@ class RunReport:
         kept: rows that were there, made from the same inputs.
         missing: runs without a row.
         failed: which ones, and why; a line each, or one for runs of a dataset that failed alike.
+        left_out: how many of `missing` were not tried, since their set or encoder could not be had.
 
     Chapter: ch-benchmark
     """
@@ -106,10 +107,13 @@ class RunReport:
     kept: int
     missing: int = 0
     failed: tuple[str, ...] = ()
+    left_out: int = 0
 
     def __str__(self) -> str:
-        lines = [f"{self.path}: {self.written} rows written, {self.kept} kept, {self.missing} runs failed"]
-        return "\n".join([*lines, *(f"failed: {line}" for line in self.failed)])
+        failed, untried = self.missing - self.left_out, "not tried, their set or encoder could not be had"
+        line = f"{self.path}: {self.written} rows written, {self.kept} kept, {failed} runs failed"
+        line += f", {self.left_out} {untried}" * bool(self.left_out)
+        return "\n".join([line, *(f"failed: {why}" for why in self.failed)])
 
 
 def run(

@@ -168,8 +168,7 @@ def _look(path: str) -> str:
     images.check_file(Path(path))
     with images.readable(path), open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
-        if not dicom.is_dicom(Path(path)):
+        if not dicom.is_dicom(Path(path), file):
             with Image.open(file):
                 pass
     return digest

@@ -1,7 +1,7 @@
 """Read a DICOM file as it is meant to be looked at: rescaled, windowed, white bones, 8-bit RGB."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 SUFFIXES = (".dcm", ".dicom")
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file says that it is DICOM, by its content or by its name."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    with path.open("rb") as file:
-        file.seek(128)
-        return file.read(4) == b"DICM"
+def is_dicom(path: Path, file: BinaryIO) -> bool:
+    """Whether an open file says that it is DICOM, by its content or by its name; it is left at its start."""
+    file.seek(128)
+    mark = file.read(4)
+    file.seek(0)
+    return mark == b"DICM" or path.suffix.lower() in SUFFIXES
 
 
 def read_dicom(path: Path, most_pixels: int) -> Image.Image:

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import shutil
+import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +14,11 @@ from kpl_lib.common.errors import InputError, one_line
 
 CONNECT, SILENCE = 15, 60  # seconds to wait for a connection, and for the next bytes
 BLOCK = 1 << 16  # bytes at a time; what a broken connection or a kill loses at most
+PAUSES = (1, 5, 25, 60)  # seconds before a broken connection is taken up again; new bytes begin them anew
+
+
+class Broken(Exception):
+    """A connection that ends in the middle of a file."""
 
 
 def download(
@@ -19,15 +26,17 @@ def download(
 ) -> Path:
     """Fetch a file, unless it is there with the right checksum.
 
-    What arrives is kept as `target` + `.part`; a later call goes on after its last byte where the server allows it,
-    and starts anew where not. Only a file with the right checksum gets its name; a wrong one is thrown away. A web
-    page in place of the file is refused, and what has arrived before is kept.
+    What arrives is kept as `target` + `.part`. A connection that breaks is taken up again after `PAUSES`; that, and a
+    later call, goes on after the last byte where the server allows it, and starts anew where not. Only a file with
+    the right checksum gets its name; a wrong one is thrown away. A web page in place of the file is refused, and what
+    has arrived before is kept.
 
     The checksum is `md5:...` or `sha256:...`. Gives `target`; its folder is made when missing. The bar of the progress
     has a title, the file's name unless said.
 
     Raises:
-        InputError: without a network, for an answer that is no file, and for a wrong checksum.
+        InputError: without a network, for a connection that breaks again and again, for an answer that is no file,
+            and for a wrong checksum.
     """
     import requests
 
@@ -37,11 +46,14 @@ def download(
         if target.is_file() and _has(target, checksum):
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        _resume(url, part, title or target.name, progress)
+        _persist(url, part, title or target.name, progress)
         if not _has(part, checksum):
             part.unlink()
             raise InputError(f"{url}: the checksum is not {checksum}; thrown away, repeat the command")
         os.replace(part, target)
+    except Broken:
+        tries = f"{len(PAUSES)} more tries brought nothing new"
+        raise InputError(f"{url}: the connection broke, and {tries}; repeat the command to go on") from None
     except requests.HTTPError as error:
         code = error.response.status_code
         raise InputError(f"{url}: the server answers {code}; download it by hand and use --archive") from None
@@ -74,6 +86,26 @@ def _digest(path: str | Path, kind: str) -> str:
         return hashlib.file_digest(file, kind).hexdigest()
 
 
+def _persist(url: str, part: Path, title: str, progress: bool) -> None:
+    """Fill the part file; once it has begun to arrive, a connection that breaks is taken up again."""
+    import requests
+
+    again, most, tries = (Broken,), 0, 0
+    while True:
+        try:
+            return _resume(url, part, title, progress)
+        except again:
+            again = Broken, requests.ConnectionError, requests.Timeout
+            size = part.stat().st_size
+            most, tries = max(size, most), 0 if size > most else tries
+            if tries == len(PAUSES):
+                raise
+            if progress:
+                tqdm.write(f"{title}: the connection broke; again in {PAUSES[tries]} s", file=sys.stderr)
+            time.sleep(PAUSES[tries])
+            tries += 1
+
+
 def _resume(url: str, part: Path, title: str, progress: bool) -> None:
     """Fill the part file; a broken connection keeps what has arrived."""
     import requests
@@ -102,9 +134,12 @@ def _receive(answer, part: Path, done: int, title: str, progress: bool) -> None:
     shown = {"desc": title, "unit": "B", "unit_scale": True, "disable": not progress, "delay": 2}
     bar = tqdm(total=done + left or None, initial=done, **shown)
     with open(part, "ab" if done else "wb") as out, bar:
-        for block in answer.iter_content(BLOCK):
-            out.write(block)
-            bar.update(len(block))
+        try:
+            for block in answer.iter_content(BLOCK):
+                out.write(block)
+                bar.update(len(block))
+        except requests.RequestException:
+            raise Broken from None
         got = out.tell()
     if left and got < done + left:
-        raise requests.RequestException("the connection broke")
+        raise Broken

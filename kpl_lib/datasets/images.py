@@ -1,5 +1,7 @@
 """Read one image file as RGB, or say in one line why not."""
 
+import io
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", "
 SUFFIXES += dicom.SUFFIXES
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 READING = 1  # raise it when files are decoded to other pixels: features that were kept are then made again
+WHOLE = 1 << 24  # bytes of a file that is read at once: a decoder would ask for it in small pieces
 MAX_PIXELS = 100_000_000  # a 10,000 x 10,000 image; larger ones are refused before they fill the memory
 
 _side: ContextVar[int] = ContextVar("side", default=0)
@@ -61,9 +64,11 @@ def read_image(path: str | Path) -> Image.Image:
     Chapter: ch-how-to-use
     """
     path = Path(path)
-    check_file(path)
-    with readable(path):
-        return dicom.read_dicom(path, MAX_PIXELS) if dicom.is_dicom(path) else decode(path, path)
+    size = check_file(path)
+    with readable(path), path.open("rb") as file:
+        if dicom.is_dicom(path, file):
+            return dicom.read_dicom(path, MAX_PIXELS)
+        return decode(io.BytesIO(file.read()) if size <= WHOLE else file, path)
 
 
 @contextmanager
@@ -86,7 +91,7 @@ def readable(path: str | Path) -> Iterator[None]:
         raise InputError(f"{path}: {why}; copy it again from its source, or leave it out") from None
 
 
-def decode(file: Path | BinaryIO, path: str | Path) -> Image.Image:
+def decode(file: BinaryIO, path: str | Path) -> Image.Image:
     """Decode an image as 8-bit RGB, upright; faults of the decoder are raised as they are.
 
     Raises:
@@ -100,18 +105,19 @@ def decode(file: Path | BinaryIO, path: str | Path) -> Image.Image:
         return _rgb(path, ImageOps.exif_transpose(image))
 
 
-def check_file(path: Path) -> None:
-    """Refuse what is no file, or an empty one, in one line."""
+def check_file(path: Path) -> int:
+    """Refuse what is no file, or an empty one, in one line; gives its size in bytes."""
     try:
-        is_folder, size = path.is_dir(), path.stat().st_size
+        found = path.stat()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; correct the path") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be reached ({error}); check the path and its permissions") from None
-    if is_folder:
+    if stat.S_ISDIR(found.st_mode):
         raise InputError(f"{path}: a folder, not an image; name a file")
-    if size == 0:
+    if found.st_size == 0:
         raise InputError(f"{path}: empty (0 bytes); copy it again from its source, or leave it out")
+    return found.st_size
 
 
 def _check_header(path: Path, image: Image.Image) -> None:

@@ -11,17 +11,16 @@ from functools import partial
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from kpl_lib.common.checks import check_count
-from kpl_lib.common.errors import InputError, one_line
+from kpl_lib.common.errors import InputError
 from kpl_lib.datasets.base import ImageDataset
-from kpl_lib.datasets.images import MAX_PIXELS, decode_for
+from kpl_lib.encoders.pixels import Failed, Pixels
 from kpl_lib.features import Features
 from kpl_lib.patches import Patches
 
-Failed = list[tuple[int, str]]
 PROGRESS_DELAY = 2.0  # seconds before a bar appears: short work shows none
 LONG = 60.0  # seconds after which a run ends with a line on what it waited for
 MOST = 8  # processes that decode, unless somebody asks for more
@@ -52,32 +51,6 @@ def join_blocks(blocks: list[Block]) -> Block:
     rows = {name: torch.cat([block.rows[name] for block in blocks if block.rows]) for name in names}
     failed = tuple(item for block in blocks for item in block.failed)
     return Block(blocks[0].start, blocks[-1].stop, rows, failed)
-
-
-class Tensors(Dataset):
-    """Images as tensors; an unreadable one becomes the line that says why."""
-
-    def __init__(self, dataset: ImageDataset, preprocess: Callable, size: int) -> None:
-        self.dataset, self.preprocess, self.size = dataset, preprocess, size
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
-        path = self.dataset.paths[index]
-        try:
-            with decode_for(self.size):
-                image = self.dataset[index][0]
-            short, long = sorted(image.size)
-            # resized by its shorter side, a strip would fill the memory
-            if self.size**2 * long > MAX_PIXELS * short:
-                width, height = image.size
-                return index, f"{path}: {width} x {height} pixels is a strip; cut it, or leave it out"
-            return index, self.preprocess(image)
-        except InputError as error:
-            return index, str(error)
-        except Exception as error:  # one image must not end the run, whatever its reader raises
-            return index, f"{path}: cannot be read ({one_line(error, kind=True)}); leave it out"
 
 
 @dataclass
@@ -159,14 +132,6 @@ def _end_with(parent: int, worker: int) -> None:
         os._exit(1)
 
 
-def _stack(
-    layout: torch.memory_format, items: list[tuple[int, Tensor | str]]
-) -> tuple[Tensor | None, Failed]:
-    good = [item for _, item in items if isinstance(item, Tensor)]
-    failed = [(index, item) for index, item in items if isinstance(item, str)]
-    return torch.stack(good).contiguous(memory_format=layout) if good else None, failed
-
-
 @dataclass(frozen=True, eq=False)
 class Job:
     """What is encoded, and how; the last four as `Encoder.encode_images` takes them."""
@@ -188,9 +153,9 @@ class Job:
             check_count(self.workers, "workers", 0)
 
     @property
-    def images(self) -> Tensors:
-        """The images as tensors."""
-        return Tensors(self.dataset, self.preprocess, self.size)
+    def images(self) -> Pixels:
+        """The images as tensors, in the order in memory that the model likes."""
+        return Pixels(self.dataset, self.preprocess, self.size, layout(self.place))
 
     def batches(self, start: int = 0) -> Iterator[tuple[Tensor | None, Failed]]:
         """Pixels `[n, 3, H, W]` or None, with number and reason of what cannot be read; decoded ahead by workers.
@@ -218,13 +183,14 @@ class Job:
         return choose_workers(images // self.batch_size, batch, own_cores(), threads, start)
 
     def _decoded(self, rows: range, workers: int) -> Iterator[tuple[Tensor | None, Failed]]:
-        """Pixels of these images. A worker puts them into the order that the model likes, where a GPU fetches them."""
+        """Pixels of these images; a worker puts them where a GPU fetches them."""
+        images = self.images
         loader = DataLoader(
-            self.images,
+            images,
             self.batch_size,
             sampler=rows,
             num_workers=workers,
-            collate_fn=partial(_stack, layout(self.place)),
+            collate_fn=images.batch,
             pin_memory=self.place.type == "cuda",
             multiprocessing_context=start_method() if workers else None,
             worker_init_fn=partial(_end_with, os.getpid()) if start_method() == "fork" else None,

@@ -180,6 +180,8 @@ def test_what_fails_is_told_at_the_end_and_the_rest_is_done(archives, tmp_path):
     assert "ChinaSet_AllFiles.zip must be fetched by hand" in lines["shenzhen"]
     assert done.written == len(figures(tmp_path / "out")) > 0
     assert done.written + done.missing == len(what.grid.settings())
+    assert done.left_out == done.missing and "0 runs failed, " in str(done).splitlines()[0]
+    assert f"{done.missing} not tried, their set or encoder could not be had" in str(done)
 
 
 def test_the_command_says_what_failed(archives, tmp_path, monkeypatch, capsys):
@@ -207,7 +209,8 @@ def test_whatever_breaks_is_a_line_and_the_others_go_on(archives, tmp_path, monk
     what = small_plan(tmp_path / "out", archives)
     done = reproduce(what, progress=False)
     assert done.failed == ("montgomery, phantom: RuntimeError: out of memory",)
-    assert (done.written, done.missing) == (0, len(what.grid.settings()))
+    assert (done.written, done.missing, done.left_out) == (0, len(what.grid.settings()), 0)
+    assert str(done).splitlines()[0].endswith(f"{done.missing} runs failed")
 
 
 def test_other_weights_make_the_rows_again(archives, tmp_path):

@@ -14,6 +14,7 @@ from local_servers import Server, serving
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets import card, load_dataset
+from kpl_lib.datasets import download as downloading
 from kpl_lib.datasets import get as dataset_get
 from kpl_lib.datasets.base import Archive
 from kpl_lib.datasets.download import download, verify
@@ -32,6 +33,12 @@ def offering(**files):
     for name, content in files.items():
         server.add(f"/{name}", content)
     return serving(server)
+
+
+@pytest.fixture
+def one_try(monkeypatch):
+    """A connection that breaks is not taken up again."""
+    monkeypatch.setattr(downloading, "PAUSES", ())
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["file.bin"]
 
 
-def test_a_half_download_goes_on_after_its_last_byte(server, tmp_path):
+def test_a_half_download_goes_on_after_its_last_byte(server, tmp_path, one_try):
     server.files["/file"].stop = 1_200_000
     with pytest.raises(InputError, match="repeat the command to go on"):
         fetch(server, tmp_path)
@@ -174,7 +181,17 @@ def test_get_downloads_checks_unpacks_and_loads(malaria):
     assert len(server.asked) == 1
 
 
-def test_get_goes_on_after_a_broken_connection(malaria):
+def test_get_goes_on_by_itself_after_broken_connections(malaria, monkeypatch):
+    waited = []
+    monkeypatch.setattr(downloading.time, "sleep", waited.append)
+    server, root = malaria
+    server.files["/cells"].resets = [700_000, 1_600_000]
+    assert len(get("malaria", root, progress=False).dataset) == 4
+    assert waited == [downloading.PAUSES[0]] * 2 and len(server.sent("/cells")) == 3
+    assert server.twice("/cells") <= 2 * downloading.BLOCK
+
+
+def test_get_goes_on_after_a_broken_connection(malaria, one_try):
     server, root = malaria
     server.files["/cells"].stop = 700_000
     with pytest.raises(InputError, match="go on"):

@@ -16,12 +16,14 @@ from encoding_world import files, write_images
 from PIL import Image
 from tiny_encoder import MODEL, write_tiny_encoder
 from torch import nn
+from torchvision.transforms import Compose, Lambda
 
 from kpl_lib.common.errors import InputError
 from kpl_lib.datasets import ImageDataset
 from kpl_lib.datasets import images as image_files
 from kpl_lib.datasets.images import read_image
 from kpl_lib.encoders import load_encoder
+from kpl_lib.encoders.pixels import Pixels
 from kpl_lib.encoders.run import Job
 from kpl_lib.encoders.towers import image_and_patches
 from kpl_lib.patches import Patches
@@ -136,6 +138,35 @@ def test_towers_without_patches_in_the_space_of_texts_say_so(tmp_path):
         pooled.encode_patches(files(write_images(tmp_path / "images", 1)), progress=False)
 
 
+# Scaling.
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_a_batch_has_the_bits_of_images_that_were_scaled_one_by_one(tmp_path, mode, order):
+    preprocess = open_clip.image_transform(
+        (24, 40) if mode == "squash" else 40, False, (0.48, 0.1, 0.7), (0.3, 0.26, 1.1), mode, "bilinear"
+    )
+    paths = write_images(tmp_path / "images", 4)
+    Image.open(paths[1]).resize((90, 31)).save(paths[1])
+    paths[2].write_bytes(b"GIF89a")
+    pixels = Pixels(files(paths), preprocess, 40, order)
+    found, ((index, why),) = pixels.batch([pixels[i] for i in range(4)])
+    assert index == 2 and "002.png" in why and pixels[0][1].dtype == torch.uint8
+    assert torch.equal(found, torch.stack([preprocess(read_image(paths[i])) for i in (0, 1, 3)]))
+    assert found.is_contiguous(memory_format=order)
+
+
+@pytest.mark.parametrize("steps", [slice(0, 5), slice(0, 4), slice(3, 5)])
+def test_other_preprocessing_is_left_as_it_is(tmp_path, steps):
+    known = open_clip.image_transform(32, False).transforms
+    preprocess = Compose([*known[steps], Lambda(lambda x: x + 1)])
+    paths = write_images(tmp_path / "images", 2)
+    pixels = Pixels(files(paths), preprocess, 0, torch.channels_last)
+    found, failed = pixels.batch([pixels[i] for i in range(2)])
+    assert torch.equal(found, torch.stack([preprocess(read_image(path)) for path in paths])) and not failed
+
+
 # Precision.
 
 
@@ -170,6 +201,14 @@ def test_large_jpegs_are_decoded_small_inside_encoding_alone(tmp_path, monkeypat
     assert seen == [(300, 400)]
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp"])
+def test_a_file_too_large_to_be_read_at_once_gives_the_same_pixels(tmp_path, monkeypatch, suffix):
+    (path,) = write_images(tmp_path / "images", 1, suffix=suffix)
+    whole = np.asarray(read_image(path))
+    monkeypatch.setattr(image_files, "WHOLE", 0)
+    assert np.array_equal(np.asarray(read_image(path)), whole) and whole.any()
+
+
 def test_decoding_small_changes_what_the_model_sees_by_a_grey_level(tmp_path):
     encoder = load_encoder("phantom", device="cpu")
     noise = np.random.default_rng(0).normal(size=(50, 40))
@@ -194,7 +233,7 @@ def test_one_strip_or_one_reader_that_fails_does_not_end_the_run(tiny, tmp_path)
 
     dataset = ImageDataset("odd", read, paths)
     with pytest.warns(UserWarning, match="2 of 3 images"), pytest.MonkeyPatch.context() as patched:
-        patched.setattr("kpl_lib.encoders.run.MAX_PIXELS", 1_000_000)
+        patched.setattr("kpl_lib.encoders.pixels.MAX_PIXELS", 1_000_000)
         found = tiny.encode_images(dataset, progress=False, on_error="skip")
     assert len(found) == 1
     (_, strip), (_, own) = found.meta["skipped"]

@@ -26,12 +26,26 @@ def servers():
         yield old, new
 
 
+@pytest.fixture
+def one_try(monkeypatch):
+    """A connection that breaks is not taken up again."""
+    monkeypatch.setattr(module, "PAUSES", ())
+
+
+@pytest.fixture
+def waited(monkeypatch):
+    """The seconds that were waited; nobody waits."""
+    seconds = []
+    monkeypatch.setattr(module.time, "sleep", seconds.append)
+    return seconds
+
+
 def fetch(servers, folder, checksum=RIGHT):
     return download(f"{servers[0].address}/set.zip", folder / "set.zip", checksum, progress=False)
 
 
 def test_a_moved_file_whose_connection_breaks_goes_on_and_no_byte_is_sent_twice_but_a_block(
-    servers, tmp_path
+    servers, tmp_path, one_try
 ):
     file = servers[1].files["/bucket/set.zip"]
     for stop in (300_000, 700_001):
@@ -45,8 +59,52 @@ def test_a_moved_file_whose_connection_breaks_goes_on_and_no_byte_is_sent_twice_
     assert [path.name for path in tmp_path.iterdir()] == ["set.zip"]
 
 
+def test_a_connection_that_is_reset_twice_is_taken_up_by_itself(servers, tmp_path, waited):
+    file = servers[1].files["/bucket/set.zip"]
+    file.resets = [300_000, 700_001]
+    assert fetch(servers, tmp_path).read_bytes() == CONTENT and file.resets == []
+    assert [a.status for a in servers[1].asked] == [200, 206, 206]
+    assert servers[1].twice("/bucket/set.zip") <= 2 * BLOCK
+    assert waited == [module.PAUSES[0]] * 2  # new bytes begin the waits anew
+    assert [path.name for path in tmp_path.iterdir()] == ["set.zip"]
+
+
+def test_a_connection_that_brings_nothing_new_is_given_up_after_growing_waits(servers, tmp_path, waited):
+    file = servers[1].files["/bucket/set.zip"]
+    file.stop = 300_000
+    with pytest.raises(
+        InputError, match="the connection broke, and 4 more tries brought nothing new; rep"
+    ) as e:
+        fetch(servers, tmp_path)
+    assert waited == sorted(set(module.PAUSES)) and "\n" not in str(e.value)
+    assert [a.status for a in servers[1].asked] == [200, 206, 206, 206, 206]
+    file.stop = None
+    assert fetch(servers, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_server_that_goes_away_in_the_middle_is_waited_for(servers, tmp_path, monkeypatch):
+    moved, file = servers[0].files["/set.zip"], servers[1].files["/bucket/set.zip"]
+    right, file.resets, waited = moved.moved, [300_000], []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        moved.moved = right if len(waited) == 3 else "http://127.0.0.1:9/gone"
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    assert fetch(servers, tmp_path).read_bytes() == CONTENT
+    assert waited == list(module.PAUSES[:3]) and [a.status for a in servers[1].asked] == [200, 206]
+
+
+def test_a_server_without_ranges_that_breaks_off_each_time_is_given_up(servers, tmp_path, waited):
+    file = servers[1].files["/bucket/set.zip"]
+    file.stop, file.ranges = 300_000, False
+    with pytest.raises(InputError, match="the connection broke"):
+        fetch(servers, tmp_path)
+    assert waited == list(module.PAUSES)
+
+
 @pytest.mark.parametrize("fault", [{"page": True}, {"status": 503}, {"status": 404}, {"status": 403}])
-def test_an_answer_that_is_not_the_file_costs_nothing_of_what_has_arrived(servers, tmp_path, fault):
+def test_an_answer_that_is_not_the_file_costs_nothing_of_what_has_arrived(servers, tmp_path, fault, one_try):
     file = servers[1].files["/bucket/set.zip"]
     file.stop = 500_000
     with pytest.raises(InputError, match="go on"):
@@ -71,7 +129,7 @@ def test_a_page_in_place_of_a_new_file_leaves_nothing(servers, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_without_ranges_sends_all_of_it_again(servers, tmp_path):
+def test_a_server_without_ranges_sends_all_of_it_again(servers, tmp_path, one_try):
     file = servers[1].files["/bucket/set.zip"]
     file.stop, file.ranges = 300_000, False
     with pytest.raises(InputError):
@@ -125,7 +183,7 @@ def blobs(folder):
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_weights_go_on_where_the_connection_broke_and_the_client_finds_them(hub, tmp_path, name):
+def test_weights_go_on_where_the_connection_broke_and_the_client_finds_them(hub, tmp_path, name, one_try):
     path = hub.stored(name, WEIGHTS[name])
     file = hub.store.files[path]
     wanted = ("nothing.safetensors", WEIGHTS[name])
@@ -138,6 +196,14 @@ def test_weights_go_on_where_the_connection_broke_and_the_client_finds_them(hub,
         prefetch(name, *wanted)
     assert blobs(tmp_path) == [path[1:]] and hub.store.twice(path) <= BLOCK
     assert [a.status for a in hub.store.asked] == [200, 206]
+
+
+def test_weights_whose_connection_is_reset_twice_arrive_in_one_call(hub, tmp_path, waited):
+    path = hub.stored(OPENAI, WEIGHTS[OPENAI])
+    file = hub.store.files[path]
+    file.resets = [len(file.content) // 3, len(file.content) // 2]
+    prefetch(OPENAI, WEIGHTS[OPENAI])
+    assert blobs(tmp_path) == [path[1:]] and hub.store.twice(path) <= 2 * BLOCK and len(waited) == 2
 
 
 def test_changed_weights_are_thrown_away(hub, tmp_path):

@@ -3,8 +3,12 @@
 Every request is noted with the bytes that were sent, so that a test can count what was sent twice.
 """
 
+import fcntl
 import hashlib
 import json
+import socket
+import struct
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +35,7 @@ class File:
         status: answer with this status instead, such as 503.
         page: answer with a web page instead, status 200.
         stop: hang up after this many bytes.
+        resets: reset the connection after so many bytes, one for each answer until none is left.
         hold: keep silent after this many bytes, until `go` is set; `held` is set then.
         late: seconds before the answer.
         headers: what else the answer says.
@@ -42,6 +47,7 @@ class File:
     status: int = 0
     page: bool = False
     stop: int | None = None
+    resets: list[int] = field(default_factory=list)
     hold: int | None = None
     late: float = 0.0
     headers: dict[str, str] = field(default_factory=dict)
@@ -142,7 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(file, body, asked)
 
     def _send(self, file: File, body: bytes, asked: Asked) -> None:
-        stop = len(body) if file.stop is None else file.stop - asked.start
+        end = file.resets[0] if file.resets else file.stop
+        stop = len(body) if end is None else end - asked.start
         hold = len(body) if file.hold is None else file.hold - asked.start
         for first, last in ((0, hold), (hold, len(body))):
             for place in range(max(first, 0), min(last, stop), PIECE):
@@ -153,6 +160,17 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 file.held.set()
                 file.go.wait(LONGEST)
+        if file.resets:
+            file.resets.pop(0)
+            self._reset()
+
+    def _reset(self) -> None:
+        """Break the connection off, once the other side has all that was sent."""
+        while struct.unpack("i", fcntl.ioctl(self.connection, termios.TIOCOUTQ, bytes(4)))[0]:
+            threading.Event().wait(0.001)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.rfile.close()  # it keeps the connection open
+        self.connection.close()
 
 
 @contextmanager
