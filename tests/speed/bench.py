@@ -195,6 +195,7 @@ def printed(row: dict) -> str:
 def run(small: bool, only_solvers: bool, repeats: int) -> dict:
     """All rows of one instruction set, printed as they come."""
     load, instructions = os.getloadavg()[0], torch.backends.cpu.get_cpu_capability()
+    instructions = {"DEFAULT": "without AVX"}.get(instructions, instructions)
     print(f"{processor()}, {instructions}, one thread; {load:.1f} other programs run")
     print(f"{'inputs':26} {'what':38} {'takes':>13} {'ratio':>6} {'of its limit':16} {'labels':8} bound")
     parts = [solvers(SMALL if small else CASES, repeats), sweeps(small, repeats)]
