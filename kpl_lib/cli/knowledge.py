@@ -122,12 +122,23 @@ def generate_knowledge(
 
     names, kind = read_classes(classes)
     priced = price_in is not None or price_out is not None
-    asked = {"prompt": prompt, "per_class": per_class, "modality": modality or kind or MODALITY}
-    sampled = {"model": model, "seed": seed, "temperature": temperature, "max_tokens": max_tokens}
-    patience = {"concurrency": concurrency, "timeout": timeout, "retries": retries}
-    kept = {"name": Path(out).stem, "out": out, "cache": cache or f"{out}.cache"}
-    prices = (price_in or 0.0, price_out or 0.0) if priced else None
-    done = generate(names, prices=prices, **asked, **sampled, **patience, **kept)
+    done = generate(
+        names,
+        prompt=prompt,
+        per_class=per_class,
+        model=model,
+        modality=modality or kind or MODALITY,
+        name=Path(out).stem,
+        concurrency=concurrency,
+        seed=seed,
+        cache=cache or f"{out}.cache",
+        out=out,
+        prices=(price_in or 0.0, price_out or 0.0) if priced else None,
+        timeout=timeout,
+        retries=retries,
+        temperature=temperature,
+        max_tokens=max_tokens,
+    )
     print(f"{done.report}\nwrote {out}")
 
 
