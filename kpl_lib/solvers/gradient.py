@@ -98,7 +98,7 @@ def descend(
     if _is_compiled(images, labels):
         from kpl_lib.solvers import one_pass  # numba takes a second to import
 
-        images, kind = one_pass.widened(images, one_pass.GAP), one_pass.Steps
+        images, kind = one_pass.widened(images, one_pass.GAP), one_pass.CompiledSteps
     way = kind(images, labels, mean_gradient, tau, n * tau, sums)
     rate, last = torch.full_like(tau, learning_rate), torch.full_like(tau, math.inf)
     alive = list(range(len(weights)))

@@ -293,7 +293,7 @@ def widened(rows: Tensor, gap: int = 0) -> Tensor:
     return F.pad(rows, (0, gap + -rows.shape[1] % WIDE)).contiguous()
 
 
-class Steps:
+class CompiledSteps:
     """`gradient.Steps` for float32 on the CPU: a step reads 4 N D + 4 B N C bytes and does 4 B N D C flops.
 
     Threads take the rows in equal parts, whose sums are added in order.

@@ -24,10 +24,10 @@ def exact(images, differences, labels):
     return ((p - 1 / p.shape[1] - labels.double()) @ x).flatten(0, 1)
 
 
-def steps(images, labels, kind=one_pass.Steps, tau=1.0, sums=ALONE):
+def steps(images, labels, kind=one_pass.CompiledSteps, tau=1.0, sums=ALONE):
     numbers = torch.full((len(labels), 1, 1), tau, dtype=torch.float64)
     mean = torch.zeros(len(labels), 1, images.shape[1], dtype=torch.float64)
-    if kind is one_pass.Steps:
+    if kind is one_pass.CompiledSteps:
         images = widened(images, GAP)
     return kind(images, labels, mean, numbers, len(images) * numbers, sums)
 
