@@ -21,7 +21,7 @@ from kpl_lib.solvers.looks import look_after
 BLOCK_BYTES = 1 << 26  # logits of a block, and a block of half-precision images in float32
 CACHE_BYTES = 1 << 19  # the same where the CPU reads a block twice: half of a cache of the second level
 COMPILED = 256  # B C up to which the compiled pass is faster than products of blocks
-CONVERT = 1 << 26  # N D up to which half-precision images are converted once, not in every step
+CONVERT = 1 << 26  # N D up to which images are copied: half-precision ones to float32, others to rows a line apart
 FLAT = 0.25  # logits beyond this size are steep: the CPU, where a look is free, then takes the plain softmax
 CHECK_EVERY = 10  # steps between two looks at whether the steps have died out
 Callback = Callable[[int, Tensor, Tensor, Tensor], None]
@@ -98,7 +98,8 @@ def descend(
     if _is_compiled(images, labels):
         from kpl_lib.solvers import one_pass  # numba takes a second to import
 
-        images, kind = one_pass.widened(images, one_pass.GAP), one_pass.CompiledSteps
+        gap = one_pass.GAP if images.numel() <= CONVERT else 0  # large sets are not copied
+        images, kind = one_pass.widened(images, gap), one_pass.CompiledSteps
     way = kind(images, labels, mean_gradient, tau, n * tau, sums)
     rate, last = torch.full_like(tau, learning_rate), torch.full_like(tau, math.inf)
     alive = list(range(len(weights)))

@@ -289,8 +289,9 @@ compiled_move = machine_code(_move)
 
 
 def widened(rows: Tensor, gap: int = 0) -> Tensor:
-    """Rows with zeros behind, up to a multiple of WIDE, and a gap."""
-    return F.pad(rows, (0, gap + -rows.shape[1] % WIDE)).contiguous()
+    """Rows with zeros behind, up to a multiple of WIDE, and a gap; not copied if they need neither."""
+    more = gap + -rows.shape[1] % WIDE
+    return F.pad(rows, (0, more)) if more else rows.contiguous()
 
 
 class CompiledSteps:
