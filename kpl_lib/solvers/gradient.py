@@ -21,7 +21,7 @@ from kpl_lib.solvers.looks import look_after
 BLOCK_BYTES = 1 << 26  # logits of a block, and a block of half-precision images in float32
 CACHE_BYTES = 1 << 19  # the same where the CPU reads a block twice: half of a cache of the second level
 COMPILED = 256  # B C up to which the compiled pass is faster than products of blocks
-CONVERT = 1 << 26  # N D up to which images are copied: half-precision ones to float32, others to rows a line apart
+CONVERT = 1 << 26  # N D up to which images are copied: to float32, or to rows a line apart
 FLAT = 0.25  # logits beyond this size are steep: the CPU, where a look is free, then takes the plain softmax
 CHECK_EVERY = 10  # steps between two looks at whether the steps have died out
 Callback = Callable[[int, Tensor, Tensor, Tensor], None]
