@@ -4,7 +4,8 @@ The solvers on one thread (`kpl_lib.benchmark.speed`), a sweep over ten k, encod
 table. No bound stops it: a row that misses its bound says so, and what would be possible here. It ends with code 1
 only where labels are not those of the published loop in float64. KPL_BENCH_OUT names a JSON file to write.
 
-`--store` writes data/results/speed.json; a machine with AVX-512 runs the solvers with AVX2 too. `--small` runs every line on tiny inputs.
+`--store` writes data/results/speed.json; a machine with AVX-512 runs the solvers with AVX2 too. `--small` runs every
+line on tiny inputs.
 """
 
 import argparse
