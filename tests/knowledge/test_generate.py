@@ -78,7 +78,7 @@ def test_sixty_classes_are_all_answered_whatever_fails(tmp_path):
 @pytest.mark.slow
 def test_a_thousand_classes_at_sixteen_calls_with_ten_percent_failures(tmp_path):
     names = things(1000)
-    with ChatServer(0.1, seed=3, hang=2.5, delay=0.03) as server:
+    with ChatServer(0.1, seed=3, hang=2.5, delay=0.2) as server:
         options = {
             "cache": tmp_path / "cache",
             "out": tmp_path / "base.json",
