@@ -127,3 +127,11 @@ def test_a_group_of_processes_adds_its_gradients_up():
     found = steps(images, labels, sums=group).run(*given, 3)
     expected = steps(images.double(), labels.double(), gradient.Steps, sums=group).run(*given, 3)
     torch.testing.assert_close(found[0], expected[0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_rate_is_halved_where_the_gradient_grew():
+    images, _, labels = scene(100, 30, 5, 2, 1)
+    weights, rate, never = start(2, 5, 30)
+    last = torch.stack([never[0], 0 * never[0].nan_to_num()])
+    found = steps(images, labels).run(weights, rate, last, 1)[3]
+    assert found.flatten().tolist() == [5.0, 2.5]
