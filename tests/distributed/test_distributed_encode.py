@@ -119,11 +119,10 @@ def test_a_killed_process_ends_the_run_and_the_restart_resumes(tmp_path, encoder
     encoder.encode_images(dataset, batch_size=BATCH, progress=False).save(tmp_path / "one.safetensors")
     out, seen = tmp_path / "many.safetensors", tmp_path / "seen"
     seen.mkdir()
-    since = time.monotonic()
     first, second = in_ranks(
         tmp_path / "ranks", 2, lambda: killed(encoder, dataset, out, seen, seconds=1.5), seconds=30
     )
-    assert (first.code, second.code) == (2, -9) and time.monotonic() - since < 15
+    assert (first.code, second.code) == (2, -9)  # a process that waits longer is killed after 30 s
     assert first.said.count("\n") == 1
     assert "rank 1 of 2 is not done after 1.5 s; run the same command again" in first.said
     assert not out.exists() and len(list(tmp_path.glob("many.safetensors.parts/*"))) == 1
@@ -154,13 +153,12 @@ def test_of_three_processes_the_last_dies_and_the_others_end_with_one_line(tmp_p
 def test_an_error_of_one_process_is_told_once_and_stops_the_others(tmp_path, encoder, dataset):
     Path(dataset.paths[20]).write_bytes(b"")
     slow = ImageDataset(
-        "files", lambda i: (time.sleep(1 if i < 12 else 0), dataset.read(i))[1], dataset.paths
+        "files", lambda i: (time.sleep(10 if i < 12 else 0), dataset.read(i))[1], dataset.paths
     )
-    since = time.monotonic()
     ended = in_ranks(
         tmp_path / "r", 2, lambda: shared(encoder, slow, tmp_path / "f.safetensors"), seconds=30, agent=True
     )
-    assert [end.code for end in ended] == [2, 2] and time.monotonic() - since < 9  # not the 12 s of rank 0
+    assert [end.code for end in ended] == [2, 2]  # rank 0 would need 120 s, and be killed after 30
     assert "020.png: empty" in ended[1].said and ended[1].said.count("\n") == 1
     assert ended[0].said == ""
 

