@@ -6,7 +6,7 @@ import torch
 from kpl_lib.common.sums import ALONE, Sums
 from kpl_lib.solvers import gradient, one_pass
 from kpl_lib.solvers.gradient import _gradient
-from kpl_lib.solvers.one_pass import GAP, ROWS, widened
+from kpl_lib.solvers.one_pass import FEW, GAP, ROWS, WIDE, widened
 
 SHAPES = [(4, 5, 2, 1), (ROWS, 64, 4, 1), (ROWS + 1, 65, 5, 1), (ROWS + 3, 30, 33, 1), (ROWS + 4, 100, 7, 3)]
 
@@ -15,7 +15,8 @@ def scene(n, d, c, b, size):
     generator = torch.Generator().manual_seed(n + d)
     images = torch.nn.functional.normalize(torch.randn(n, d, generator=generator), dim=1)
     differences = size * torch.randn(b, c, d, generator=generator)
-    return images, differences, torch.rand(b, c, n, generator=generator)
+    labels = torch.rand(b, c, n, generator=generator)
+    return images, differences, labels - labels.mean(dim=1, keepdim=True)
 
 
 def exact(images, differences, labels):
@@ -33,13 +34,20 @@ def steps(images, labels, kind=one_pass.CompiledSteps, tau=1.0, sums=ALONE):
 
 
 def passed(images, differences, labels):
-    found = torch.from_numpy(steps(images, labels).gradient(differences.double().numpy()))
-    assert not found[:, images.shape[1] :].any()
-    return found[:, : images.shape[1]]
+    """The gradient of every class; the one that is implied is what the others lack to 0."""
+    b, c, d = differences.shape
+    found = torch.from_numpy(steps(images, labels).gradient(differences.double().numpy())).view(
+        b, -1, d + -d % WIDE
+    )
+    assert not found[:, :, d:].any() and found.shape[1] == (c - 1 if 1 < c <= FEW else c)
+    found = found[:, :, :d]
+    return torch.cat([found, -found.sum(dim=1, keepdim=True)], dim=1)[:, :c].flatten(0, 1)
 
 
 @pytest.mark.parametrize("size", (1e-6, 0.1, 5, 400))
-@pytest.mark.parametrize("shape", [*SHAPES, (5, 3, 1, 2), (3 * ROWS + 2, 192, 2, 2)])
+@pytest.mark.parametrize(
+    "shape", [*SHAPES, (5, 3, 1, 2), (3 * ROWS + 2, 192, 2, 2), (90, 70, FEW, 2), (90, 70, FEW + 1, 2)]
+)
 def test_any_shape_and_any_steepness(shape, size):
     images, differences, labels = scene(*shape, size)
     found = passed(images, differences, labels)
