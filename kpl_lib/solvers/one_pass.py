@@ -155,9 +155,8 @@ class CompiledSteps:
         self.mean, self.tau, self.mass = (x.flatten(1).numpy() for x in (mean_gradient, tau, mass))
         self.tau, self.mass, self.sums = self.tau[:, 0], self.mass[:, 0], sums
         self.classes = classes = self.settings * (c - 1 if 1 < c <= FEW else c)
-        most = -(
-            -classes // (count := -(-classes // most_classes()))
-        )  # tiles of `most` classes, and of one less
+        count = -(-classes // most_classes())
+        most = -(-classes // count)  # tiles of `most` classes, and of one less
         self.tiles = (0,) * most, (0,) * max(1, most - 1), (0,) * -(-TILE // count)
         self.threads = max(1, min(torch.get_num_threads(), n * d * classes // THREAD, n // TILE))
 
