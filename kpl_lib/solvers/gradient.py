@@ -107,6 +107,7 @@ def descend(
         weights.clone(), torch.full((len(alive),), steps), torch.full((len(alive),), math.nan).double()
     )
     step, look = 0, _next_look(0, images)
+    looks_are_free = sums is ALONE and images.device.type == "cpu"
     while step < steps:
         count = 1 if callback is not None else min(look, steps) - step
         weights, previous, gradient, rate, last = way.run(weights, rate, last, count)
@@ -116,14 +117,13 @@ def descend(
         if step < min(look, steps):
             continue
         look = _next_look(step, images)
-        tangent = gradient - (gradient * previous).sum(dim=2, keepdim=True) * previous
-        done = _died_out(previous, weights, tangent, rate / (n * tau), n / (2 * tau) + last, steps - step)
-        residual = tangent.flatten(1).norm(dim=1) / scale
+        done = _died_out(previous, weights, gradient, rate / (n * tau), n / (2 * tau) + last, steps - step)
+        if looks_are_free and step < steps and not done.any():
+            continue
+        residual = _tangent(gradient, previous).flatten(1).norm(dim=1) / scale
         told = torch.stack([residual, done.double()])
         weights, rate, last, told = sums.first(weights, rate, last, told)
         told = told.cpu()  # the one thing that the host reads
-        if step < steps and not told[1].any():
-            continue
         end.weights[alive], end.steps[alive], end.residual[alive] = weights, step, told[0]
         left = [k for k, still in enumerate(told[1].tolist()) if not still]
         if not left:
@@ -166,11 +166,11 @@ def descend_in_order(
             callback(step, w.T[None], norm[None], rate[None])
         if step >= min(look, steps):
             look = _next_look(step, images)
-            tangent = gradient - (gradient * previous).sum(dim=0) * previous
-            residual = tangent.norm() / scale
+            before, slope = previous.T[None], gradient.T[None]
+            residual = _tangent(slope, before).norm() / scale
             factor = (rate / (n * temperature)).to(w.dtype)
             lipschitz = n / (2 * temperature) + norm
-            if _died_out(previous.T[None], w.T[None], tangent.T[None], factor, lipschitz, steps - step):
+            if _died_out(before, w.T[None], slope, factor, lipschitz, steps - step):
                 break
     return Descent(w.T.contiguous()[None], torch.tensor([step]), residual[None])
 
@@ -179,8 +179,13 @@ def _next_look(step: int, images: Tensor) -> int:
     return step + (CHECK_EVERY if images.device.type == "cpu" else look_after(step))
 
 
+def _tangent(gradient: Tensor, weights: Tensor) -> Tensor:
+    """What of a gradient `[B, C, D]` lies along the sphere on which the weights are."""
+    return gradient - (gradient * weights).sum(dim=2, keepdim=True) * weights
+
+
 def _died_out(
-    previous: Tensor, weights: Tensor, tangent: Tensor, factor: Tensor, lipschitz: Tensor, left: int
+    previous: Tensor, weights: Tensor, gradient: Tensor, factor: Tensor, lipschitz: Tensor, left: int
 ) -> Tensor:
     """True for settings whose remaining steps together move no weight by a quarter of its last float32 digit.
 
@@ -193,7 +198,7 @@ def _died_out(
     if tame.device.type == "cpu" and not tame.any():
         return still
     digit = torch.ldexp(torch.ones_like(weights), torch.frexp(weights).exponent - 24)
-    small = math.e * left * factor * tangent.abs() <= digit / 4
+    small = math.e * left * factor * _tangent(gradient, previous).abs() <= digit / 4
     return still | (tame & small.flatten(1).all(dim=1))
 
 

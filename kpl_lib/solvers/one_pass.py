@@ -118,21 +118,23 @@ def _move(weights, part, mean, mass, rate, last, new, gradient):
                 new[s, k, j] /= length
 
 
-def _steps(x, y, mean, tau, mass, tiles, rate, last, weights, previous, gradient, w, count):  # runs compiled
-    """`count` steps on one thread; the five arrays before `w` are where they end, and `w` holds zeros."""
-    part = np.empty(w.shape)
+def _steps(x, y, mean, tau, mass, tiles, w, part, passes, rate, last, weights, previous, gradient, count):
+    """`count` steps on one thread, compiled; the last five arrays are where they end. `w` holds zeros.
+
+    Without `passes` only the move of one step, by what `part` holds: the same code, so the same bits.
+    """
     for _ in range(count):
         previous[:] = weights
-        _differences(previous, tau, w)
-        part[:] = 0
-        _pass(x, w, y, 0, len(x), len(weights), tiles, part)
+        if passes:
+            _differences(previous, tau, w)
+            part[:] = 0
+            _pass(x, w, y, 0, len(x), len(weights), tiles, part)
         _move(previous, part, mean, mass, rate, last, weights, gradient)
 
 
 compiled_steps = machine_code(_steps)
-compiled_differences = machine_code(_differences)
-compiled_pass = machine_code(_pass, nogil=True)
-compiled_move = machine_code(_move)
+compiled_differences = machine_code(_differences, fastmath=FAST)
+compiled_pass = machine_code(_pass, nogil=True, fastmath=FAST)
 
 
 def widened(rows: Tensor, gap: int = 0) -> Tensor:
@@ -167,14 +169,14 @@ class CompiledSteps:
         now, before, g, r, norm = (
             x.numpy() for x in (weights, previous, gradient, rate.view(-1), last.view(-1))
         )
+        w, ends = self._room(weights), (r, norm, now, before, g)
+        given = self.x, self.y, self.mean, self.tau, self.mass, self.tiles, w
         if self.threads == 1 and self.sums is ALONE:
-            given = self.x, self.y, self.mean, self.tau, self.mass, self.tiles
-            compiled_steps(*given, r, norm, now, before, g, self._room(weights), count)
+            compiled_steps(*given, np.empty(w.shape), True, *ends, count)
             return weights, previous, gradient, rate, last
         for _ in range(count):
-            before[:] = now
-            part = self.sums.total(torch.from_numpy(self.gradient(before)))
-            compiled_move(before, part.numpy(), self.mean, self.mass, r, norm, now, g)
+            part = self.sums.total(torch.from_numpy(self.gradient(now)))
+            compiled_steps(*given, part.numpy(), False, *ends, 1)
         return weights, previous, gradient, rate, last
 
     def gradient(self, weights: np.ndarray) -> np.ndarray:

@@ -143,3 +143,14 @@ def test_the_rate_is_halved_where_the_gradient_grew():
     last = torch.stack([never[0], 0 * never[0].nan_to_num()])
     found = steps(images, labels).run(weights, rate, last, 1)[3]
     assert found.flatten().tolist() == [5.0, 2.5]
+
+
+def test_a_group_of_one_takes_the_same_steps_to_the_bit():
+    class One(Sums):
+        pass
+
+    images, _, labels = scene(300, 24, 5, 1, 1)
+    alone, group = (
+        steps(images, labels, tau=0.1, sums=sums).run(*start(1, 5, 24), 20) for sums in (ALONE, One())
+    )
+    assert all(torch.equal(one, other) for one, other in zip(alone, group, strict=True))
