@@ -233,15 +233,20 @@ def _closed_form(
     shards: Shards, kernel: Tensor, scaling: Tensor, moments: list[Tensor], sums: Group, report: ScaleReport
 ) -> tuple[Tensor, Tensor]:
     """Directions and offsets of the closed form with an intercept, both over the temperature of the probabilities."""
-    n, every, kept, (total, scatter) = report.images, -(-report.images // FITTED), [], moments
+    n, every, (total, scatter), seen = report.images, -(-report.images // FITTED), moments, 0
+    # Room for them now: small arrays that stay, made between large ones that go, would tear the memory to pieces.
+    x_fitted, y_fitted = (
+        kernel.new_empty(len(shards.rows) // every + 1, k) for k in (len(total), len(scaling))
+    )
     mass, label_sums = torch.zeros_like(total[:1]).expand(len(scaling)).clone(), 0
     for at, x in shards.blocks():
         y = kernel[at] * scaling
         y /= y.sum(dim=1, keepdim=True)
         mass += y.sum(dim=0, dtype=torch.float64)
         label_sums = label_sums + (y.T @ x).double()
-        first = -(shards.rows.start + at.start) % every
-        kept.append((x[first::every].clone(), y[first::every].clone()))
+        chosen = slice(-(shards.rows.start + at.start) % every, None, every)
+        into = slice(seen, seen := seen + len(x[chosen]))
+        x_fitted[into], y_fitted[into] = x[chosen], y[chosen]
     mass, label_sums = sums.total(mass), sums.total(label_sums)
     report.found["column error"] = float((mass / n - 1 / len(mass)).abs().sum())
     u = total / n
@@ -254,7 +259,7 @@ def _closed_form(
     offset = -(means * weights).sum(dim=1) / 2
     weights, offset = sums.first(weights - weights.mean(dim=0), offset - offset.mean())
     weights, offset = weights.to(kernel.dtype), offset.to(kernel.dtype)
-    x, y = sums.gathered(*map(torch.cat, zip(*kept, strict=True)))
+    x, y = sums.gathered(x_fitted[:seen], y_fitted[:seen])
     t = softmax_temperature(x @ weights.cpu().T + offset.cpu(), y)
     return weights / t, offset / t
 
